@@ -1,0 +1,71 @@
+// A fresh, migrated database for a test file, cloned from the run's template.
+//
+//   const database = await freshDatabase()          // in beforeAll or at the top of the file
+//   database.store.pool('reader').query(…)          // as the server would
+//   database.superuser.query(…)                     // as an attacker with the operator's database password would
+//   afterAll(() => database.drop())
+import { randomBytes } from 'node:crypto'
+import pg from 'pg'
+import { inject } from 'vitest'
+import { type Database, openDatabase } from '../src/store/database.ts'
+import { silent } from '../src/store/log.ts'
+import { types } from '../src/store/values.ts'
+import type { TestServer } from './postgres.ts'
+
+export interface TestDatabase {
+  /** For `openDatabase`, `migrate`, `checkServer`. */
+  login: TestServer
+  /** The same as a DATABASE_URL, for servers that a test starts. */
+  url: string
+  store: Database
+  /** Passes row-level security, grants and triggers. */
+  superuser: pg.Client
+  /** Further connections, e.g. to hold a lock from outside. */
+  connect(): Promise<pg.Client>
+  drop(): Promise<void>
+}
+
+/** @param options `empty: true` clones no schema, for tests of the migrations themselves */
+export async function freshDatabase(options: { empty?: boolean } = {}): Promise<TestDatabase> {
+  const server = inject('postgres')
+  const name = `affidavit_test_${randomBytes(6).toString('hex')}`
+  const template = options.empty ? 'template0' : inject('template')
+  await asAdmin(server, `create database ${name} template ${template} encoding 'UTF8'`)
+  const login = { ...server, database: name }
+  const store = openDatabase({ login, log: silent })
+  const open = new Set<pg.Client>()
+  const connect = async () => {
+    const client = new pg.Client({ ...login, types, options: '-c timezone=UTC -c datestyle=ISO' })
+    client.on('error', () => {}) // tests kill connections
+    open.add(client)
+    await client.connect()
+    return client
+  }
+  return {
+    login,
+    url: urlOf(login),
+    store,
+    superuser: await connect(),
+    connect,
+    drop: async () => {
+      await store.end()
+      await Promise.all([...open].map((client) => client.end().catch(() => {})))
+      await asAdmin(server, `drop database ${name} with (force)`)
+    },
+  }
+}
+
+async function asAdmin(server: TestServer, sql: string): Promise<void> {
+  const admin = new pg.Client(server)
+  await admin.connect()
+  try {
+    await admin.query(sql)
+  } finally {
+    await admin.end()
+  }
+}
+
+function urlOf({ host, port, user, password, database }: TestServer): string {
+  const who = encodeURIComponent(user) + (password ? `:${encodeURIComponent(password)}` : '')
+  return `postgres://${who}@localhost/${database}?host=${encodeURIComponent(host)}&port=${port}`
+}
