@@ -37,6 +37,7 @@ const source: TermSource = {
   lines: [
     { subject: 7, persona: 70 },
     { subject: '8', persona: 80n },
+    { subject: 9, persona: null },
   ],
 }
 
@@ -56,6 +57,7 @@ describe('termsOf', () => {
       term(space.request, 'req-1'),
       term(space.trace, 'tr-1'),
       term(space.session, 'sess-1'),
+      term(space.actor, 'u1'),
       term(space.team, 'finance'),
       term(space.category, 'authorization'),
       term(space.outcome, 'denied'),
@@ -63,6 +65,7 @@ describe('termsOf', () => {
       term(space.persona, '70'),
       term(space.subject, '8'),
       term(space.persona, '80'),
+      term(space.subject, '9'),
       term(space.target, 'u2'),
       term(space.target, 'doc-9'),
       term(space.metadata, 'plan=Gold'),

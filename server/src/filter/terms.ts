@@ -24,6 +24,7 @@ export const space = {
   metadata: 12,
   word: 13,
   wordsCut: 14,
+  actor: 15,
 } as const
 
 /** Terms of one event at most. */
@@ -32,7 +33,8 @@ export const maxTerms = 64
 /** The subject and persona of one personal line, as numbers of the store. */
 export interface Line {
   readonly subject: number | bigint | string
-  readonly persona: number | bigint | string
+  /** Null for a line without personal values. */
+  readonly persona: number | bigint | string | null
 }
 
 export interface TermSource {
@@ -40,7 +42,8 @@ export interface TermSource {
   readonly facts: object
   /** From the operator's part; null where there is none. */
   readonly sessionId: string | null
-  /** The actor column. Its subject is found there and gets no term. */
+  /** The actor column. Its subject is found there and gets no term; the actor's id gets one, because an erased subject
+   * can no longer be looked up by its id, and ids that are not personal stay searchable after an erasure. */
   readonly actor: number | bigint | string | null
   /** One for each personal line, in the order of the lines. */
   readonly lines: readonly Line[]
@@ -169,7 +172,9 @@ function addIds(source: TermSource, event: Part, context: Part, targets: readonl
   add(space.request, context.request_id)
   add(space.trace, context.trace_id)
   add(space.session, source.sessionId)
-  add(space.team, part(event.actor).team)
+  const by = part(event.actor)
+  add(space.actor, by.id)
+  add(space.team, by.team)
   add(space.category, event.category)
   if (event.outcome !== 'success') add(space.outcome, event.outcome)
   add(space.authMethod, context.auth_method)
@@ -177,7 +182,7 @@ function addIds(source: TermSource, event: Part, context: Part, targets: readonl
   for (const line of source.lines) {
     const subject = String(line.subject)
     if (subject !== actor) add(space.subject, subject)
-    add(space.persona, String(line.persona))
+    if (line.persona !== null) add(space.persona, String(line.persona))
   }
   for (const target of targets) add(space.target, part(target).id)
 }

@@ -1,0 +1,41 @@
+// How a person's values are searched. Ingest makes tokens of `searchTexts` for each new persona; the recheck compares
+// with the same texts. The tokens live in the persona table, which an erasure empties, and nowhere else.
+import { canonicalAddress } from './address.ts'
+import { wordsOf } from './words.ts'
+
+/** A persona's content: JSON Pointers of the event, and the values that were cut there. */
+export type PersonalValues = readonly (readonly [pointer: string, value: unknown])[]
+
+/** User agents are shared by millions and say nothing about who somebody is: as tokens they would only cost. */
+const unsearched = new Set(['/context/user_agent'])
+
+/** Letter case, Unicode composition and outer spaces do not tell names or e-mail addresses apart. */
+export function fold(text: string): string {
+  return text.normalize('NFKC').trim().toLowerCase()
+}
+
+/** What a whole value is found by: an IP address in its one spelling, any other text folded. */
+export function wholeText(value: string): string {
+  return canonicalAddress(value) ?? fold(value)
+}
+
+/** Distinct texts that find a persona: each value as a whole, and its words. */
+export function searchTexts(values: PersonalValues): string[] {
+  const texts = new Set<string>()
+  for (const [pointer, value] of values) {
+    if (typeof value !== 'string' || unsearched.has(pointer)) continue
+    texts.add(wholeText(value))
+    for (const word of wordsOf(value)) texts.add(word)
+  }
+  return [...texts]
+}
+
+/** The words of a persona, as `q` sees them. */
+export function personalWords(values: PersonalValues): string[] {
+  const words = new Set<string>()
+  for (const [pointer, value] of values) {
+    if (typeof value !== 'string' || unsearched.has(pointer)) continue
+    for (const word of wordsOf(value)) words.add(word)
+  }
+  return [...words]
+}
