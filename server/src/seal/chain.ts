@@ -1,0 +1,98 @@
+// Gives events their place: seq, previous hash and leaf hash. The leaf hash is the chain hash (docs/spec/chain.md), so
+// this one loop builds both the chain and the leaves of the tree.
+import { hash as digest } from 'node:crypto'
+import { encodeEntry } from '@affidavit/trail'
+import type { Waiting } from './queue.ts'
+import type { SealedRun, TrailRef } from './sealable.ts'
+
+/** The end of a trail: how many entries it has and the leaf hash of the last one (base64). */
+export interface Head {
+  readonly size: number
+  readonly hash: string
+}
+
+/** The head of a trail without entries: 32 zero bytes stand for the previous leaf hash of the first one. */
+export const emptyHead: Head = { size: 0, hash: Buffer.alloc(32).toString('base64') }
+
+export interface ChainedItem {
+  readonly item: Waiting
+  readonly seq: number
+  readonly previous: string
+  readonly hash: string
+}
+
+/** What a batch does to one trail. */
+export interface Extension {
+  readonly trail: TrailRef
+  readonly before: number
+  readonly after: Head
+}
+
+export interface ChainedBatch {
+  readonly items: readonly ChainedItem[]
+  readonly extensions: readonly Extension[]
+  readonly sealedAtMs: number
+  readonly sealedAt: string
+}
+
+/** RFC 6962 leaf hash of entry text (which is ASCII), base64. */
+export function leafHash(text: string): string {
+  return digest('sha256', `\0${text}`, 'base64')
+}
+
+/**
+ * Chains a batch onto the heads of its trails, which must all be given.
+ * @param sealedAtMs one sealing time for the whole batch, milliseconds since 1970
+ */
+export function chain(batch: readonly Waiting[], heads: ReadonlyMap<number, Head>, sealedAtMs: number): ChainedBatch {
+  const sealedAt = new Date(sealedAtMs).toISOString()
+  const ends = new Map<number, { trail: TrailRef; before: number; size: number; hash: string }>()
+  const items: ChainedItem[] = []
+  for (const item of batch) {
+    const { trail, body, facts, confidential, operator, personal } = item.sealable
+    let end = ends.get(trail.number)
+    if (end === undefined) {
+      const head = heads.get(trail.number)
+      if (head === undefined) throw new Error(`the head of trail ${trail.number} was not loaded`)
+      end = { trail, before: head.size, size: head.size, hash: head.hash }
+      ends.set(trail.number, end)
+    }
+    const seq = end.size
+    const previous = end.hash
+    const hash = leafHash(
+      encodeEntry({
+        trail: trail.id,
+        seq,
+        previous,
+        sealedAt,
+        body,
+        facts,
+        personal,
+        ...(confidential !== undefined && { confidential }),
+        ...(operator !== undefined && { operator }),
+      }),
+    )
+    end.size = seq + 1
+    end.hash = hash
+    items.push({ item, seq, previous, hash })
+  }
+  const extensions: Extension[] = []
+  for (const end of ends.values())
+    extensions.push({ trail: end.trail, before: end.before, after: { size: end.size, hash: end.hash } })
+  return { items, extensions, sealedAtMs, sealedAt }
+}
+
+/** The runs of a sealed batch, by trail number. */
+export function runs(batch: ChainedBatch): Map<number, SealedRun> {
+  const byTrail = new Map<number, SealedRun>()
+  for (const { trail, before, after } of batch.extensions) {
+    byTrail.set(trail.number, {
+      trail,
+      first: before,
+      last: after.size - 1,
+      lastHash: after.hash,
+      sealedAt: batch.sealedAt,
+    })
+  }
+  return byTrail
+}

@@ -1,0 +1,49 @@
+// Control entries as lanes take them: their meaning stands in the entry in the clear; who did it and why lies under the
+// entry's facts commitment like any content.
+import { createHash, randomBytes } from 'node:crypto'
+import { type Control, commitText, encodeControl } from '@affidavit/trail'
+import type { Sealable, TrailRef } from './sealable.ts'
+import { flag } from './sealable.ts'
+
+const sha256 = (data: Uint8Array): Uint8Array => createHash('sha256').update(data).digest()
+
+/**
+ * @param facts what belongs to the entry but not into the clear, for example reason and principal
+ * @param nowMs milliseconds since 1970
+ */
+export function controlEntry(
+  trail: TrailRef,
+  keyEpoch: number,
+  control: Control,
+  facts: Record<string, unknown>,
+  nowMs: number,
+): Sealable {
+  const content = JSON.stringify({ ...facts, received_at: new Date(nowMs).toISOString() })
+  const factsSalt = randomBytes(16)
+  return {
+    trail,
+    keyEpoch,
+    body: { control },
+    facts: commitText(sha256, 'control', factsSalt, content),
+    personal: [],
+    columns: {
+      occurredAt: nowMs,
+      actor: null,
+      target: null,
+      request: null,
+      factsSalt,
+      action: null,
+      category: 0,
+      outcome: 0,
+      flags: flag.termsComplete,
+      facts: content,
+      personal: null,
+      confidential: null,
+      operator: null,
+      control: encodeControl(control),
+      terms: Buffer.alloc(0),
+      id: null,
+      bodyDigest: null,
+    },
+  }
+}

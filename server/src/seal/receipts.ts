@@ -1,0 +1,21 @@
+// Receipts: the log's signature over what it just made durable, before any checkpoint covers it (docs/spec/receipt.md).
+// One per trail and transaction, signed only when somebody wants it: a signature costs more than sealing an event.
+import { formatReceipt, fromBase64, type NoteSigner, signNote } from '@affidavit/trail'
+import type { SealedRun } from './sealable.ts'
+
+/** Signs as the log of one trail. */
+export type SignerOf = (trailId: string) => NoteSigner
+
+const signed = new WeakMap<SealedRun, Promise<string>>()
+
+/** The signed note over a run; the same note for everybody who asks about the same run. */
+export function receipt(run: SealedRun, signerOf: SignerOf): Promise<string> {
+  let note = signed.get(run)
+  if (note === undefined) {
+    const { trail, first, last, lastHash, sealedAt } = run
+    const text = formatReceipt({ trail: trail.id, first, last, leaf: fromBase64(lastHash)!, sealedAt })
+    note = signNote(text, [signerOf(trail.id)])
+    signed.set(run, note)
+  }
+  return note
+}

@@ -1,0 +1,109 @@
+// The sealer of one node: a lane per shard. Whoever has events submits them here and waits for what became of each.
+import type { Pool } from '../store/database.ts'
+import type { Log } from '../store/log.ts'
+import { DatabaseClock } from './clock.ts'
+import { Lane, type LaneLimits } from './lane.ts'
+import { Ticket, type Waiting } from './queue.ts'
+import { type Sealable, type SealOutcome, SealUnavailable, type TrailRef } from './sealable.ts'
+import { SealDatabase } from './statements.ts'
+
+/** Shards of a deployment; fixed, for a tenant's shard is stored when it is made. */
+export const shardCount = 16
+
+export interface SealerOptions {
+  /** Pool of the role `sealer`. */
+  readonly pool: Pool
+  readonly log: Log
+  /** Commits under way at once. */
+  readonly connections: number
+  /** Makes the `open` entry of a trail that has no entry. */
+  readonly opening: (trail: TrailRef, keyEpoch: number) => Sealable
+  readonly onSealed?: (shard: number, events: number) => void
+  readonly limits?: Partial<SealerLimits>
+}
+
+export interface SealerLimits extends LaneLimits {
+  /** Bytes that may wait in all lanes together before everybody gets 503. */
+  readonly waitingBytes: number
+}
+
+const defaults: SealerLimits = {
+  eventsPerTenant: 32_768,
+  turn: 64,
+  batchEvents: 2_000,
+  batchBytes: 8 * 1024 * 1024,
+  clearUpMs: 10_000,
+  waitingBytes: 96 * 1024 * 1024,
+}
+
+export class Sealer {
+  readonly #lanes: readonly Lane[]
+  readonly #limits: SealerLimits
+
+  private constructor(options: SealerOptions, database: SealDatabase) {
+    this.#limits = { ...defaults, ...options.limits }
+    const context = {
+      database,
+      clock: new DatabaseClock(),
+      limits: this.#limits,
+      opening: options.opening,
+      onSealed: options.onSealed ?? (() => {}),
+      onStopped: (shard: number, reason: Error) =>
+        options.log.error(
+          { shard, err: reason },
+          'lane stopped: it seals nothing until the cause is removed and the server started again',
+        ),
+    }
+    this.#lanes = Array.from({ length: shardCount }, (_, shard) => new Lane(shard, context))
+  }
+
+  /** Reads each shard once, so that key epochs are known. */
+  static async open(options: SealerOptions): Promise<Sealer> {
+    const sealer = new Sealer(options, await SealDatabase.open(options.pool, options.connections))
+    await Promise.all(sealer.#lanes.map((lane) => lane.prepare()))
+    return sealer
+  }
+
+  /**
+   * Seals events, each in the lane of its trail's shard; the order of one trail's events is kept.
+   * @returns one outcome per event, in input order, once all are durable or refused
+   * @throws SealUnavailable `overloaded` before anything was taken
+   */
+  async submit(sealables: readonly Sealable[]): Promise<SealOutcome[]> {
+    if (this.waitingBytes > this.#limits.waitingBytes)
+      throw new SealUnavailable('overloaded', 'too much waits to be sealed')
+    const ticket = new Ticket(sealables.length)
+    const byShard = new Map<number, Waiting[]>()
+    for (const [index, sealable] of sealables.entries()) {
+      const item = { sealable, ticket, index }
+      const items = byShard.get(sealable.trail.shard)
+      if (items === undefined) byShard.set(sealable.trail.shard, [item])
+      else items.push(item)
+    }
+    for (const [shard, items] of byShard) this.#lanes[shard]!.submit(items)
+    return ticket.done
+  }
+
+  /** The key epoch to resolve subjects of a shard under. */
+  keyEpoch(shard: number): number {
+    return this.#lanes[shard]!.keyEpoch
+  }
+
+  get waitingEvents(): number {
+    return this.#lanes.reduce((sum, lane) => sum + lane.waitingEvents, 0)
+  }
+
+  get waitingBytes(): number {
+    return this.#lanes.reduce((sum, lane) => sum + lane.waitingBytes, 0)
+  }
+
+  /** Lanes that stopped, with the reason; empty when all can seal. */
+  get stopped(): { shard: number; reason: Error }[] {
+    return this.#lanes.flatMap((lane) => (lane.stopped === null ? [] : [{ shard: lane.shard, reason: lane.stopped }]))
+  }
+
+  /** Waits until nothing is left to seal. */
+  async drain(): Promise<void> {
+    while (this.#lanes.some((lane) => lane.busy)) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}

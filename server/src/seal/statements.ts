@@ -1,0 +1,196 @@
+// The sealer's few statements. The hot one carries a whole batch in one round trip and one implicit transaction, so a
+// batch is either stored and answered for, or not there at all.
+import { RowsParameter, type RowType, rowType } from '../store/binary.ts'
+import type { Pool, Queryable } from '../store/database.ts'
+import { type ChainedBatch, emptyHead, type Head } from './chain.ts'
+import type { Waiting } from './queue.ts'
+import { sealParameters } from './rows.ts'
+
+export interface ShardRow {
+  readonly position: number
+  readonly fence: number
+  readonly keyEpoch: number
+  readonly sealedAtMs: number
+}
+
+/** An id that was sealed before, with the same body. */
+export interface Repeat {
+  readonly seq: number
+  readonly hash: string
+  readonly previous: string
+  readonly sealedAt: string
+  readonly factsSalt: Buffer
+}
+
+interface RawShard extends Record<string, unknown> {
+  position: number
+  fence: number
+  key_epoch: number
+  sealed_at: number
+}
+
+const shardRow = (row: RawShard | undefined): ShardRow => {
+  if (row === undefined) throw new Error('the shard has no row')
+  return { position: row.position, fence: row.fence, keyEpoch: row.key_epoch, sealedAtMs: row.sealed_at }
+}
+
+/** Week partitions are named by their Monday (UTC). */
+const twoWeeksMs = 14 * 86_400_000
+
+export class SealStatements {
+  readonly #db: Queryable
+
+  constructor(db: Queryable) {
+    this.#db = db
+  }
+
+  async readShard(shard: number): Promise<ShardRow> {
+    const { rows } = await this.#db.query<RawShard>(
+      'select position, fence, key_epoch, sealed_at from affidavit.shards where shard = $1',
+      [shard],
+    )
+    return shardRow(rows[0])
+  }
+
+  /** To be called within a transaction; holds the shard's row lock until its end. */
+  async lockShard(shard: number): Promise<ShardRow> {
+    const { rows } = await this.#db.query<RawShard>('select * from affidavit.lock_shard($1::smallint)', [shard])
+    return shardRow(rows[0])
+  }
+
+  /** Waits for a commit in flight and disowns any that has not begun. */
+  async fence(shard: number): Promise<ShardRow> {
+    const { rows } = await this.#db.query<RawShard>('select * from affidavit.fence($1::smallint)', [shard])
+    return shardRow(rows[0])
+  }
+
+  async readHeads(trails: readonly number[]): Promise<{ trail: number; head: Head }[]> {
+    const { rows } = await this.#db.query<{ trail: number; size: number; hash: Buffer | null }>(
+      'select trail, size, hash from affidavit.heads where trail = any($1::int[])',
+      [trails],
+    )
+    return rows.map(({ trail, size, hash }) => ({
+      trail,
+      head: hash === null ? emptyHead : { size, hash: hash.toString('base64') },
+    }))
+  }
+
+  /** Milliseconds since 1970. */
+  async readClock(): Promise<number> {
+    const { rows } = await this.#db.query<{ clock: number }>('select clock_timestamp() as clock')
+    return rows[0]!.clock
+  }
+
+  /** @returns the database's clock, milliseconds since 1970 */
+  async seal(encoder: RowsParameter, shard: number, state: ShardRow, batch: ChainedBatch): Promise<number> {
+    const { rows } = await this.#db.query<{ clock: number }>(
+      { name: 'seal', text: 'select affidavit.seal($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as clock' },
+      sealParameters(encoder, shard, state, batch),
+    )
+    return rows[0]!.clock
+  }
+
+  /** The leaf hash (base64) that stands at a place of a shard's order, sealed on the day of `sealedAt`. */
+  async hashAt(shard: number, position: number, sealedAt: string): Promise<string | null> {
+    const { rows } = await this.#db.query<{ hash: Buffer | null }>(
+      'select affidavit.hash_at($1::smallint, $2::bigint, $3::date) as hash',
+      [shard, position, sealedAt.slice(0, 10)],
+    )
+    return rows[0]?.hash?.toString('base64') ?? null
+  }
+
+  /** For each item what its id was used for before: nothing, another body, or the same event. */
+  async findRepeats(items: readonly Waiting[]): Promise<(Repeat | 'other' | undefined)[]> {
+    const asked = items.filter((item) => item.sealable.columns.id !== null)
+    const { rows } = await this.#db.query<{
+      tenant: number
+      id: string
+      body: string
+      trail: number
+      seq: number
+      day: string
+    }>(
+      `select e.tenant, e.id, e.body, e.trail, e.seq, e.day from unnest($1::int[], $2::uuid[]) as u (tenant, id)
+         join affidavit.event_ids e on e.tenant = u.tenant and e.id = u.id and e.week >= $3::date
+         order by e.week`,
+      [
+        asked.map((item) => item.sealable.trail.tenant),
+        asked.map((item) => item.sealable.columns.id!.toString('hex')),
+        new Date(Date.now() - twoWeeksMs).toISOString().slice(0, 10),
+      ],
+    )
+    const used = new Map(rows.map((row) => [`${row.tenant} ${row.id.replaceAll('-', '')}`, row]))
+    const receipts = await this.#readSealed(rows)
+    return items.map(({ sealable }) => {
+      const { id, bodyDigest } = sealable.columns
+      const row = id === null ? undefined : used.get(`${sealable.trail.tenant} ${id.toString('hex')}`)
+      if (row === undefined) return undefined
+      if (row.body.replaceAll('-', '') !== bodyDigest!.toString('hex')) return 'other'
+      return receipts.get(`${row.trail} ${row.seq}`) ?? 'other'
+    })
+  }
+
+  async #readSealed(places: readonly { trail: number; seq: number; day: string }[]): Promise<Map<string, Repeat>> {
+    if (places.length === 0) return new Map()
+    const { rows } = await this.#db.query<{
+      trail: number
+      seq: number
+      sealed_at: number
+      hash: Buffer
+      previous: Buffer | null
+      facts_salt: string | null
+    }>('select * from affidavit.sealed($1::int[], $2::bigint[], $3::date[])', [
+      places.map((place) => place.trail),
+      places.map((place) => place.seq),
+      places.map((place) => place.day),
+    ])
+    return new Map(
+      rows.map((row) => [
+        `${row.trail} ${row.seq}`,
+        {
+          seq: row.seq,
+          hash: row.hash.toString('base64'),
+          previous: row.previous?.toString('base64') ?? emptyHead.hash,
+          sealedAt: new Date(row.sealed_at).toISOString(),
+          factsSalt: Buffer.from((row.facts_salt ?? '').replaceAll('-', ''), 'hex'),
+        },
+      ]),
+    )
+  }
+}
+
+/** The lanes' shared way to the database: few commits at once, so that each carries many events. */
+export class SealDatabase {
+  readonly statements: SealStatements
+  readonly #pool: Pool
+  /** One encoder per commit under way; they keep their buffers. */
+  readonly #free: RowsParameter[]
+  readonly #waiting: ((rows: RowsParameter) => void)[] = []
+
+  private constructor(pool: Pool, type: RowType, connections: number) {
+    this.#pool = pool
+    this.#free = Array.from({ length: connections }, () => new RowsParameter(type))
+    this.statements = new SealStatements(pool)
+  }
+
+  /** @param connections commits under way at once; at most the pool's size */
+  static async open(pool: Pool, connections: number): Promise<SealDatabase> {
+    return new SealDatabase(pool, await rowType(pool, 'affidavit.sealed_row'), connections)
+  }
+
+  /** Runs `work` when a commit may begin. A lane takes its batch inside, so that it gathers while it waits. */
+  async connected<Result>(work: (rows: RowsParameter) => Promise<Result>): Promise<Result> {
+    const rows = this.#free.pop() ?? (await new Promise<RowsParameter>((resolve) => this.#waiting.push(resolve)))
+    try {
+      return await work(rows)
+    } finally {
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#free.push(rows)
+      else next(rows)
+    }
+  }
+
+  transaction<Result>(work: (statements: SealStatements) => Promise<Result>): Promise<Result> {
+    return this.#pool.transaction((session) => work(new SealStatements(session)))
+  }
+}
