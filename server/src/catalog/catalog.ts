@@ -21,7 +21,8 @@ export interface CatalogEntry {
   /**
    * What follows the actor. `<past|base>` is the verb, for "did", "failed to do" and "tried to do"; `{target}`,
    * `{target.1}`, `{path}`, `{before}`, `{after}` and `{metadata.key}` are values; `{target|metadata.dataset|data}`
-   * takes the first that is there, the last may be plain text; `[…]` is left out when a value inside is missing.
+   * takes the first that is there, the last may be plain text; `{thing member of project}` is the target with what it is
+   * to the deed; `[…]` is left out when a value inside is missing.
    */
   sentence: string
   sampling: SamplingTier

@@ -3,42 +3,49 @@
  * catalog entries (see catalog.ts).
  */
 
-import { verbOf } from './verbs.ts'
+import { aloneVerbOf, verbOf, verbStrength } from './verbs.ts'
 import { wordsOf } from './words.ts'
 
 /**
- * `invoice.archived` → `<archived|archive> {target|invoice}`; `project.member.pinned` → `<pinned|pin> member of
- * {target|project}`; `read_document` → `<read|read> {target|document}`; no verb at all: `<performed|perform> …`.
+ * `invoice.archived` → `<archived|archive> {target|an invoice}`; `read_document` → `<read|read> {target|a document}`;
+ * `project.member.pinned` → `<pinned|pin> {thing member of project}`; no verb: `<performed|perform> foo[ on {target}]`.
  */
 export function sentenceOf(action: string): string {
-  const segments = dropOutcome(wordsOf(action))
+  const segments = withoutOutcome(wordsOf(action))
   const last = segments.at(-1)
   if (last === undefined) return '<performed|perform> an action'
-  const deed = verbAt(last, last.length - 1) ?? (last.length > 1 ? verbAt(last, 0) : undefined)
-  if (deed === undefined) return `<performed|perform> ${segments.flat().join(' ')}[ on {target}]`
-  const owners = segments.slice(0, -1).map((words) => words.join(' '))
-  const thing = deed.rest.join(' ')
-  const verb = `<${deed.past}|${deed.base}>`
-  if (thing !== '' && owners.length > 0) return `${verb} ${thing} of {target|${owners.at(-1)}}`
-  if (thing !== '') return `${verb} {target|${thing}}`
-  if (owners.length === 0) return `${verb}[ {target}]`
-  const [owner, ...parts] = owners
-  return parts.length === 0 ? `${verb} {target|${owner}}` : `${verb} ${parts.join(' ')} of {target|${owner}}`
+  const alone = last.map(aloneVerbOf).find((verb) => verb !== undefined)
+  if (alone !== undefined) return `<${alone.past}|${alone.base}>`
+  const at = deedIn(last)
+  if (at === undefined) return `<performed|perform> ${segments.flat().join(' ')}[ on {target}]`
+  const { past, base } = verbOf(last[at]!)!
+  const things = segments.slice(0, -1).map((words) => words.join(' '))
+  if (last.length > 1) things.push(last.filter((_, i) => i !== at).join(' '))
+  return `<${past}|${base}>${objectOf(things)}`
 }
 
-function verbAt(words: string[], index: number): { past: string; base: string; rest: string[] } | undefined {
-  const verb = verbOf(words[index]!)
-  return verb && { ...verb, rest: words.filter((_, i) => i !== index) }
+function objectOf(things: string[]): string {
+  const [owner, ...parts] = things
+  if (owner === undefined) return '[ {target}]'
+  return parts.length === 0 ? ` {target|${withArticle(owner)}}` : ` {thing ${parts.join(' ')} of ${owner}}`
+}
+
+/** The place of the verb: first or last word, whichever is more surely one; verbs stand last more often. */
+function deedIn(words: string[]): number | undefined {
+  const first = verbStrength(words[0]!)
+  const last = verbStrength(words.at(-1)!)
+  if (first === 0 && last === 0) return undefined
+  return last >= first ? words.length - 1 : 0
+}
+
+function withArticle(thing: string): string {
+  if (/(?:[^s]s|data|access|billing|information|software|media)$/.test(thing)) return thing
+  return `${/^[aeio]|^u(?!s|ni)/.test(thing) ? 'an' : 'a'} ${thing}`
 }
 
 /** `login_failed` tells of a login; that it failed is the outcome's to say. */
-function dropOutcome(segments: string[][]): string[][] {
-  return segments
-    .map((words) => words.filter((word) => !outcomeWords.has(word)))
-    .filter(
-      (words, i, all) => words.length > 0 || all.length === 1 || (i === 0 && all.slice(1).every((w) => !w.length)),
-    )
-    .filter((words) => words.length > 0)
+function withoutOutcome(segments: string[][]): string[][] {
+  return segments.map((words) => words.filter((word) => !outcomeWords.has(word))).filter((words) => words.length > 0)
 }
 
 const outcomeWords = new Set(['failed', 'failure', 'fail', 'error', 'errored', 'unsuccessful', 'denied', 'success'])

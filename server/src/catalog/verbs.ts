@@ -4,14 +4,14 @@
  */
 
 const regular = `abort accept access acknowledge activate add adjust allow amend anonymize append apply approve archive
-assign associate attach attempt audit authenticate authorize back backup block bookmark broadcast browse bulk calculate
+assign associate assume attach attempt audit authenticate authorize back backup block bookmark broadcast browse bulk calculate
 call cancel capture change charge check claim clean clear click clone close collect comment compare complete configure
 confirm connect consume contact convert copy create credit deactivate deauthorize debit decline decrypt delegate delete
 delist deliver demote deploy deprecate describe destroy detach detect disable disassociate disconnect discard dismiss
 dispatch disapprove download downgrade duplicate edit elevate email embed enable encrypt end endorse enforce enroll
 enter erase escalate evaluate exclude execute exempt expire explain export extend extract favorite fetch file filter
 finalize finish fix follow force forward generate handle hide ignore impersonate import include index install
-instantiate invalidate invite invoke invoice issue join label launch like link list load lock login logout mark match
+instantiate invalidate invite invoke invoice issue join label launch like link list load lock mark match
 mask merge migrate mint modify monitor mount move mute notarize notify open order override own park patch pause perform
 place post preview print process promote propose protect provision publish pull purchase purge push query queue
 quarantine raise rank reactivate rebase reboot recall receive recharge recommend reconcile reconnect record recover
@@ -27,12 +27,33 @@ use validate verify view void vote waive warn watch whitelist`
 const irregular = `admit admitted|ban banned|bind bound|build built|buy bought|cap capped|choose chose|commit committed|
 control controlled|cut cut|defer deferred|do did|draw drew|drop dropped|find found|flag flagged|forget forgot|
 freeze froze|get retrieved|give gave|grant granted|handover handed over|hold held|keep kept|label labelled|leave left|
-let let|log logged|lookup looked up|lose lost|make made|map mapped|opt opted|overwrite overwrote|pay paid|permit
+let let|log logged|lose lost|make made|map mapped|opt opted|overwrite overwrote|pay paid|permit
 permitted|pin pinned|plan planned|put put|read read|rebuild rebuilt|redo redid|rerun reran|reset reset|resell resold|
 run ran|scan scanned|see saw|sell sold|send sent|set set|ship shipped|shut shut|skip skipped|split split|stop stopped|
 submit submitted|swap swapped|tag tagged|take took|tell told|transfer transferred|trim trimmed|unban unbanned|undo
 undid|unfreeze unfroze|unpin unpinned|untag untagged|unwrap unwrapped|withdraw withdrew|wrap wrapped|write wrote|
 deny denied|copy copied|unset unset|cancel cancelled|rewrite rewrote|bring brought|head checked|deregister deregistered`
+
+/** Deeds that say all by themselves: whose login it was is the actor. */
+const alone: Record<string, { past: string; base: string }> = {
+  login: { past: 'signed in', base: 'sign in' },
+  logon: { past: 'signed in', base: 'sign in' },
+  signin: { past: 'signed in', base: 'sign in' },
+  logout: { past: 'signed out', base: 'sign out' },
+  logoff: { past: 'signed out', base: 'sign out' },
+  signout: { past: 'signed out', base: 'sign out' },
+  signup: { past: 'signed up', base: 'sign up' },
+}
+
+/** Words that are as often the thing as the deed: another verb beside them is the deed. */
+const nouns = new Set(
+  `access audit back backup block bookmark bulk call capture change charge check claim close comment contact copy credit
+   debit delegate document embed export favorite file filter fix follow force handle index invoice issue join label
+   launch like link list load lock log map mask match monitor mount move order override own park patch pause pin place
+   plan post preview print process project purchase push query queue rank reply report request review run sample save
+   scan schedule score search seal set share sign snapshot star start stop store stream tag test track transfer trash
+   trigger trust update upgrade upload use view vote watch`.split(/\s+/),
+)
 
 /** Participles, spellings and nouns that stand for a verb. */
 const synonyms: Record<string, string> = {
@@ -87,6 +108,19 @@ function regularPast(base: string): string {
 /** The base form of a known verb in any form, or undefined. */
 export function baseOf(word: string): string | undefined {
   return baseOfForm.get(word)
+}
+
+/** As verbOf for words like `login`, whose deed needs no object. */
+export function aloneVerbOf(word: string): { past: string; base: string } | undefined {
+  return Object.hasOwn(alone, word) ? alone[word] : undefined
+}
+
+/** How surely a word names a deed: 3 a past form, 2 a verb, 1 a word that may be a noun, 0 no verb. */
+export function verbStrength(word: string): 0 | 1 | 2 | 3 {
+  const base = baseOfForm.get(word)
+  if (base === undefined) return verbOf(word) === undefined ? 0 : word.endsWith('ed') ? 3 : 2
+  if (base !== word) return word === pastOfBase.get(base) || synonyms[word] !== undefined ? 3 : 1
+  return nouns.has(word) ? 1 : 2
 }
 
 /**

@@ -12,7 +12,7 @@ export function wordsOf(action: string): string[][] {
     .split(/[.:/]+/)
     .map((segment) =>
       segment
-        .replace(/([a-z0-9])([A-Z])/g, '$1 $2')
+        .replace(/([a-z0-9])([A-Z])|([A-Z])([A-Z][a-z])/g, '$1$3 $2$4')
         .toLowerCase()
         .split(/[\s_-]+/)
         .filter((word) => word !== ''),
@@ -23,6 +23,7 @@ export function wordsOf(action: string): string[][] {
 const reads = new Set(
   'view read download export list get search query print preview fetch describe head lookup select browse'.split(' '),
 )
+/** Ordered: the words of the first category that fits decide. */
 const signs: readonly (readonly [Category, Set<string>])[] = [
   [
     'authentication',
@@ -40,7 +41,6 @@ const signs: readonly (readonly [Category, Set<string>])[] = [
       ),
     ),
   ],
-  ['data_access', new Set(['access', 'accessed'])],
   [
     'billing',
     new Set(
@@ -67,8 +67,9 @@ export function categoryOfWords(action: string): Category | undefined {
   if (isRead(last.at(-1)!) || (last.length > 1 && isRead(last[0]!))) return 'data_access'
   const pair = all.join(' ')
   if (/\b(?:sign|log) (?:in|out|on|off)\b/.test(pair)) return 'authentication'
-  for (const [category, words] of signs) if (all.some((word) => words.has(word))) return category
-  return undefined
+  const found = signs.find(([, words]) => all.some((word) => words.has(word)))?.[0]
+  const isAccess = baseOf(last.at(-1)!) === 'access' && found !== 'authentication' && found !== 'authorization'
+  return isAccess ? 'data_access' : found
 }
 
 function isRead(word: string): boolean {

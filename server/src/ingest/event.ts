@@ -37,6 +37,8 @@ export const tenantPattern = '^[A-Za-z0-9._-]{1,64}$'
 /** ASCII only: actions are names in code, and look-alike letters would slip past a filter. */
 export const actionPattern = '^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$'
 
+export { type Category, categories }
+
 export const outcomes = ['success', 'failure', 'denied'] as const
 export const actorTypes = ['user', 'api_key', 'service', 'agent', 'system', 'anonymous'] as const
 export const authMethods = ['session', 'api_key', 'sso', 'oauth', 'mtls'] as const

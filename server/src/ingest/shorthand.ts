@@ -67,7 +67,9 @@ export const FlatInput = Type.Object({
   session_id: word(),
   changes_json: objectOrText,
   metadata_json: objectOrText,
-  metadata: Type.Optional(Type.Unsafe<JsonObject | null>({ type: ['object', 'null'] })),
+  metadata: Type.Optional(
+    Type.Unsafe<JsonObject | null>({ type: ['object', 'null'], maxProperties: limits.metadataKeys }),
+  ),
 })
 type FlatInput = Type.Static<typeof FlatInput>
 
@@ -158,10 +160,12 @@ class Unfolding {
     const more = this.decoded('metadata_json')
     if (more == null) return
     if (typeof more !== 'object' || Array.isArray(more)) {
-      return this.refuse('wrong_type', 'Must be an object, or a string that holds one.', '/metadata_json')
+      this.refuse('wrong_type', 'Must be an object, or a string that holds one.', '/metadata_json')
+      return
     }
     if (Object.keys(more).length > limits.metadataKeys) {
-      return this.refuse('too_many', `May have at most ${limits.metadataKeys} members.`, '/metadata_json')
+      this.refuse('too_many', `May have at most ${limits.metadataKeys} members.`, '/metadata_json')
+      return
     }
     for (const key of Object.keys(more)) this.put(key, more[key]!)
   }

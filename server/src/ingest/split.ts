@@ -54,6 +54,9 @@ export interface Split {
   ok: true
   /** Stored and hashed verbatim. */
   facts: string
+  /** The object that `facts` is the text of; members that are undefined are not in the text. */
+  stored: object
+  category: Category
   /** Line n holds the values marked {"$personal": n}. */
   subjects: PersonalLine[]
   /** JSON array of [pointer, value], like a persona. */
@@ -118,10 +121,11 @@ class Splitting {
         return { $confidential: true }
       })
     }
-    return this.finish(JSON.stringify(facts), confidential, operator)
+    return this.finish(facts, confidential, operator)
   }
 
-  private finish(facts: string, confidential: Pair[], operator: Pair[]): Split | { ok: false; problem: Problem } {
+  private finish(stored: Facts, confidential: Pair[], operator: Pair[]): Split | { ok: false; problem: Problem } {
+    const facts = JSON.stringify(stored)
     if (this.lines.length > maxLines) {
       return { ok: false, problem: problem('too_many', `One event may concern ${maxLines} people.`, '') }
     }
@@ -132,6 +136,8 @@ class Splitting {
     return {
       ok: true,
       facts,
+      stored,
+      category: stored.category,
       subjects: this.lines.map(closed),
       confidential: confidential.length === 0 ? undefined : JSON.stringify(sorted(confidential)),
       operator: operator.length === 0 ? undefined : JSON.stringify(sorted(operator)),
