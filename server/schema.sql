@@ -1,0 +1,1000 @@
+-- What server/migrations lead to, read back from PostgreSQL's catalogs. Not run: it is here to be read and compared.
+-- Rewrite it with: node cli/bin/node24.mjs server/test/schema.ts
+
+create role affidavit_finder nologin;
+create role affidavit_follower nologin;
+create role affidavit_ingest nologin;
+create role affidavit_keeper nologin;
+create role affidavit_notary nologin;
+create role affidavit_operator_reader nologin;
+create role affidavit_owner nologin;
+create role affidavit_reader nologin;
+create role affidavit_retention nologin;
+create role affidavit_scrub nologin;
+create role affidavit_sealer nologin;
+
+create schema affidavit authorization login;
+grant create, usage on schema affidavit to affidavit_owner;
+grant usage on schema affidavit to affidavit_finder;
+grant usage on schema affidavit to affidavit_follower;
+grant usage on schema affidavit to affidavit_ingest;
+grant usage on schema affidavit to affidavit_keeper;
+grant usage on schema affidavit to affidavit_notary;
+grant usage on schema affidavit to affidavit_operator_reader;
+grant usage on schema affidavit to affidavit_reader;
+grant usage on schema affidavit to affidavit_retention;
+grant usage on schema affidavit to affidavit_scrub;
+grant usage on schema affidavit to affidavit_sealer;
+
+create schema keeper authorization login;
+grant create, usage on schema keeper to affidavit_owner;
+grant usage on schema keeper to affidavit_keeper;
+
+create schema public authorization pg_database_owner;
+grant usage on schema public to public;
+
+create type affidavit.sealed_row as (
+  seq bigint,
+  occurred_at timestamp with time zone,
+  actor bigint,
+  target bigint,
+  request bigint,
+  facts_salt uuid,
+  trail integer,
+  tenant integer,
+  action integer,
+  category smallint,
+  outcome smallint,
+  flags smallint,
+  facts_commitment bytea,
+  hash bytea,
+  facts text,
+  personal bytea,
+  confidential bytea,
+  operator bytea,
+  control text,
+  terms bigint[],
+  id uuid,
+  body uuid
+);
+
+create table affidavit.actions (
+  number integer not null generated always as identity,
+  tenant integer not null,
+  action text not null
+);
+alter table affidavit.actions owner to affidavit_owner;
+alter table affidavit.actions enable row level security;
+alter table affidavit.actions force row level security;
+alter table affidavit.actions add constraint actions_pkey PRIMARY KEY (number);
+alter table affidavit.actions add constraint actions_tenant_action_key UNIQUE (tenant, action);
+create policy followers on affidavit.actions for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy ingest on affidavit.actions for all to affidavit_ingest using (true) with check (true);
+create policy owner_all on affidavit.actions for all to affidavit_owner using (true) with check (true);
+create policy tenant on affidavit.actions for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
+grant insert, select on affidavit.actions to affidavit_ingest;
+grant select on affidavit.actions to affidavit_follower;
+grant select on affidavit.actions to affidavit_notary;
+grant select on affidavit.actions to affidavit_operator_reader;
+grant select on affidavit.actions to affidavit_reader;
+grant select on affidavit.actions to affidavit_scrub;
+
+create table affidavit.cursors (
+  name text not null,
+  shard smallint not null,
+  "position" bigint not null,
+  day date not null
+) with (fillfactor=50);
+alter table affidavit.cursors owner to affidavit_owner;
+alter table affidavit.cursors add constraint cursors_pkey PRIMARY KEY (name, shard);
+grant insert, select, update on affidavit.cursors to affidavit_follower;
+grant insert, select, update on affidavit.cursors to affidavit_notary;
+grant insert, select, update on affidavit.cursors to affidavit_scrub;
+
+create table affidavit.days (
+  trail integer not null,
+  tenant integer not null,
+  day date not null,
+  first_seq bigint not null,
+  last_seq bigint not null,
+  occurred_from timestamp with time zone not null,
+  occurred_to timestamp with time zone not null,
+  events bigint not null
+) with (fillfactor=50);
+alter table affidavit.days owner to affidavit_owner;
+alter table affidavit.days enable row level security;
+alter table affidavit.days force row level security;
+alter table affidavit.days add constraint days_pkey PRIMARY KEY (trail, day);
+create policy followers on affidavit.days for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy notary on affidavit.days for all to affidavit_notary using (true) with check (true);
+create policy owner_all on affidavit.days for all to affidavit_owner using (true) with check (true);
+create policy tenant on affidavit.days for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
+grant insert, select, update on affidavit.days to affidavit_notary;
+grant select on affidavit.days to affidavit_follower;
+grant select on affidavit.days to affidavit_operator_reader;
+grant select on affidavit.days to affidavit_reader;
+grant select on affidavit.days to affidavit_scrub;
+
+create table affidavit.event_days (
+  day date not null,
+  closed_at timestamp with time zone
+);
+alter table affidavit.event_days owner to affidavit_owner;
+alter table affidavit.event_days add constraint event_days_pkey PRIMARY KEY (day);
+grant select on affidavit.event_days to affidavit_follower;
+grant select on affidavit.event_days to affidavit_ingest;
+grant select on affidavit.event_days to affidavit_notary;
+grant select on affidavit.event_days to affidavit_operator_reader;
+grant select on affidavit.event_days to affidavit_reader;
+grant select on affidavit.event_days to affidavit_scrub;
+grant select on affidavit.event_days to affidavit_sealer;
+
+create table affidavit.event_ids (
+  id uuid not null,
+  body uuid not null,
+  seq bigint not null,
+  tenant integer not null,
+  trail integer not null,
+  day date not null,
+  week date not null
+) partition by RANGE (week);
+alter table affidavit.event_ids owner to affidavit_owner;
+alter table affidavit.event_ids enable row level security;
+alter table affidavit.event_ids force row level security;
+alter table affidavit.event_ids add constraint event_ids_pkey PRIMARY KEY (tenant, id, week);
+create policy followers on affidavit.event_ids for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy owner_all on affidavit.event_ids for all to affidavit_owner using (true) with check (true);
+create policy sealer on affidavit.event_ids for all to affidavit_sealer using (true) with check (true);
+create policy tenant on affidavit.event_ids for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
+grant insert on affidavit.event_ids to affidavit_sealer;
+grant select on affidavit.event_ids to affidavit_follower;
+grant select on affidavit.event_ids to affidavit_notary;
+grant select on affidavit.event_ids to affidavit_operator_reader;
+grant select on affidavit.event_ids to affidavit_reader;
+grant select on affidavit.event_ids to affidavit_scrub;
+grant select (id, body, seq, tenant, trail, day, week) on affidavit.event_ids to affidavit_sealer;
+
+create table affidavit.events (
+  seq bigint not null,
+  "position" bigint not null,
+  sealed_at timestamp with time zone not null,
+  occurred_at timestamp with time zone not null,
+  actor bigint,
+  target bigint,
+  request bigint,
+  facts_salt uuid,
+  trail integer not null,
+  tenant integer not null,
+  action integer,
+  day date not null,
+  shard smallint not null,
+  category smallint not null,
+  outcome smallint not null,
+  flags smallint not null,
+  facts_commitment bytea not null,
+  hash bytea not null,
+  facts text storage main,
+  personal bytea,
+  confidential bytea,
+  operator bytea,
+  control text,
+  terms bigint[]
+) partition by RANGE (day);
+alter table affidavit.events owner to affidavit_owner;
+alter table affidavit.events enable row level security;
+alter table affidavit.events force row level security;
+alter table affidavit.events add constraint events_pkey PRIMARY KEY (trail, seq, day);
+CREATE INDEX events_action ON ONLY affidavit.events USING btree (tenant, action, seq) WHERE (action IS NOT NULL);
+CREATE INDEX events_actor ON ONLY affidavit.events USING btree (tenant, actor, action, seq) WHERE (actor IS NOT NULL);
+CREATE INDEX events_position ON ONLY affidavit.events USING btree (shard, "position");
+create policy finder on affidavit.events for select to affidavit_finder using (true);
+create policy followers on affidavit.events for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy owner_all on affidavit.events for all to affidavit_owner using (true) with check (true);
+create policy sealer on affidavit.events for insert to affidavit_sealer with check (true);
+create policy tenant on affidavit.events for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
+grant insert on affidavit.events to affidavit_sealer;
+grant select on affidavit.events to affidavit_follower;
+grant select on affidavit.events to affidavit_notary;
+grant select on affidavit.events to affidavit_operator_reader;
+grant select on affidavit.events to affidavit_scrub;
+grant select (seq, actor, trail, tenant, action, day, flags, terms) on affidavit.events to affidavit_finder;
+grant select (seq, position, sealed_at, occurred_at, actor, target, request, facts_salt, trail, tenant, action, day, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, control, terms) on affidavit.events to affidavit_reader;
+
+create table affidavit.heads (
+  trail integer not null,
+  size bigint not null default 0,
+  hash bytea
+) with (fillfactor=40);
+alter table affidavit.heads owner to affidavit_owner;
+alter table affidavit.heads enable row level security;
+alter table affidavit.heads force row level security;
+alter table affidavit.heads add constraint heads_pkey PRIMARY KEY (trail);
+alter table affidavit.heads add constraint heads_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
+create policy followers on affidavit.heads for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy owner_all on affidavit.heads for all to affidavit_owner using (true) with check (true);
+create policy sealer on affidavit.heads for select to affidavit_sealer using (true);
+create policy tenant on affidavit.heads for select to affidavit_operator_reader, affidavit_reader using ((trail IN ( SELECT trails.number
+   FROM affidavit.trails
+  WHERE (trails.tenant = affidavit.current_tenant()))));
+grant select on affidavit.heads to affidavit_follower;
+grant select on affidavit.heads to affidavit_notary;
+grant select on affidavit.heads to affidavit_operator_reader;
+grant select on affidavit.heads to affidavit_reader;
+grant select on affidavit.heads to affidavit_scrub;
+grant select on affidavit.heads to affidavit_sealer;
+
+create table affidavit.migrations (
+  number integer not null,
+  name text not null,
+  sha256 text not null,
+  run_at timestamp with time zone not null default now()
+);
+alter table affidavit.migrations owner to login;
+alter table affidavit.migrations add constraint migrations_pkey PRIMARY KEY (number);
+
+create table affidavit.notarized (
+  trail integer not null,
+  size bigint not null,
+  root bytea not null,
+  range bytea not null,
+  note text not null,
+  signed_at timestamp with time zone not null
+) with (fillfactor=50);
+alter table affidavit.notarized owner to affidavit_owner;
+alter table affidavit.notarized enable row level security;
+alter table affidavit.notarized force row level security;
+alter table affidavit.notarized add constraint notarized_pkey PRIMARY KEY (trail);
+alter table affidavit.notarized add constraint notarized_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
+create policy followers on affidavit.notarized for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy notary on affidavit.notarized for all to affidavit_notary using (true) with check (true);
+create policy owner_all on affidavit.notarized for all to affidavit_owner using (true) with check (true);
+create policy tenant on affidavit.notarized for select to affidavit_operator_reader, affidavit_reader using ((trail IN ( SELECT trails.number
+   FROM affidavit.trails
+  WHERE (trails.tenant = affidavit.current_tenant()))));
+grant insert, select, update on affidavit.notarized to affidavit_notary;
+grant select on affidavit.notarized to affidavit_follower;
+grant select on affidavit.notarized to affidavit_operator_reader;
+grant select on affidavit.notarized to affidavit_reader;
+grant select on affidavit.notarized to affidavit_scrub;
+
+create table affidavit.persona_tokens (
+  tenant integer not null,
+  token bigint not null,
+  persona bigint not null,
+  subject bigint not null
+);
+alter table affidavit.persona_tokens owner to affidavit_owner;
+alter table affidavit.persona_tokens enable row level security;
+alter table affidavit.persona_tokens force row level security;
+alter table affidavit.persona_tokens add constraint persona_tokens_pkey PRIMARY KEY (tenant, token, persona);
+CREATE INDEX persona_tokens_subject ON affidavit.persona_tokens USING btree (subject);
+create policy followers on affidavit.persona_tokens for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy ingest on affidavit.persona_tokens for all to affidavit_ingest using (true) with check (true);
+create policy owner_all on affidavit.persona_tokens for all to affidavit_owner using (true) with check (true);
+create policy tenant on affidavit.persona_tokens for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
+grant insert, select on affidavit.persona_tokens to affidavit_ingest;
+grant select on affidavit.persona_tokens to affidavit_follower;
+grant select on affidavit.persona_tokens to affidavit_notary;
+grant select on affidavit.persona_tokens to affidavit_operator_reader;
+grant select on affidavit.persona_tokens to affidavit_reader;
+grant select on affidavit.persona_tokens to affidavit_scrub;
+
+create table affidavit.personas (
+  number bigint not null generated always as identity,
+  tenant integer not null,
+  subject bigint not null,
+  digest uuid not null,
+  content bytea not null
+);
+alter table affidavit.personas owner to affidavit_owner;
+alter table affidavit.personas enable row level security;
+alter table affidavit.personas force row level security;
+alter table affidavit.personas add constraint personas_pkey PRIMARY KEY (number);
+alter table affidavit.personas add constraint personas_tenant_digest_key UNIQUE (tenant, digest);
+CREATE INDEX personas_subject ON affidavit.personas USING btree (subject);
+create policy followers on affidavit.personas for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy ingest on affidavit.personas for all to affidavit_ingest using (true) with check (true);
+create policy owner_all on affidavit.personas for all to affidavit_owner using (true) with check (true);
+create policy tenant on affidavit.personas for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
+grant insert, select on affidavit.personas to affidavit_ingest;
+grant select on affidavit.personas to affidavit_follower;
+grant select on affidavit.personas to affidavit_notary;
+grant select on affidavit.personas to affidavit_operator_reader;
+grant select on affidavit.personas to affidavit_reader;
+grant select on affidavit.personas to affidavit_scrub;
+
+create table affidavit.settings (
+  name text not null,
+  value jsonb not null
+);
+alter table affidavit.settings owner to affidavit_owner;
+alter table affidavit.settings add constraint settings_pkey PRIMARY KEY (name);
+grant select on affidavit.settings to affidavit_follower;
+grant select on affidavit.settings to affidavit_ingest;
+grant select on affidavit.settings to affidavit_keeper;
+grant select on affidavit.settings to affidavit_notary;
+grant select on affidavit.settings to affidavit_operator_reader;
+grant select on affidavit.settings to affidavit_reader;
+grant select on affidavit.settings to affidavit_scrub;
+grant select on affidavit.settings to affidavit_sealer;
+
+create table affidavit.shards (
+  shard smallint not null,
+  "position" bigint not null default 0,
+  sealed_at timestamp with time zone not null default '1970-01-01 00:00:00+00'::timestamp with time zone,
+  fence bigint not null default 0,
+  key_epoch bigint not null default 0
+) with (fillfactor=10);
+alter table affidavit.shards owner to affidavit_owner;
+alter table affidavit.shards add constraint shards_pkey PRIMARY KEY (shard);
+grant select on affidavit.shards to affidavit_follower;
+grant select on affidavit.shards to affidavit_ingest;
+grant select on affidavit.shards to affidavit_notary;
+grant select on affidavit.shards to affidavit_operator_reader;
+grant select on affidavit.shards to affidavit_reader;
+grant select on affidavit.shards to affidavit_scrub;
+grant select on affidavit.shards to affidavit_sealer;
+
+create table affidavit.subjects (
+  number bigint not null generated always as identity,
+  tenant integer not null,
+  token uuid not null,
+  key_id uuid not null default gen_random_uuid(),
+  created_at timestamp with time zone not null default now(),
+  erased_at timestamp with time zone
+);
+alter table affidavit.subjects owner to affidavit_owner;
+alter table affidavit.subjects enable row level security;
+alter table affidavit.subjects force row level security;
+alter table affidavit.subjects add constraint subjects_pkey PRIMARY KEY (number);
+alter table affidavit.subjects add constraint subjects_tenant_token_key UNIQUE (tenant, token);
+create policy followers on affidavit.subjects for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy ingest on affidavit.subjects for all to affidavit_ingest using (true) with check (true);
+create policy owner_all on affidavit.subjects for all to affidavit_owner using (true) with check (true);
+create policy tenant on affidavit.subjects for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
+grant insert, select on affidavit.subjects to affidavit_ingest;
+grant select on affidavit.subjects to affidavit_follower;
+grant select on affidavit.subjects to affidavit_notary;
+grant select on affidavit.subjects to affidavit_operator_reader;
+grant select on affidavit.subjects to affidavit_reader;
+grant select on affidavit.subjects to affidavit_scrub;
+
+create table affidavit.tenants (
+  number integer not null generated always as identity,
+  id text not null,
+  name text,
+  operator boolean not null default false,
+  state text not null default 'open'::text,
+  policy jsonb not null default '{}'::jsonb,
+  created_at timestamp with time zone not null default now()
+);
+alter table affidavit.tenants owner to affidavit_owner;
+alter table affidavit.tenants enable row level security;
+alter table affidavit.tenants force row level security;
+alter table affidavit.tenants add constraint tenants_id_key UNIQUE (id);
+alter table affidavit.tenants add constraint tenants_pkey PRIMARY KEY (number);
+alter table affidavit.tenants add constraint tenants_state_check CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text])));
+create policy followers on affidavit.tenants for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy ingest on affidavit.tenants for select to affidavit_ingest, affidavit_keeper using (true);
+create policy owner_all on affidavit.tenants for all to affidavit_owner using (true) with check (true);
+create policy tenant on affidavit.tenants for select to affidavit_operator_reader, affidavit_reader using ((number = affidavit.current_tenant()));
+grant select on affidavit.tenants to affidavit_follower;
+grant select on affidavit.tenants to affidavit_ingest;
+grant select on affidavit.tenants to affidavit_keeper;
+grant select on affidavit.tenants to affidavit_notary;
+grant select on affidavit.tenants to affidavit_operator_reader;
+grant select on affidavit.tenants to affidavit_reader;
+grant select on affidavit.tenants to affidavit_scrub;
+grant select on affidavit.tenants to affidavit_sealer;
+
+create table affidavit.tiles (
+  trail integer not null,
+  level smallint not null,
+  index bigint not null,
+  hashes bytea not null storage external
+);
+alter table affidavit.tiles owner to affidavit_owner;
+alter table affidavit.tiles enable row level security;
+alter table affidavit.tiles force row level security;
+alter table affidavit.tiles add constraint tiles_pkey PRIMARY KEY (trail, level, index);
+create policy followers on affidavit.tiles for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy notary on affidavit.tiles for all to affidavit_notary using (true) with check (true);
+create policy owner_all on affidavit.tiles for all to affidavit_owner using (true) with check (true);
+create policy tenant on affidavit.tiles for select to affidavit_operator_reader, affidavit_reader using ((trail IN ( SELECT trails.number
+   FROM affidavit.trails
+  WHERE (trails.tenant = affidavit.current_tenant()))));
+grant insert, select, update on affidavit.tiles to affidavit_notary;
+grant select on affidavit.tiles to affidavit_follower;
+grant select on affidavit.tiles to affidavit_operator_reader;
+grant select on affidavit.tiles to affidavit_reader;
+grant select on affidavit.tiles to affidavit_scrub;
+
+create table affidavit.trails (
+  number integer not null generated always as identity,
+  id uuid not null,
+  tenant integer not null,
+  ordinal integer not null default 0,
+  shard smallint not null,
+  created_at timestamp with time zone not null default now()
+);
+alter table affidavit.trails owner to affidavit_owner;
+alter table affidavit.trails enable row level security;
+alter table affidavit.trails force row level security;
+alter table affidavit.trails add constraint trails_id_key UNIQUE (id);
+alter table affidavit.trails add constraint trails_pkey PRIMARY KEY (number);
+alter table affidavit.trails add constraint trails_tenant_fkey FOREIGN KEY (tenant) REFERENCES affidavit.tenants(number);
+alter table affidavit.trails add constraint trails_tenant_ordinal_key UNIQUE (tenant, ordinal);
+create policy followers on affidavit.trails for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy ingest on affidavit.trails for select to affidavit_ingest, affidavit_keeper using (true);
+create policy owner_all on affidavit.trails for all to affidavit_owner using (true) with check (true);
+create policy tenant on affidavit.trails for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
+grant select on affidavit.trails to affidavit_follower;
+grant select on affidavit.trails to affidavit_ingest;
+grant select on affidavit.trails to affidavit_keeper;
+grant select on affidavit.trails to affidavit_notary;
+grant select on affidavit.trails to affidavit_operator_reader;
+grant select on affidavit.trails to affidavit_reader;
+grant select on affidavit.trails to affidavit_scrub;
+grant select on affidavit.trails to affidavit_sealer;
+
+create table keeper.api_keys (
+  id text not null,
+  tenant integer,
+  name text not null,
+  scopes text[] not null,
+  secret_hash bytea not null,
+  internal boolean not null default false,
+  created_at timestamp with time zone not null default now(),
+  created_by text,
+  expires_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  last_used_at timestamp with time zone
+);
+alter table keeper.api_keys owner to affidavit_owner;
+alter table keeper.api_keys add constraint api_keys_pkey PRIMARY KEY (id);
+CREATE INDEX api_keys_tenant ON keeper.api_keys USING btree (tenant);
+grant insert, select, update on keeper.api_keys to affidavit_keeper;
+
+create table keeper.buckets (
+  number bigint not null generated always as identity,
+  tenant integer not null,
+  generation integer not null,
+  subjects integer not null default 0,
+  wrapped bytea not null
+);
+alter table keeper.buckets owner to affidavit_owner;
+alter table keeper.buckets add constraint buckets_pkey PRIMARY KEY (number);
+CREATE INDEX buckets_tenant ON keeper.buckets USING btree (tenant, number);
+grant insert, select, update on keeper.buckets to affidavit_keeper;
+
+create table keeper.generations (
+  tenant integer not null,
+  current integer not null default 0
+);
+alter table keeper.generations owner to affidavit_owner;
+alter table keeper.generations add constraint generations_pkey PRIMARY KEY (tenant);
+grant insert, select, update on keeper.generations to affidavit_keeper;
+
+create table keeper.subject_keys (
+  subject bigint not null,
+  tenant integer not null,
+  bucket bigint not null,
+  wrapped bytea not null
+);
+alter table keeper.subject_keys owner to affidavit_owner;
+alter table keeper.subject_keys add constraint subject_keys_bucket_fkey FOREIGN KEY (bucket) REFERENCES keeper.buckets(number);
+alter table keeper.subject_keys add constraint subject_keys_pkey PRIMARY KEY (subject);
+grant delete, insert, select, update on keeper.subject_keys to affidavit_keeper;
+
+create table keeper.tenant_keys (
+  tenant integer not null,
+  kind text not null,
+  generation integer not null,
+  wrapped bytea not null
+);
+alter table keeper.tenant_keys owner to affidavit_owner;
+alter table keeper.tenant_keys add constraint tenant_keys_kind_check CHECK ((kind = ANY (ARRAY['data'::text, 'index'::text])));
+alter table keeper.tenant_keys add constraint tenant_keys_pkey PRIMARY KEY (tenant, kind, generation);
+grant insert, select, update on keeper.tenant_keys to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION affidavit.admit_personas(p_tenants integer[], p_subjects bigint[], p_digests uuid[], p_contents bytea[], p_token_of integer[], p_tokens bigint[])
+ RETURNS TABLE(number bigint)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+  perform from subjects where number = any (p_subjects) order by number for share;
+  with asked as (
+    select u.* from unnest(p_tenants, p_subjects, p_digests, p_contents) with ordinality as u (tenant, subject, digest, content, n)
+      join subjects s on s.number = u.subject and s.tenant = u.tenant and s.erased_at is null
+  ), made as (
+    insert into personas (tenant, subject, digest, content)
+      select tenant, subject, digest, content from asked order by tenant, digest
+      on conflict do nothing
+      returning number, tenant, subject, digest
+  )
+  insert into persona_tokens (tenant, token, persona, subject)
+    select distinct m.tenant, t.token, m.number, m.subject
+    from made m
+      join asked a on a.tenant = m.tenant and a.digest = m.digest
+      join unnest(p_token_of, p_tokens) as t (n, token) on t.n = a.n
+    on conflict do nothing;
+  return query select p.number
+    from unnest(p_tenants, p_digests) with ordinality as u (tenant, digest, n)
+      left join personas p on p.tenant = u.tenant and p.digest = u.digest
+    order by u.n;
+end $function$;
+alter function affidavit.admit_personas(integer[],bigint[],uuid[],bytea[],integer[],bigint[]) owner to affidavit_owner;
+revoke all on function affidavit.admit_personas(integer[],bigint[],uuid[],bytea[],integer[],bigint[]) from public;
+grant execute on function affidavit.admit_personas(integer[],bigint[],uuid[],bytea[],integer[],bigint[]) to affidavit_ingest;
+
+CREATE OR REPLACE FUNCTION affidavit.admit_subjects(p_tenants integer[], p_tokens uuid[])
+ RETURNS TABLE(number bigint, key_id uuid)
+ LANGUAGE plpgsql
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+  insert into subjects (tenant, token)
+    select distinct u.tenant, u.token from unnest(p_tenants, p_tokens) as u (tenant, token)
+    where not exists (select from subjects s where s.tenant = u.tenant and s.token = u.token)
+    order by u.tenant, u.token -- two batches that wait for each other's rows must wait in one order
+    on conflict do nothing;
+  -- A statement of its own: it sees the rows of those who were faster.
+  return query select s.number, s.key_id
+    from unnest(p_tenants, p_tokens) with ordinality as u (tenant, token, n)
+      left join subjects s on s.tenant = u.tenant and s.token = u.token
+    order by u.n;
+end $function$;
+alter function affidavit.admit_subjects(integer[],uuid[]) owner to affidavit_owner;
+revoke all on function affidavit.admit_subjects(integer[],uuid[]) from public;
+grant execute on function affidavit.admit_subjects(integer[],uuid[]) to affidavit_ingest;
+
+CREATE OR REPLACE FUNCTION affidavit.advance(p_shard smallint, p_position bigint, p_count integer, p_fence bigint, p_key_epoch bigint, p_sealed_at timestamp with time zone, p_trails integer[], p_before bigint[], p_after bigint[], p_hashes bytea[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_moved int;
+  v shards;
+begin
+  update shards set position = position + p_count, sealed_at = p_sealed_at
+    where shard = p_shard and position = p_position and fence = p_fence and key_epoch = p_key_epoch and sealed_at <= p_sealed_at;
+  if not found then
+    select * into strict v from shards where shard = p_shard;
+    if v.position = p_position and v.fence = p_fence then
+      if v.key_epoch <> p_key_epoch then
+        raise exception 'keys of shard % were destroyed since epoch %', p_shard, p_key_epoch using errcode = 'AF003';
+      end if;
+      raise exception 'sealed_at % lies before the last of shard %, %', p_sealed_at, p_shard, v.sealed_at using errcode = 'AF004';
+    end if;
+    raise exception 'shard % moved: at %, not %', p_shard, v.position, p_position using errcode = 'AF001';
+  end if;
+  if p_sealed_at > clock_timestamp() + interval '1 second' then
+    raise exception 'sealed_at % is ahead of the database clock', p_sealed_at using errcode = 'AF004';
+  end if;
+  update heads h set size = u.after, hash = u.hash
+    from unnest(p_trails, p_before, p_after, p_hashes) as u (trail, before, after, hash)
+    where h.trail = u.trail and h.size = u.before;
+  get diagnostics v_moved = row_count;
+  if v_moved <> cardinality(p_trails) then
+    raise exception 'a head of shard % moved', p_shard using errcode = 'AF001';
+  end if;
+end $function$;
+alter function affidavit.advance(smallint,bigint,integer,bigint,bigint,timestamp with time zone,integer[],bigint[],bigint[],bytea[]) owner to affidavit_owner;
+revoke all on function affidavit.advance(smallint,bigint,integer,bigint,bigint,timestamp with time zone,integer[],bigint[],bigint[],bytea[]) from public;
+grant execute on function affidavit.advance(smallint,bigint,integer,bigint,bigint,timestamp with time zone,integer[],bigint[],bigint[],bytea[]) to affidavit_sealer;
+
+CREATE OR REPLACE FUNCTION affidavit.close_day(p_day date)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_name text := 'events_' || to_char(p_day, 'YYYYMMDD');
+begin
+  if p_day >= (clock_timestamp() at time zone 'UTC')::date then
+    raise exception 'day % is not over', p_day using errcode = 'AF009';
+  end if;
+  perform from event_days where day = p_day and closed_at is null for update skip locked;
+  if not found then return false; end if;
+  execute format('create index %I on %I using gin (terms) with (fastupdate = off)', v_name || '_terms', v_name);
+  execute format('create index %I on %I (tenant, seq) where flags & 1 = 0', v_name || '_overflow', v_name);
+  execute format('drop index if exists %I, %I', v_name || '_target', v_name || '_request');
+  execute format('analyze %I', v_name);
+  update event_days set closed_at = clock_timestamp() where day = p_day;
+  return true;
+end $function$;
+alter function affidavit.close_day(date) owner to affidavit_owner;
+revoke all on function affidavit.close_day(date) from public;
+grant execute on function affidavit.close_day(date) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.create_day(p_day date)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_name text := 'events_' || to_char(p_day, 'YYYYMMDD');
+begin
+  if exists (select from event_days where day = p_day) then return; end if;
+  perform pg_advisory_xact_lock(hashtext('affidavit.create_day'));
+  if exists (select from event_days where day = p_day) then return; end if;
+  execute format('create table %I (like events including all)', v_name);
+  execute format('alter table %I add constraint day check (day = %L)', v_name, p_day);
+  execute format('create index %I on %I (tenant, target, seq) where target is not null', v_name || '_target', v_name);
+  execute format('create index %I on %I (tenant, request, seq) where request is not null', v_name || '_request', v_name);
+  execute format('create trigger refuse_change before update or delete on %I for each row execute function refuse_change()', v_name);
+  execute format('create trigger refuse_truncate before truncate on %I for each statement execute function refuse_change()', v_name);
+  execute format('alter table %I enable row level security', v_name);
+  execute format('alter table %I force row level security', v_name);
+  -- Rows only ever arrive: freeze and mark them visible early, so that index-only scans stay index-only.
+  execute format('alter table %I set (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_freeze_min_age = 0)', v_name);
+  execute format('alter table events attach partition %I for values from (%L) to (%L)', v_name, p_day, p_day + 1);
+  insert into event_days (day) values (p_day);
+end $function$;
+alter function affidavit.create_day(date) owner to affidavit_owner;
+revoke all on function affidavit.create_day(date) from public;
+grant execute on function affidavit.create_day(date) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.create_partitions(p_today date, p_days integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+begin
+  for i in 0..p_days loop
+    perform affidavit.create_day(p_today + i);
+  end loop;
+  for i in 0..(p_days / 7 + 1) loop
+    perform affidavit.create_week(date_trunc('week', p_today)::date + 7 * i);
+  end loop;
+end $function$;
+alter function affidavit.create_partitions(date,integer) owner to affidavit_owner;
+revoke all on function affidavit.create_partitions(date,integer) from public;
+grant execute on function affidavit.create_partitions(date,integer) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.create_tenant(p_id text, p_name text, p_operator boolean, p_trail uuid, p_shard smallint, p_data_key bytea, p_index_key bytea)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_tenant int;
+  v_trail int;
+begin
+  insert into tenants (id, name, operator) values (p_id, p_name, p_operator) on conflict (id) do nothing returning number into v_tenant;
+  if v_tenant is null then
+    select number into strict v_tenant from tenants where id = p_id;
+    return v_tenant;
+  end if;
+  insert into trails (id, tenant, shard) values (p_trail, v_tenant, p_shard) returning number into v_trail;
+  insert into heads (trail) values (v_trail);
+  insert into keeper.tenant_keys (tenant, kind, generation, wrapped) values (v_tenant, 'data', 0, p_data_key), (v_tenant, 'index', 0, p_index_key);
+  return v_tenant;
+end $function$;
+alter function affidavit.create_tenant(text,text,boolean,uuid,smallint,bytea,bytea) owner to affidavit_owner;
+revoke all on function affidavit.create_tenant(text,text,boolean,uuid,smallint,bytea,bytea) from public;
+grant execute on function affidavit.create_tenant(text,text,boolean,uuid,smallint,bytea,bytea) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION affidavit.create_week(p_week date)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_name text := 'event_ids_' || to_char(p_week, 'YYYYMMDD');
+begin
+  if to_regclass('affidavit.' || v_name) is not null then return; end if;
+  perform pg_advisory_xact_lock(hashtext('affidavit.create_day'));
+  if to_regclass('affidavit.' || v_name) is not null then return; end if;
+  execute format('create table %I (like event_ids including all)', v_name);
+  execute format('alter table %I add constraint week check (week = %L)', v_name, p_week);
+  execute format('alter table %I enable row level security', v_name);
+  execute format('alter table %I force row level security', v_name);
+  execute format('alter table event_ids attach partition %I for values from (%L) to (%L)', v_name, p_week, p_week + 7);
+end $function$;
+alter function affidavit.create_week(date) owner to affidavit_owner;
+revoke all on function affidavit.create_week(date) from public;
+grant execute on function affidavit.create_week(date) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.current_tenant()
+ RETURNS integer
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+RETURN (NULLIF(current_setting('affidavit.tenant'::text, true), ''::text))::integer;
+alter function affidavit.current_tenant() owner to affidavit_owner;
+grant execute on function affidavit.current_tenant() to public;
+
+CREATE OR REPLACE FUNCTION affidavit.fence(p_shard smallint)
+ RETURNS affidavit.shards
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  update shards set fence = fence + 1 where shard = p_shard returning *;
+$function$;
+alter function affidavit.fence(smallint) owner to affidavit_owner;
+revoke all on function affidavit.fence(smallint) from public;
+grant execute on function affidavit.fence(smallint) to affidavit_sealer;
+
+CREATE OR REPLACE FUNCTION affidavit.find(p_trail integer, p_low bigint, p_high bigint, p_first_day date, p_last_day date, p_terms bigint[], p_lengths integer[], p_actors bigint[], p_actions integer[], p_limit integer, p_newest_first boolean)
+ RETURNS SETOF bigint
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_tenant int := affidavit.current_tenant();
+  v_where text;
+  v_groups text := '';
+  v_at int := 1;
+  v_length int;
+begin
+  if v_tenant is null then
+    raise exception 'a search needs a tenant' using errcode = 'AF010';
+  end if;
+  -- Literals, not parameters: each search gets a plan for its own days and its own terms.
+  v_where := format('tenant = %s and trail = %s and seq >= %s and seq < %s and day >= %L and day <= %L',
+    v_tenant, p_trail, p_low, p_high, p_first_day, p_last_day);
+  if p_actors is not null then v_where := v_where || format(' and actor = any(%L::bigint[])', p_actors); end if;
+  if p_actions is not null then v_where := v_where || format(' and action = any(%L::int[])', p_actions); end if;
+  foreach v_length in array p_lengths loop
+    v_groups := v_groups || format(' and terms && %L::bigint[]', p_terms[v_at : v_at + v_length - 1]);
+    v_at := v_at + v_length;
+  end loop;
+  -- The fence keeps the limit from tempting the planner into walking the trail until enough events happen to match.
+  return query execute format(
+    'with found as materialized (
+       select seq from affidavit.events where %1$s%2$s
+       union
+       select seq from affidavit.events where %1$s and flags & 1 = 0)
+     select seq from found order by seq %3$s limit %4$s',
+    v_where, v_groups, case when p_newest_first then 'desc' else 'asc' end, p_limit);
+end $function$;
+alter function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) owner to affidavit_finder;
+revoke all on function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) from public;
+grant execute on function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) to affidavit_operator_reader;
+grant execute on function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) to affidavit_reader;
+
+CREATE OR REPLACE FUNCTION affidavit.hash_at(p_shard smallint, p_position bigint, p_day date)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  select hash from events where shard = p_shard and position = p_position and day = p_day;
+$function$;
+alter function affidavit.hash_at(smallint,bigint,date) owner to affidavit_owner;
+revoke all on function affidavit.hash_at(smallint,bigint,date) from public;
+grant execute on function affidavit.hash_at(smallint,bigint,date) to affidavit_sealer;
+
+CREATE OR REPLACE FUNCTION affidavit.lock_shard(p_shard smallint)
+ RETURNS affidavit.shards
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  select * from shards where shard = p_shard for update;
+$function$;
+alter function affidavit.lock_shard(smallint) owner to affidavit_owner;
+revoke all on function affidavit.lock_shard(smallint) from public;
+grant execute on function affidavit.lock_shard(smallint) to affidavit_sealer;
+
+CREATE OR REPLACE FUNCTION affidavit.operator_commitments(p_trail integer, p_low bigint, p_high bigint)
+ RETURNS TABLE(seq bigint, commitment bytea)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  select e.seq, substring(e.operator for 32) from events e
+  where e.tenant = affidavit.current_tenant() and e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.operator is not null;
+$function$;
+alter function affidavit.operator_commitments(integer,bigint,bigint) owner to affidavit_owner;
+revoke all on function affidavit.operator_commitments(integer,bigint,bigint) from public;
+grant execute on function affidavit.operator_commitments(integer,bigint,bigint) to affidavit_operator_reader;
+grant execute on function affidavit.operator_commitments(integer,bigint,bigint) to affidavit_reader;
+
+CREATE OR REPLACE FUNCTION affidavit.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+  if tg_op = 'UPDATE' and current_setting('affidavit.guarded', true) = 'removal' and current_user = 'affidavit_owner' then
+    return new;
+  end if;
+  raise exception 'sealed events cannot be changed (% on %)', tg_op, tg_table_name
+    using errcode = 'AF009', hint = 'Payloads are removed by affidavit.redact and affidavit.prune, after their control entry.';
+end $function$;
+alter function affidavit.refuse_change() owner to affidavit_owner;
+revoke all on function affidavit.refuse_change() from public;
+
+CREATE OR REPLACE FUNCTION affidavit.seal(p_shard smallint, p_position bigint, p_count integer, p_fence bigint, p_key_epoch bigint, p_sealed_at timestamp with time zone, p_trails integer[], p_before bigint[], p_after bigint[], p_hashes bytea[], p_rows affidavit.sealed_row[], p_ids integer)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_day date := (p_sealed_at at time zone 'UTC')::date;
+  v_week date := date_trunc('week', p_sealed_at at time zone 'UTC')::date;
+  v_new int;
+begin
+  perform affidavit.advance(p_shard, p_position, p_count, p_fence, p_key_epoch, p_sealed_at, p_trails, p_before, p_after, p_hashes);
+  if p_ids > 0 then
+    insert into event_ids (id, body, seq, tenant, trail, day, week)
+      select r.id, r.body, r.seq, r.tenant, r.trail, v_day, v_week from unnest(p_rows) as r where r.id is not null
+      on conflict do nothing;
+    get diagnostics v_new = row_count;
+    if v_new <> p_ids or exists (
+      select from unnest(p_rows) as r join event_ids e on e.tenant = r.tenant and e.id = r.id and e.week = v_week - 7
+      where r.flags & 4 > 0) then
+      raise exception 'an id of this batch was used before' using errcode = 'AF002';
+    end if;
+  end if;
+  insert into events (seq, position, sealed_at, occurred_at, actor, target, request, facts_salt, trail, tenant, action, day, shard,
+      category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
+    select r.seq, p_position + r.n - 1, p_sealed_at, r.occurred_at, r.actor, r.target, r.request, r.facts_salt, r.trail, r.tenant,
+      r.action, v_day, p_shard, r.category, r.outcome, r.flags, r.facts_commitment, r.hash, r.facts, r.personal, r.confidential,
+      r.operator, r.control, r.terms
+    from unnest(p_rows) with ordinality as r (seq, occurred_at, actor, target, request, facts_salt, trail, tenant, action, category,
+      outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms, id, body, n);
+  return clock_timestamp();
+end $function$;
+alter function affidavit.seal(smallint,bigint,integer,bigint,bigint,timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[],integer) owner to affidavit_owner;
+revoke all on function affidavit.seal(smallint,bigint,integer,bigint,bigint,timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[],integer) from public;
+grant execute on function affidavit.seal(smallint,bigint,integer,bigint,bigint,timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[],integer) to affidavit_sealer;
+
+CREATE OR REPLACE FUNCTION affidavit.sealed(p_trails integer[], p_seqs bigint[], p_days date[])
+ RETURNS TABLE(trail integer, seq bigint, sealed_at timestamp with time zone, hash bytea, previous bytea, facts_salt uuid)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  select e.trail, e.seq, e.sealed_at, e.hash,
+    (select p.hash from events p where p.trail = e.trail and p.seq = e.seq - 1 and p.day <= e.day order by p.day desc limit 1), e.facts_salt
+  from unnest(p_trails, p_seqs, p_days) as u (trail, seq, day)
+    join events e on e.trail = u.trail and e.seq = u.seq and e.day = u.day;
+$function$;
+alter function affidavit.sealed(integer[],bigint[],date[]) owner to affidavit_owner;
+revoke all on function affidavit.sealed(integer[],bigint[],date[]) from public;
+grant execute on function affidavit.sealed(integer[],bigint[],date[]) to affidavit_sealer;
+
+CREATE OR REPLACE FUNCTION affidavit.settle_deployment(p_facts jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+begin
+  insert into settings (name, value) values ('deployment', p_facts) on conflict (name) do nothing;
+  return (select value from settings where name = 'deployment');
+end $function$;
+alter function affidavit.settle_deployment(jsonb) owner to affidavit_owner;
+revoke all on function affidavit.settle_deployment(jsonb) from public;
+grant execute on function affidavit.settle_deployment(jsonb) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION affidavit.update_tenant(p_id text, p_name text, p_policy jsonb)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+begin
+  update tenants set name = coalesce(p_name, name), policy = coalesce(p_policy, policy) where id = p_id;
+  return found;
+end $function$;
+alter function affidavit.update_tenant(text,text,jsonb) owner to affidavit_owner;
+revoke all on function affidavit.update_tenant(text,text,jsonb) from public;
+grant execute on function affidavit.update_tenant(text,text,jsonb) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.add_buckets(p_tenants integer[], p_generations integer[], p_wrapped bytea[])
+ RETURNS TABLE(number bigint, wrapped bytea)
+ LANGUAGE plpgsql
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+  insert into generations (tenant) select distinct t from unnest(p_tenants) as t order by t on conflict do nothing;
+  perform from generations where tenant = any (p_tenants) order by tenant for share;
+  return query
+    insert into buckets (tenant, generation, wrapped)
+      select u.tenant, u.generation, u.wrapped from unnest(p_tenants, p_generations, p_wrapped) as u (tenant, generation, wrapped)
+        join generations g on g.tenant = u.tenant and g.current = u.generation
+      returning buckets.number, buckets.wrapped;
+end $function$;
+alter function keeper.add_buckets(integer[],integer[],bytea[]) owner to affidavit_owner;
+revoke all on function keeper.add_buckets(integer[],integer[],bytea[]) from public;
+grant execute on function keeper.add_buckets(integer[],integer[],bytea[]) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.add_subject_keys(p_buckets bigint[], p_bucket_keys bytea[], p_counts integer[], p_subjects bigint[], p_tenants integer[], p_bucket_of bigint[], p_wrapped bytea[])
+ RETURNS SETOF bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+begin
+  perform from buckets where number = any (p_buckets) order by number for update;
+  perform from affidavit.subjects where number = any (p_subjects) order by number for share;
+  return query
+    with taken as (
+      update buckets b set subjects = b.subjects + u.count
+      from unnest(p_buckets, p_bucket_keys, p_counts) as u (number, wrapped, count)
+      where b.number = u.number and b.wrapped = u.wrapped and b.subjects + u.count <= 1024
+      returning b.number, b.tenant
+    )
+    insert into subject_keys (subject, tenant, bucket, wrapped)
+      select u.subject, u.tenant, u.bucket, u.wrapped
+      from unnest(p_subjects, p_tenants, p_bucket_of, p_wrapped) as u (subject, tenant, bucket, wrapped)
+        join taken t on t.number = u.bucket and t.tenant = u.tenant
+        join affidavit.subjects s on s.number = u.subject and s.tenant = u.tenant and s.erased_at is null
+      order by u.subject
+      on conflict do nothing
+      returning subject_keys.subject;
+end $function$;
+alter function keeper.add_subject_keys(bigint[],bytea[],integer[],bigint[],integer[],bigint[],bytea[]) owner to affidavit_owner;
+revoke all on function keeper.add_subject_keys(bigint[],bytea[],integer[],bigint[],integer[],bigint[],bytea[]) from public;
+grant execute on function keeper.add_subject_keys(bigint[],bytea[],integer[],bigint[],integer[],bigint[],bytea[]) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.open_buckets(p_tenants integer[])
+ RETURNS TABLE(tenant integer, generation integer, number bigint, subjects integer, wrapped bytea)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+  select t, coalesce(g.current, 0), b.number, b.subjects, b.wrapped
+  from unnest(p_tenants) as t
+    left join generations g on g.tenant = t
+    left join lateral (
+      select number, subjects, wrapped from buckets
+      where tenant = t and subjects < 1024 and generation = coalesce(g.current, 0) order by number desc limit 1
+    ) b on true;
+$function$;
+alter function keeper.open_buckets(integer[]) owner to affidavit_owner;
+revoke all on function keeper.open_buckets(integer[]) from public;
+grant execute on function keeper.open_buckets(integer[]) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.open_personas(p_tenant integer, p_personas bigint[])
+ RETURNS TABLE(persona bigint, subject bigint, content bytea, wrapped bytea, bucket bigint, generation integer, bucket_wrapped bytea)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+  select p.number, p.subject, p.content, k.wrapped, b.number, b.generation, b.wrapped
+  from affidavit.personas p
+    join subject_keys k on k.subject = p.subject and k.tenant = p_tenant
+    join buckets b on b.number = k.bucket and b.tenant = p_tenant
+  where p.number = any (p_personas) and p.tenant = p_tenant;
+$function$;
+alter function keeper.open_personas(integer,bigint[]) owner to affidavit_owner;
+revoke all on function keeper.open_personas(integer,bigint[]) from public;
+grant execute on function keeper.open_personas(integer,bigint[]) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.touch_api_keys(p_ids text[], p_used_at timestamp with time zone[])
+ RETURNS TABLE(id text, used_at timestamp with time zone)
+ LANGUAGE plpgsql
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+  return query
+    with prior as (
+      select k.id, k.last_used_at from api_keys k where k.id = any (p_ids) order by k.id for update
+    ), touched as (
+      update api_keys k set last_used_at = greatest(k.last_used_at, u.used_at)
+      from unnest(p_ids, p_used_at) as u (id, used_at) where k.id = u.id
+    )
+    select u.id, u.used_at from unnest(p_ids, p_used_at) as u (id, used_at) join prior p on p.id = u.id
+    where p.last_used_at is null or (p.last_used_at at time zone 'UTC')::date < (u.used_at at time zone 'UTC')::date;
+end $function$;
+alter function keeper.touch_api_keys(text[],timestamp with time zone[]) owner to affidavit_owner;
+revoke all on function keeper.touch_api_keys(text[],timestamp with time zone[]) from public;
+grant execute on function keeper.touch_api_keys(text[],timestamp with time zone[]) to affidavit_keeper;
