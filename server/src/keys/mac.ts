@@ -1,0 +1,81 @@
+// HMAC-SHA256 (RFC 2104) at the speed of the write path. Node's one-shot hash answers in a third of the time of
+// `createHmac` when it answers in a string, and a key kept as a 32-character string costs a tenth of a prepared object:
+// there is one per cached person. Everything runs to its end in one call, so one scratch buffer serves all keys.
+import { hash } from 'node:crypto'
+import { KEY_BYTES } from './aead.ts'
+
+const BLOCK_BYTES = 64
+const HASH_BYTES = 32
+
+let inner = Buffer.alloc(BLOCK_BYTES + 4096)
+const outer = Buffer.alloc(BLOCK_BYTES + HASH_BYTES)
+
+/** A 32-byte key for HMAC-SHA256. Prints as nothing: the key is a private field. */
+export class MacKey {
+  readonly #key: string
+
+  /** @throws RangeError unless `key` has 32 bytes */
+  constructor(key: Uint8Array) {
+    if (key.length !== KEY_BYTES) throw new RangeError(`a key has ${KEY_BYTES} bytes, not ${key.length}`)
+    this.#key = Buffer.from(key).toString('latin1')
+  }
+
+  /** The key itself, for those who encrypt with it or derive from it. */
+  bytes(): Buffer {
+    return Buffer.from(this.#key, 'latin1')
+  }
+
+  /** HMAC of UTF-8 text, 32 bytes as a latin1 string. */
+  text(message: string): string {
+    room(message.length * 3)
+    return this.#mac(inner.write(message, BLOCK_BYTES, 'utf8'))
+  }
+
+  /** HMAC of bytes, 32 bytes as a latin1 string. */
+  message(message: Uint8Array): string {
+    room(message.length)
+    inner.set(message, BLOCK_BYTES)
+    return this.#mac(message.length)
+  }
+
+  /** HMAC of bytes and one more, without joining them first. */
+  messageAndByte(message: Uint8Array, byte: number): string {
+    room(message.length + 1)
+    inner.set(message, BLOCK_BYTES)
+    inner[BLOCK_BYTES + message.length] = byte
+    return this.#mac(message.length + 1)
+  }
+
+  /** Of what lies in `inner` behind the first block. */
+  #mac(length: number): string {
+    const key = this.#key
+    inner.fill(0x36, KEY_BYTES, BLOCK_BYTES)
+    outer.fill(0x5c, KEY_BYTES, BLOCK_BYTES)
+    for (let at = 0; at < KEY_BYTES; at++) {
+      const byte = key.charCodeAt(at)
+      inner[at] = byte ^ 0x36
+      outer[at] = byte ^ 0x5c
+    }
+    outer.write(hash('sha256', inner.subarray(0, BLOCK_BYTES + length), 'binary'), BLOCK_BYTES, 'latin1')
+    return hash('sha256', outer, 'binary')
+  }
+}
+
+function room(length: number): void {
+  if (BLOCK_BYTES + length > inner.length) inner = Buffer.alloc(2 * (BLOCK_BYTES + length))
+}
+
+/**
+ * Derives an independent key: the first block of HKDF-Expand (RFC 5869 §2.3), HMAC-SHA256(key, label ‖ 0x01). Our keys
+ * are uniformly random, so the extract step is left out as §3.3 allows.
+ *
+ * | from        | label                             | is                                                     |
+ * |-------------|-----------------------------------|--------------------------------------------------------|
+ * | subject key | `affidavit/1 subject encryption`  | AES-256-GCM key of the subject's personas              |
+ * | subject key | `affidavit/1 subject salt`        | salt key of the subject's personal lines (docs/spec)   |
+ * | index key   | `affidavit/1 index terms`         | its first 8 bytes key the search terms of events       |
+ * | index key   | `affidavit/1 index tokens`        | keys tokens: subjects, personas, search words, ids     |
+ */
+export function derive(key: Uint8Array, label: string): Buffer {
+  return Buffer.from(new MacKey(key).text(`${label}\u0001`), 'latin1')
+}

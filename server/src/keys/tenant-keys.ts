@@ -1,0 +1,103 @@
+// A tenant's own keys, unwrapped: the data key (confidential values) and the index key, from which everything that
+// makes the tenant's content findable is derived. Two tenants' tokens of one name have nothing in common.
+//
+// Tokens are HMAC-SHA256 under the token key over `<what> LF <text>`, cut to 16 or 8 bytes; <what> holds no LF.
+import { randomBytes } from 'node:crypto'
+import { KEY_BYTES, place } from './aead.ts'
+import { derive, MacKey } from './mac.ts'
+import type { KeyProvider } from './provider.ts'
+import { KeyUnusable } from './unusable.ts'
+
+/** A row of keeper.tenant_keys. */
+export interface WrappedKey {
+  kind: 'data' | 'index'
+  generation: number
+  wrapped: Buffer
+}
+
+export class TenantKeys {
+  /** Keys the terms of events, 8 bytes. */
+  readonly termKey: Uint8Array
+  /** Generation under which new confidential values are encrypted. */
+  readonly dataGeneration: number
+  readonly #dataKeys: ReadonlyMap<number, MacKey>
+  readonly #tokens: MacKey
+
+  constructor(dataKeys: ReadonlyMap<number, MacKey>, indexKey: Uint8Array) {
+    this.#dataKeys = dataKeys
+    this.dataGeneration = Math.max(...dataKeys.keys())
+    this.termKey = derive(indexKey, 'affidavit/1 index terms').subarray(0, 8)
+    this.#tokens = new MacKey(derive(indexKey, 'affidavit/1 index tokens'))
+  }
+
+  /** AES-256-GCM key of one generation. @throws KeyUnusable `key_destroyed` */
+  dataKey(generation: number): Buffer {
+    const key = this.#dataKeys.get(generation)
+    if (key === undefined) throw new KeyUnusable('key_destroyed', `There is no data key of generation ${generation}.`)
+    return key.bytes()
+  }
+
+  /** Column `event_ids.id`, 16 bytes. */
+  idToken(id: string): Buffer {
+    return this.#token('id', id)
+  }
+
+  /** Column `event_ids.body`, 16 bytes: of the normalised event before defaults. */
+  bodyToken(body: string): Buffer {
+    return this.#token('body', body)
+  }
+
+  /** Column `subjects.token`, 16 bytes. @param identity see `identityText` */
+  subjectToken(identity: string): Buffer {
+    return this.#token('subject', identity)
+  }
+
+  /** Column `personas.digest`, 16 bytes. */
+  personaToken(subject: number, content: string): Buffer {
+    return this.#token('persona', `${subject}\n${content}`)
+  }
+
+  /** Column `persona_tokens.token`: a signed 64-bit number. @param text see `searchText` */
+  searchToken(text: string): bigint {
+    return this.#token('search', searchText(text)).readBigInt64BE(0)
+  }
+
+  #token(what: string, text: string): Buffer {
+    return Buffer.from(this.#tokens.text(`${what}\n${text}`), 'latin1').subarray(0, 16)
+  }
+}
+
+/** What two spellings of a name, word or address have in common: NFKC, lower case, no space around. */
+export const searchText = (text: string) => text.normalize('NFKC').trim().toLowerCase()
+
+/** Makes and opens tenants' keys; `tenants` takes one, without knowing what it opens. */
+export class KeyChest {
+  readonly #provider: KeyProvider
+
+  constructor(provider: KeyProvider) {
+    this.#provider = provider
+  }
+
+  /** New keys of a tenant that is about to be made, wrapped. @param keyring id of its first trail */
+  async make(keyring: string): Promise<{ data: Buffer; index: Buffer }> {
+    const wrap = (kind: string) => this.#provider.wrapUnderRoot(keyPlace(keyring, kind, 0), randomBytes(KEY_BYTES))
+    return { data: await wrap('data'), index: await wrap('index') }
+  }
+
+  /** @throws KeyUnusable */
+  async open(keyring: string, rows: readonly WrappedKey[]): Promise<TenantKeys> {
+    const dataKeys = new Map<number, MacKey>()
+    let index: Buffer | undefined
+    for (const { kind, generation, wrapped } of rows) {
+      const key = await this.#provider.unwrapUnderRoot(keyPlace(keyring, kind, generation), wrapped)
+      if (kind === 'data') dataKeys.set(generation, new MacKey(key))
+      else index = key
+    }
+    if (index === undefined || dataKeys.size === 0)
+      throw new KeyUnusable('key_destroyed', `The keys of keyring ${keyring} are gone.`)
+    return new TenantKeys(dataKeys, index)
+  }
+}
+
+const keyPlace = (keyring: string, kind: string, generation: number) =>
+  place('tenant_keys.wrapped', keyring, kind, generation)

@@ -1,0 +1,20 @@
+// What an API key may do. One table: the server checks by it, the reference documentation lists it.
+
+export const scopes = {
+  'events:write': 'Record events.',
+  'events:read': 'Search and read events, their content and proofs.',
+  verify: 'Read checkpoints, tiles and proofs, without content.',
+  'tenants:read': 'List tenants, read their settings.',
+  'tenants:create': 'Make tenants, also by recording an event for one that does not exist yet.',
+  'tenants:write': 'Change settings of tenants.',
+  'keys:manage':
+    'Make, list and revoke API keys of the own tenant; with an operator key, all. No key hands on a scope it lacks.',
+  operator: 'See what only the operator may see: session ids and raw key ids. Operator keys only.',
+} as const satisfies Record<string, string>
+
+export type Scope = keyof typeof scopes
+
+export const isScope = (text: string): text is Scope => Object.hasOwn(scopes, text)
+
+/** Scopes that reach beyond one tenant: a key bound to a tenant cannot have them. */
+export const operatorScopes: ReadonlySet<Scope> = new Set(['tenants:create', 'operator'])
