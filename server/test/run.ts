@@ -1,0 +1,112 @@
+// The one test command (`npm test`): style, types, unused code, then every test of every package.
+//
+//   npm test                     all of it
+//   npm test -- --long           the same with longer parts (AFFIDAVIT_LONG=1); what .ci/run uses
+//   npm test -- PATH …           only the tests under these paths; vitest's own flags pass through
+//
+// Nothing needs to be set up: the tests bring their own PostgreSQL. The last line counts everything.
+import { spawn, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import process from 'node:process'
+
+const root = join(import.meta.dirname, '..', '..')
+const given = process.argv.slice(2)
+const long = given.includes('--long')
+const passed = given.filter((argument) => argument !== '--long')
+const env = { ...process.env, ...(long && { AFFIDAVIT_LONG: '1' }) }
+
+interface Count {
+  passed: number
+  failed: number
+  skipped: number
+}
+
+/** npm installs these programs; each is a script that Node runs. */
+const checks: [name: string, script: string, ...args: string[]][] = [
+  ['style (biome)', 'node_modules/@biomejs/biome/bin/biome', 'check', '.'],
+  ['types (tsc)', 'node_modules/typescript/bin/tsc', '-p', '.'],
+  ['unused code (knip)', 'node_modules/knip/bin/knip.js'],
+]
+
+function notices(): void {
+  const optional: [tool: string, args: string[], what: string][] = [
+    ['go', ['version'], 'Go'],
+    ['java', ['-version'], 'Java'],
+    ['python3', ['--version'], 'Python'],
+  ]
+  for (const [tool, args, what] of optional)
+    if (spawnSync(tool, args, { stdio: 'ignore' }).status !== 0)
+      console.log(`notice: ${what} (${tool}) is missing here; the tests that need it are skipped`)
+  if (!existsSync(join(root, '..', 'shared')))
+    console.log('notice: there is no folder ../shared; the tests on its vectors and samples are skipped')
+}
+
+async function check([name, script, ...args]: (typeof checks)[number]): Promise<boolean> {
+  const started = performance.now()
+  const child = spawn(process.execPath, [join(root, script), ...args], {
+    cwd: root,
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk))
+  const code = await new Promise((resolve) => child.on('close', resolve))
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  console.log(`${code === 0 ? 'ok' : 'FAILED'}  ${name}  ${seconds} s`)
+  if (code !== 0) console.log(output.trimEnd())
+  return code === 0
+}
+
+async function tests(): Promise<Count> {
+  const report = join(tmpdir(), `affidavit-tests-${process.pid}.json`)
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
+  const child = spawn(
+    process.execPath,
+    [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...reporters, ...passed],
+    { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] },
+  )
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
+  const code = await new Promise((resolve) => child.on('close', resolve))
+  try {
+    return counted(JSON.parse(readFileSync(report, 'utf8')) as Report, code === 0)
+  } catch {
+    return { passed: 0, failed: 1, skipped: 0 } // vitest did not get as far as a report; it has said why
+  } finally {
+    rmSync(report, { force: true })
+  }
+}
+
+/** Of vitest's json reporter, which follows Jest's. */
+interface Report {
+  numPassedTests: number
+  numFailedTests: number
+  numPendingTests: number
+  numTodoTests: number
+  testResults: { status: string; assertionResults: { status: string }[] }[]
+}
+
+/** A file that could not be loaded, and an error outside of all tests, count as one failure each. */
+export function counted(report: Report, ok: boolean): Count {
+  const brokenFiles = report.testResults.filter(
+    (file) => file.status === 'failed' && !file.assertionResults.some(({ status }) => status === 'failed'),
+  )
+  const failed = report.numFailedTests + brokenFiles.length
+  return {
+    passed: report.numPassedTests,
+    failed: failed === 0 && !ok ? 1 : failed,
+    skipped: report.numPendingTests + report.numTodoTests,
+  }
+}
+
+async function main(): Promise<void> {
+  notices()
+  const results = passed.length > 0 ? [] : await Promise.all(checks.map(check))
+  const count = await tests()
+  const failed = count.failed + results.filter((ok) => !ok).length
+  console.log(`${count.passed + results.filter(Boolean).length} passed, ${failed} failed, ${count.skipped} skipped`)
+  process.exitCode = failed === 0 ? 0 : 1
+}
+
+if (process.argv[1] === import.meta.filename) await main()
