@@ -88,8 +88,14 @@ function fromEpoch(value: number): string | undefined {
 
 /** The same value without the members that are undefined; undefined itself if none is left. */
 export function compact<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } | undefined {
-  const entries = Object.entries(value).filter(([, member]) => member !== undefined)
-  return entries.length === 0 ? undefined : (Object.fromEntries(entries) as never)
+  const kept: Record<string, unknown> = {}
+  let any = false
+  for (const key in value) {
+    if (value[key] === undefined) continue
+    kept[key] = value[key]
+    any = true
+  }
+  return any ? (kept as never) : undefined
 }
 
 export interface Loose {
@@ -179,7 +185,7 @@ function isEmpty(value: JsonValue): boolean {
 
 function safeKey(key: string): string {
   const whole = key.isWellFormed() ? key : key.toWellFormed()
-  return RESERVED_KEYS.has(whole) ? `$${whole}` : whole
+  return whole.startsWith('$') && RESERVED_KEYS.has(whole) ? `$${whole}` : whole
 }
 
 function safe(value: JsonValue, depth: number): JsonValue {
@@ -187,8 +193,16 @@ function safe(value: JsonValue, depth: number): JsonValue {
   if (typeof value !== 'object' || value === null) return value
   if (depth >= METADATA_DEPTH) return stub(JSON.stringify(value))
   if (Array.isArray(value)) return value.map((element) => safe(element, depth + 1))
-  // fromEntries makes `__proto__` a member like any other.
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [safeKey(key), safe(member, depth + 1)]))
+  const copy: JsonObject = {}
+  for (const key of Object.keys(value)) set(copy, safeKey(key), safe(value[key]!, depth + 1))
+  return copy
+}
+
+/** Assignment that makes `__proto__` a member like any other. */
+function set(record: JsonObject, key: string, value: JsonValue): void {
+  if (key === '__proto__')
+    Object.defineProperty(record, key, { value, enumerable: true, configurable: true, writable: true })
+  else record[key] = value
 }
 
 function bounded(members: { [key: string]: JsonValue }): { [key: string]: JsonValue } {

@@ -4,8 +4,8 @@ import type { JsonValue } from '@affidavit/sdk'
 
 export type JsonObject = { [key: string]: JsonValue }
 
-/** Digits enough for a number that JSON.parse might round; only then is the slow way worth it. */
-const LONG_NUMBER = /\d{16}/
+/** A number, so not inside a string as a rule, long enough that JSON.parse might round it: worth the slow way. */
+const LONG_NUMBER = /[:,[\s]-?\d[\d.]{15}/
 
 /** Throws SyntaxError if the text is not JSON, TypeError if it is not an object. */
 export function parseRecord(text: string): JsonObject {

@@ -17,12 +17,17 @@ export const cloudtrail = recordFormat({
   // An ARN or principal id of a person ends in their user or session name, and error messages quote it.
   personalPointers: [
     '/actor/id',
+    '/actor/name',
     '/actor/on_behalf_of/id',
     '/metadata/errorMessage',
     '/metadata/userIdentity/principalId',
     '/metadata/userIdentity/userName',
     '/metadata/userIdentity/arn',
     '/metadata/userIdentity/sessionContext/sourceIdentity',
+    '/metadata/userIdentity/sessionContext/sessionIssuer/arn',
+    '/metadata/userIdentity/sessionContext/sessionIssuer/userName',
+    '/metadata/responseElements/*/createdBy',
+    '/metadata/responseElements/*/lastModifiedBy',
     '/metadata/requestParameters/userName',
     '/metadata/requestParameters/UserName',
     '/metadata/requestParameters/username',
@@ -35,6 +40,7 @@ export const cloudtrail = recordFormat({
     '/metadata/requestParameters/emailAddress',
     '/metadata/requestParameters/userAttributes',
     '/metadata/requestParameters/cidrIp',
+    '/metadata/responseElements/arn',
     '/metadata/responseElements/user/userName',
     '/metadata/responseElements/user/arn',
     '/metadata/responseElements/accessKey/userName',
@@ -146,7 +152,7 @@ function userTargets(service: string, record: JsonObject): (Target | undefined)[
   const asked = fit.at(record.requestParameters, 'userName')
   if (service === 'iam' && typeof asked === 'string' && !named.includes(asked)) named.push(asked)
   const id = fit.at(record.responseElements, 'user', 'userId')
-  return named.map((name) => fit.target('iam.user', { name, email: name, id: name === asked ? id : undefined }))
+  return named.map((name) => fit.target('user', { name, email: name, id: name === asked ? id : undefined }))
 }
 
 const DENIED = /AccessDenied|Unauthori[sz]ed|Forbidden|NotAuthori[sz]ed|AuthFailure|AllAccessDisabled/i

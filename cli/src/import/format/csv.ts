@@ -75,11 +75,15 @@ async function* read(input: ByteSource, options: FormatOptions): AsyncGenerator<
     bom: true,
     info: true,
     skip_empty_lines: true,
+    // A row of another length is reported below, in its place among the others.
+    relax_column_count: true,
+    // A quote inside a plain value is a character like any other; strictness would lose the rows around it.
+    relax_quotes: true,
     max_record_size: LONGEST_ROW,
     skip_records_with_error: true,
     on_skip: (error) => {
-      if (error)
-        failed.push({ place: line((error as CsvError & { lines?: number }).lines), ok: false, reason: error.message })
+      if (!error) return
+      failed.push({ place: line((error as CsvError & { lines?: number }).lines), ok: false, reason: brief(error) })
     },
   })
   const source = Readable.from(plainBytes(input, options.onRead))
@@ -94,8 +98,15 @@ async function* read(input: ByteSource, options: FormatOptions): AsyncGenerator<
     }>) {
       last = info.lines
       yield* failed.splice(0)
-      if (columns) yield toItem(record, columns, line(last), identities, options.tenant)
-      else {
+      if (columns) {
+        yield record.length === columns.header.length
+          ? toItem(record, columns, line(last), identities, options.tenant)
+          : {
+              place: line(last),
+              ok: false,
+              reason: `${record.length} columns, the header has ${columns.header.length}`,
+            }
+      } else {
         columns = resolveColumns(record, options.map ?? {})
         if (columns.missing.length > 0) {
           yield { place: line(last), ok: false, reason: `the header has no column ${columns.missing.join(', ')}` }
@@ -109,6 +120,11 @@ async function* read(input: ByteSource, options: FormatOptions): AsyncGenerator<
     return
   }
   yield* failed.splice(0)
+}
+
+/** The parser's messages quote the row, which may hold personal values; its codes do not. */
+function brief(error: CsvError): string {
+  return error.code.replace(/^CSV_/, '').replaceAll('_', ' ').toLowerCase()
 }
 
 function line(number: number | undefined): Place {

@@ -29,7 +29,7 @@ function toItem(raw: RawRecord, identities: Identities, tenant: string | undefin
     return { place, ok: false, reason: notARecord(error) }
   }
   if (!isObject(event)) return { place, ok: false, reason: 'not a JSON object' }
-  const flat = !isObject(event.actor)
+  const flat = !Object.hasOwn(event, 'actor')
   const own = flat ? (event.tenant_id ?? event.tenant) : event.tenant
   if (tenant !== undefined && own !== undefined && own !== tenant) {
     return { place, ok: false, reason: 'belongs to another tenant than the one imported into' }

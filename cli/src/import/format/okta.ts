@@ -14,6 +14,7 @@ export const okta = recordFormat({
   name: 'okta',
   title: 'Okta System Log events',
   personalPointers: [
+    '/actor/name',
     '/metadata/actor/alternateId',
     '/metadata/actor/displayName',
     '/metadata/target/*/alternateId',
@@ -109,7 +110,8 @@ function actorOf(from: unknown): Actor {
 
 function targetOf(from: JsonObject) {
   const { type, id, displayName, alternateId } = from
-  const kind = typeof type === 'string' ? fit.snake(type.replace(/([a-z])([A-Z])/g, '$1 $2')) : undefined
+  // An AppUser is a person's account in an application: a person, whose name is personal.
+  const kind = type === 'AppUser' ? 'user' : fit.snake(String(type).replace(/([a-z])([A-Z])/g, '$1 $2'))
   return fit.target(kind, { id: known(id), name: known(displayName) ?? known(alternateId), email: alternateId })
 }
 
@@ -172,9 +174,9 @@ function remove(record: JsonObject, key: string, members: readonly string[]): vo
 
 /** True if a target of an event cannot hold all of this one. */
 function saysMore({ type, id, displayName, alternateId, ...more }: JsonObject): boolean {
-  void type
   void id
   const other = known(alternateId)
+  if (type === 'AppUser') return true
   if (other !== undefined && other !== displayName && displayName !== undefined && !fit.emailAddress(other)) return true
   return Object.values(more).some((value) => value !== null)
 }
