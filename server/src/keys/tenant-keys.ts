@@ -16,18 +16,23 @@ export interface WrappedKey {
 }
 
 export class TenantKeys {
-  /** Keys the terms of events, 8 bytes. */
-  readonly termKey: Uint8Array
   /** Generation under which new confidential values are encrypted. */
   readonly dataGeneration: number
   readonly #dataKeys: ReadonlyMap<number, MacKey>
   readonly #tokens: MacKey
+  /** Private, so that an object that holds these keys can be logged. */
+  readonly #termKey: Uint8Array
 
   constructor(dataKeys: ReadonlyMap<number, MacKey>, indexKey: Uint8Array) {
     this.#dataKeys = dataKeys
     this.dataGeneration = Math.max(...dataKeys.keys())
-    this.termKey = derive(indexKey, 'affidavit/1 index terms').subarray(0, 8)
+    this.#termKey = derive(indexKey, 'affidavit/1 index terms').subarray(0, 8)
     this.#tokens = new MacKey(derive(indexKey, 'affidavit/1 index tokens'))
+  }
+
+  /** Keys the terms of events, 8 bytes. */
+  get termKey(): Uint8Array {
+    return this.#termKey
   }
 
   /** AES-256-GCM key of one generation. @throws KeyUnusable `key_destroyed` */
