@@ -22,10 +22,13 @@ export type ReadNode = (level: number, index: number) => Uint8Array | Promise<Ui
 
 /** SHA-256(0x00 ‖ data): the hash of an entry, and what the next entry calls its previous hash. */
 export function leafHash(hash: Hash, data: Uint8Array): Uint8Array {
-  const prefixed = new Uint8Array(data.length + 1)
+  if (data.length >= prefixed.length) prefixed = new Uint8Array(data.length + 1)
   prefixed.set(data, 1)
-  return hash(prefixed)
+  return hash(prefixed.subarray(0, data.length + 1))
 }
+
+/** Reused for every leaf, with the 0x00 in front: a fresh array costs more than the hash. */
+let prefixed = new Uint8Array(65_536)
 
 /** Reused for every node: a verifier hashes as many nodes as leaves. */
 const pair = new Uint8Array(1 + 2 * HASH_BYTES)

@@ -1,0 +1,164 @@
+/**
+ * Explained absence, both ways: what is gone must have been announced by a control entry that the rules allowed, and
+ * what was announced as gone must no longer be served (docs/spec/control.md).
+ */
+import { CATEGORIES, type Category } from './category.ts'
+import type { Hold, Policy, Retention } from './control.ts'
+import type { Entry } from './entry.ts'
+import type { Findings } from './verdict.ts'
+import type { Announcement } from './walk.ts'
+
+const DAY_MS = 86_400_000
+/** Shortening retention for what is sealed already needs this much notice. */
+const NOTICE_MS = 30 * DAY_MS
+
+interface Prune {
+  readonly seq: number
+  readonly sealedAt: string
+  readonly before: number
+}
+
+interface HoldSpan {
+  readonly hold: Hold
+  readonly from: number
+  to: number
+}
+
+type RetentionPolicy = Extract<Policy, { about: 'retention' }> & { readonly seq: number; readonly sealedAt: string }
+
+/** What the announcements of a trail allow and demand to be gone. */
+export class Absence {
+  private readonly prunes = new Map<Category, Prune[]>(CATEGORIES.map((category) => [category, []]))
+  private readonly erased = new Map<string, Announcement>()
+  private readonly redacted = new Map<number, Announcement>()
+  private readonly lost: (Announcement & { control: { from: number; to: number } })[] = []
+  private readonly holds: HoldSpan[] = []
+  private readonly policies: RetentionPolicy[] = []
+  private retention: Retention | undefined
+  private deleted: Announcement | undefined
+  private readonly findings: Findings
+
+  /** `announcements` in order. Restated ones count only where the walk did not begin at entry 0. */
+  constructor(announcements: readonly Announcement[], findings: Findings) {
+    this.findings = findings
+    const fromStart = announcements[0]?.seq === 0
+    for (const announcement of announcements) {
+      if (announcement.control.kind !== 'state') this.take(announcement)
+      else if (!fromStart) {
+        // Restated announcements were sealed before every entry that is still there.
+        for (const control of announcement.control.restated) this.take({ seq: -1, sealedAt: '', control })
+      }
+    }
+  }
+
+  private take(announcement: Announcement): void {
+    const { seq, sealedAt, control } = announcement
+    switch (control.kind) {
+      case 'open':
+        this.retention = control.retention
+        break
+      case 'policy':
+        if (control.about === 'retention') this.policies.push({ ...control, seq, sealedAt })
+        break
+      case 'prune':
+        this.prunes.get(control.category)!.push({ seq, sealedAt, before: control.before })
+        break
+      case 'erase':
+        for (const subject of control.subjects) if (!this.erased.has(subject)) this.erased.set(subject, announcement)
+        break
+      case 'redact':
+        for (const redacted of control.seqs) if (!this.redacted.has(redacted)) this.redacted.set(redacted, announcement)
+        break
+      case 'lost':
+        this.lost.push({ ...announcement, control })
+        break
+      case 'hold':
+        this.holds.push({ hold: control, from: seq, to: Number.POSITIVE_INFINITY })
+        break
+      case 'release':
+        for (const span of this.holds) if (span.hold.hold === control.hold && span.to > seq) span.to = seq
+        break
+      case 'close':
+        if (control.reason === 'deleted') this.deleted = announcement
+        break
+    }
+  }
+
+  /** The announcement by which the whole payload of an entry is gone, if there is one. */
+  payloadGone(seq: number, entry: Entry): Announcement | undefined {
+    const redacted = this.redacted.get(seq)
+    if (redacted !== undefined && !this.held(seq, entry, redacted.seq)) return redacted
+    const pruned = 'event' in entry.body ? this.pruned(seq, entry, entry.body.event) : undefined
+    return pruned ?? this.lost.find(({ control }) => control.from <= seq && seq < control.to) ?? this.deleted
+  }
+
+  /** The announcement by which a personal line's content is gone, if there is one. */
+  subjectGone(seq: number, entry: Entry, subject: string): Announcement | undefined {
+    const erased = this.erased.get(subject)
+    return erased !== undefined && !this.held(seq, entry, erased.seq) ? erased : undefined
+  }
+
+  private pruned(seq: number, entry: Entry, category: Category): Announcement | undefined {
+    const prune = this.prunes.get(category)!.find(({ before, seq: at }) => seq < before && !this.held(seq, entry, at))
+    return prune === undefined
+      ? undefined
+      : { seq: prune.seq, sealedAt: prune.sealedAt, control: { kind: 'prune', category, before: prune.before } }
+  }
+
+  /** A payload may be pruned when its retention has run out by the time of the prune entry. */
+  checkRetention(seq: number, entry: Entry, gone: Announcement): void {
+    if (gone.control.kind !== 'prune' || this.retention === undefined || gone.sealedAt === '') return
+    const retention = this.retentionOf(seq, gone.control.category, gone)
+    const age = Date.parse(gone.sealedAt) - Date.parse(entry.sealedAt)
+    if (retention === 'forever' || age < retention * DAY_MS) {
+      const kept = retention === 'forever' ? 'forever' : `${retention} days`
+      this.findings.fail(
+        'absence',
+        'pruned_early',
+        `entry ${seq} was pruned by ${gone.seq} but is to be kept ${kept}`,
+        seq,
+      )
+    }
+  }
+
+  private retentionOf(seq: number, category: Category, prune: Announcement): Retention {
+    let retention = this.retention!
+    for (const policy of this.policies) {
+      if (policy.seq >= prune.seq || (policy.category !== 'all' && policy.category !== category)) continue
+      if (policy.from === 'new' ? seq > policy.seq : this.inForce(policy, prune)) retention = policy.retention
+    }
+    return retention
+  }
+
+  /** Thirty days' notice is asked of every policy that reaches back, whether it shortens or not. */
+  private inForce(policy: RetentionPolicy, prune: Announcement): boolean {
+    const noticed = policy.sealedAt === '' || Date.parse(policy.from) - Date.parse(policy.sealedAt) >= NOTICE_MS
+    return noticed && policy.from <= prune.sealedAt
+  }
+
+  private held(seq: number, entry: Entry, at: number): boolean {
+    return this.holds.some(({ hold, from, to }) => from <= at && at < to && covers(hold, seq, entry))
+  }
+
+  /** Whether anything was announced as gone at all: most trails need no further look. */
+  get quiet(): boolean {
+    return (
+      this.erased.size === 0 &&
+      this.redacted.size === 0 &&
+      this.lost.length === 0 &&
+      this.deleted === undefined &&
+      [...this.prunes.values()].every((prunes) => prunes.length === 0)
+    )
+  }
+}
+
+function covers(hold: Hold, seq: number, entry: Entry): boolean {
+  switch (hold.scope) {
+    case 'trail':
+      return true
+    case 'entries':
+      return hold.from <= seq && seq < hold.to
+    case 'subjects':
+      return entry.personal.some((line) => hold.subjects.includes(line.key))
+  }
+}

@@ -1,0 +1,24 @@
+/** Why a file could not be read as a pack. Codes are stable. None of them says that the trail was tampered with. */
+export type PackErrorCode =
+  /** The file ends early or its end is no ZIP64 end. */
+  | 'truncated'
+  /** A byte differs from what the member's digest, its checksum or the format demand. */
+  | 'damaged'
+  /** A member is missing, unexpected, out of order or badly named. */
+  | 'members'
+  /** A member would inflate beyond its stated size, or that size exceeds a limit. */
+  | 'too_large'
+  /** The manifest or a content line is not in its only form. */
+  | 'malformed'
+  /** A newer format than this program knows. */
+  | 'unknown_version'
+
+export class PackError extends Error {
+  override readonly name = 'PackError'
+  readonly code: PackErrorCode
+
+  constructor(code: PackErrorCode, message: string) {
+    super(message)
+    this.code = code
+  }
+}

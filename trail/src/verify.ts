@@ -1,0 +1,278 @@
+/**
+ * The verifier of packs: separate verdicts, each finding named with its seq. It never takes a root or a key from the
+ * pack as an anchor; without one from outside it says "tamper-detecting only".
+ */
+import { Absence } from './absence.ts'
+import { equalBytes } from './bytes.ts'
+import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
+import { CompactRange } from './compact-range.ts'
+import { decodeContent } from './content.ts'
+import { ContentVerifier } from './content-verifier.ts'
+import type { Hash, VerifySignature } from './hash.ts'
+import { bundleNumbers, contentNumbers, contentSeqs, packTiles } from './manifest.ts'
+import { NoteError, parseVkey, type VerifierKey, verifyNote } from './note.ts'
+import type { PackReader } from './pack.ts'
+import { PackRoot } from './pack-root.ts'
+import { TILE_WIDTH, tilePath, tileWidth } from './tiles.ts'
+import { conclude, Findings, type Verdict, type Verification } from './verdict.ts'
+import { decodeEntries, EntryVerifier } from './walk.ts'
+
+/** A checkpoint the verifier kept from before: from its own storage, never from the party under check. */
+export interface KeptCheckpoint {
+  readonly origin?: string
+  readonly size: number
+  readonly root: Uint8Array
+}
+
+export interface VerifyOptions {
+  readonly hash: Hash
+  readonly verify: VerifySignature
+  /** Keys the verifier knows from elsewhere: a contract, a set-up link. One of them must have signed. */
+  readonly vkeys?: readonly VerifierKey[]
+  readonly kept?: KeptCheckpoint
+  readonly origin?: string
+  /** ms since 1970; default: when the last entry was sealed. */
+  readonly now?: number
+  /** How long (ms) something announced as gone may still be served; default one day. */
+  readonly graceMs?: number
+  /** Called with the number of entries done, per bundle. */
+  readonly progress?: (entries: number, phase: 'entries' | 'content') => void
+}
+
+const DAY_MS = 86_400_000
+
+/** Verifies an opened pack. Throws PackError when the file turns out to be damaged; everything else is a finding. */
+export async function verifyPack(pack: PackReader, options: VerifyOptions): Promise<Verification> {
+  const findings = new Findings()
+  const notes: string[] = []
+  const { manifest } = pack
+  const checkpoint = await checkSignature(
+    await pack.text('checkpoint'),
+    await packKeys(pack, options, notes),
+    options,
+    findings,
+  )
+  if (checkpoint !== undefined && (checkpoint.size !== manifest.size || checkpoint.origin !== manifest.origin)) {
+    findings.fail('inclusion', 'other_checkpoint', 'the checkpoint is not the one the manifest speaks of')
+  }
+  const walk = new EntryVerifier(options.hash, manifest.trail, manifest.origin, findings)
+  const { root, keptRoot } = await walkBundles(pack, walk, options, findings)
+  if (checkpoint !== undefined) checkRoot(checkpoint.root, root, findings)
+  if (options.kept !== undefined) checkKept(options.kept, manifest, { root, keptRoot }, findings)
+  await checkContent(pack, walk, options, findings)
+  settleAnchors(options, findings)
+  if (manifest.withheld.length > 0) notes.push(`withheld from this pack: ${manifest.withheld.join(', ')}`)
+  if (manifest.optional.length > 0) notes.push(`present but not checked: ${manifest.optional.join(', ')}`)
+  const asked: Verdict[] = []
+  if (options.kept !== undefined) asked.push('consistency', 'anchors')
+  if (options.vkeys !== undefined) asked.push('anchors')
+  return conclude(findings, asked, notes)
+}
+
+/** The keys whose signature counts: those from outside, else, for the signature alone, those in the pack. */
+async function packKeys(pack: PackReader, options: VerifyOptions, notes: string[]): Promise<readonly VerifierKey[]> {
+  const lines = (await pack.text('vkeys')).split('\n').slice(0, -1)
+  if (options.vkeys !== undefined) return options.vkeys
+  notes.push('no key was given: the signature was checked with the key in the pack')
+  return lines.flatMap((line) => {
+    try {
+      return [parseVkey(options.hash, line)]
+    } catch {
+      return []
+    }
+  })
+}
+
+/** Checks a checkpoint note; its content is returned even when the signature fails. */
+export async function checkSignature(
+  note: string,
+  keys: readonly VerifierKey[],
+  options: Pick<VerifyOptions, 'verify' | 'origin'>,
+  findings: Findings,
+): Promise<Checkpoint | undefined> {
+  try {
+    const { text, verified } = await verifyNote(options.verify, note, keys)
+    const checkpoint = parseCheckpoint(text)
+    if (!verified.some((key) => key.name === checkpoint.origin)) {
+      findings.fail('signature', 'not_signed', `no expected key of ${checkpoint.origin} has signed the checkpoint`)
+    }
+    if (options.origin !== undefined && options.origin !== checkpoint.origin) {
+      findings.fail(
+        'signature',
+        'wrong_origin',
+        `the checkpoint is of ${checkpoint.origin}, expected ${options.origin}`,
+      )
+    }
+    findings.held('signature')
+    return checkpoint
+  } catch (error) {
+    if (!(error instanceof NoteError)) throw error
+    findings.fail('signature', error.code, `the checkpoint: ${error.message}`)
+    return undefined
+  }
+}
+
+async function walkBundles(
+  pack: PackReader,
+  walk: EntryVerifier,
+  options: VerifyOptions,
+  findings: Findings,
+): Promise<{ root: Uint8Array | undefined; keptRoot: Uint8Array | undefined }> {
+  const { manifest } = pack
+  const tree = new PackRoot(options.hash, manifest.size, findings)
+  const older = new OlderRoot(options.hash, options.kept?.size)
+  for (const index of bundleNumbers(manifest)) {
+    const width = tileWidth('entries', index, manifest.size)
+    const walked = walk.bundle(index, await pack.bundle(index), width)
+    if (walked === undefined) continue
+    tree.bundle(index, walked.leaves)
+    older.bundle(walked.first, walked.leaves)
+    options.progress?.(walk.count, 'entries')
+  }
+  walk.finish()
+  for (const tile of packTiles(manifest.size, manifest.bundles)) tree.tile(tile, await pack.read(tilePath(tile)))
+  return { root: tree.root(), keptRoot: older.root }
+}
+
+/** The root of the first `size` leaves, as long as they come without a gap. */
+class OlderRoot {
+  root: Uint8Array | undefined
+  private readonly range: CompactRange
+  private readonly hash: Hash
+  private readonly size: number
+
+  constructor(hash: Hash, size: number | undefined) {
+    this.hash = hash
+    this.size = size ?? 0
+    this.range = new CompactRange(hash)
+    if (size === 0) this.root = this.range.root()
+  }
+
+  bundle(first: number, leaves: readonly Uint8Array[]): void {
+    if (first !== this.range.size || first >= this.size) return
+    const count = Math.min(leaves.length, this.size - first)
+    if (count === TILE_WIDTH) this.appendFull(leaves)
+    else for (const leaf of leaves.slice(0, count)) this.range.append(leaf)
+    if (this.range.size === this.size) this.root = this.range.root()
+  }
+
+  private appendFull(leaves: readonly Uint8Array[]): void {
+    const bundle = new CompactRange(this.hash)
+    for (const leaf of leaves) bundle.append(leaf)
+    this.range.appendSubtree(8, bundle.root())
+  }
+}
+
+function checkRoot(expected: Uint8Array, root: Uint8Array | undefined, findings: Findings): void {
+  if (root === undefined) findings.fail('inclusion', 'no_root', 'the entries and tiles do not give a root')
+  else if (!equalBytes(root, expected)) {
+    findings.fail('inclusion', 'wrong_root', 'the entries do not give the root that the checkpoint signs')
+  } else findings.held('inclusion')
+}
+
+function checkKept(
+  kept: KeptCheckpoint,
+  pack: { origin: string; size: number },
+  roots: { root: Uint8Array | undefined; keptRoot: Uint8Array | undefined },
+  findings: Findings,
+): void {
+  if (kept.origin !== undefined && kept.origin !== pack.origin) {
+    findings.cannotCheck('consistency', 'other_trail', `the kept checkpoint is of ${kept.origin}`)
+    return
+  }
+  if (kept.size > pack.size) {
+    findings.cannotCheck(
+      'consistency',
+      'kept_is_newer',
+      `the kept checkpoint has ${kept.size} entries, the pack ${pack.size}`,
+    )
+    return
+  }
+  const root = kept.size === pack.size ? roots.root : roots.keptRoot
+  if (root === undefined) {
+    findings.cannotCheck('consistency', 'not_covered', `the pack cannot show the root at size ${kept.size}`)
+  } else if (equalBytes(root, kept.root)) findings.held('consistency')
+  else
+    findings.fail(
+      'consistency',
+      'history_rewritten',
+      `the first ${kept.size} entries are not those of the kept checkpoint`,
+    )
+}
+
+async function checkContent(
+  pack: PackReader,
+  walk: EntryVerifier,
+  options: VerifyOptions,
+  findings: Findings,
+): Promise<void> {
+  const { manifest } = pack
+  const contents = new ContentVerifier({
+    hash: options.hash,
+    absence: new Absence(walk.announcements, findings),
+    findings,
+    withheld: manifest.withheld,
+    graceMs: options.graceMs ?? DAY_MS,
+    now: options.now ?? Date.parse(walk.lastSealedAt),
+  })
+  let done = 0
+  for (const index of contentNumbers(manifest)) {
+    done += checkBundleContent(
+      index,
+      await pack.bundle(index),
+      await pack.contentLines(index),
+      pack,
+      contents,
+      findings,
+    )
+    options.progress?.(done, 'content')
+  }
+  findings.held('content')
+  findings.held('absence')
+  findings.held('completeness')
+}
+
+function checkBundleContent(
+  index: number,
+  bundle: Uint8Array,
+  lines: readonly string[],
+  pack: PackReader,
+  contents: ContentVerifier,
+  findings: Findings,
+): number {
+  const { manifest } = pack
+  const first = index * TILE_WIDTH
+  const entries = decodeEntries(bundle, first, tileWidth('entries', index, manifest.size))
+  let at = 0
+  for (const seq of contentSeqs(manifest, index)) {
+    const line = lines[at++]
+    const payload = line === undefined ? undefined : decodeContent(line)
+    if (payload?.seq !== seq) {
+      findings.fail('completeness', 'content_order', `the content of entry ${seq} is not in its place`, seq)
+      return at
+    }
+    const entry = entries?.[seq - first]?.entry
+    if (entry !== undefined) contents.check(seq, entry, payload)
+    else
+      findings.cannotCheck('content', 'no_entry', `entry ${seq} could not be read, so neither could its content`, seq)
+  }
+  if (at < lines.length) {
+    findings.fail(
+      'completeness',
+      'content_order',
+      `bundle ${index} has content for entries the pack does not claim`,
+      first,
+    )
+  }
+  return at
+}
+
+/** An anchor is what came from outside: a pinned key that signed, a kept checkpoint that the trail grew from. */
+function settleAnchors(options: VerifyOptions, findings: Findings): void {
+  const states = [
+    ...(options.vkeys === undefined ? [] : [findings.state('signature')]),
+    ...(options.kept === undefined ? [] : [findings.state('consistency')]),
+  ]
+  if (states.includes('failed')) findings.fail('anchors', 'anchor_contradicts', 'what you brought contradicts the pack')
+  else if (states.includes('held')) findings.held('anchors')
+}
