@@ -8,7 +8,7 @@ describe('searchTexts', () => {
       ['/actor/name', 'Sarah Johnson'],
       ['/context/ip', '2001:DB8:0:0:0:0:0:1'],
       ['/context/user_agent', 'Mozilla/5.0'],
-      ['/metadata/n', 7],
+      ['/metadata/n', { of: [7, null] }],
     ])
     expect(new Set(texts)).toEqual(
       new Set([
@@ -24,6 +24,7 @@ describe('searchTexts', () => {
         'db8',
         '0',
         '1',
+        '7',
       ]),
     )
     expect(personalWords([['/actor/name', 'Zoë  de Vries']])).toEqual(['zoë', 'de', 'vries'])

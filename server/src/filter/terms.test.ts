@@ -57,7 +57,6 @@ describe('termsOf', () => {
       term(space.request, 'req-1'),
       term(space.trace, 'tr-1'),
       term(space.session, 'sess-1'),
-      term(space.actor, 'u1'),
       term(space.team, 'finance'),
       term(space.category, 'authorization'),
       term(space.outcome, 'denied'),

@@ -6,7 +6,7 @@
 // No personal value becomes a term. Where one was cut, facts hold an object, and only strings, numbers and booleans are
 // read here.
 import { hashHigh, hashLow, hashTerm, type TermKey } from './hash.ts'
-import { visitWords } from './words.ts'
+import { scalarText, visitWords } from './words.ts'
 
 /** Name spaces of terms, by the first code unit that is hashed. They are stored: never renumber them. */
 export const space = {
@@ -24,7 +24,6 @@ export const space = {
   metadata: 12,
   word: 13,
   wordsCut: 14,
-  actor: 15,
 } as const
 
 /** Terms of one event at most. */
@@ -42,8 +41,7 @@ export interface TermSource {
   readonly facts: object
   /** From the operator's part; null where there is none. */
   readonly sessionId: string | null
-  /** The actor column. Its subject is found there and gets no term; the actor's id gets one, because an erased subject
-   * can no longer be looked up by its id, and ids that are not personal stay searchable after an erasure. */
+  /** The actor column. Its subject is found there and gets no term. */
   readonly actor: number | bigint | string | null
   /** One for each personal line, in the order of the lines. */
   readonly lines: readonly Line[]
@@ -69,12 +67,6 @@ const nothing: Part = {}
 const part = (value: unknown): Part =>
   typeof value === 'object' && value !== null && !Array.isArray(value) ? (value as Part) : nothing
 const list = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
-
-/** What `metadata.<key>=` compares with, or undefined: objects, arrays, null and cut values cannot be searched for. */
-export function metadataText(value: unknown): string | undefined {
-  if (typeof value === 'string') return value
-  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined
-}
 
 /** The text whose hash stands for one metadata pair. */
 export function metadataPair(key: string, value: string): string {
@@ -149,7 +141,7 @@ export function termsOf(tenantKey: TermKey, source: TermSource): EventTerms {
   addIds(source, event, context, targets)
   const metadata = part(event.metadata)
   for (const name in metadata) {
-    const value = metadataText(metadata[name])
+    const value = scalarText(metadata[name])
     if (value !== undefined) add(space.metadata, metadataPair(name, value))
   }
   const complete = !overflowed
@@ -172,9 +164,7 @@ function addIds(source: TermSource, event: Part, context: Part, targets: readonl
   add(space.request, context.request_id)
   add(space.trace, context.trace_id)
   add(space.session, source.sessionId)
-  const by = part(event.actor)
-  add(space.actor, by.id)
-  add(space.team, by.team)
+  add(space.team, part(event.actor).team)
   add(space.category, event.category)
   if (event.outcome !== 'success') add(space.outcome, event.outcome)
   add(space.authMethod, context.auth_method)

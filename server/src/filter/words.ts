@@ -43,3 +43,9 @@ export function wordsOf(text: string): string[] {
   visitWords(text, (folded, start, end) => words.add(folded.slice(start, end)))
   return [...words]
 }
+
+/** A value as a search compares it, or undefined: objects, arrays, null and cut values have no text. */
+export function scalarText(value: unknown): string | undefined {
+  if (typeof value === 'string') return value
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined
+}

@@ -1,0 +1,168 @@
+// The filter as SQL: what finds candidates. Each of the queries below returns sequence numbers of one trail, in order,
+// within a window of days and sequence numbers, and no more than asked for. They may return events that the filter
+// does not want (terms are hashes, some conditions are left to the recheck), but never leave out one that it does.
+//
+// Row-level security shapes them: conditions on plain columns may use indexes under a policy, `&&` on terms may not. So
+// the finder's function (migrations/0003) searches terms where they have an index, and everything else is a walk along
+// a plain index with the terms as a filter.
+
+/** What a filter asks of the columns and terms of an event, in numbers of the store. */
+export interface Plan {
+  /** Subject numbers, or null for any actor. */
+  readonly actors: readonly number[] | null
+  /** Dictionary numbers, or null for any action. */
+  readonly actions: readonly number[] | null
+  /** Of each group an event has at least one term (signed decimal). */
+  readonly groups: readonly (readonly string[])[]
+  /** Terms of request ids, when nothing but a request id can satisfy the filter: the open day has an index of them. */
+  readonly requests: readonly string[] | null
+  readonly from: number | null
+  readonly to: number | null
+  /** Whether control entries are wanted. */
+  readonly control: boolean
+}
+
+/** Where to look: sequence numbers from `low` to before `high`, sealed from `firstDay` to `lastDay`. */
+export interface Window {
+  readonly tenant: number
+  readonly trail: number
+  readonly low: number
+  readonly high: number
+  /** YYYY-MM-DD */
+  readonly firstDay: string
+  readonly lastDay: string
+}
+
+export interface Ask {
+  readonly order: 'asc' | 'desc'
+  readonly limit: number
+}
+
+export interface Query {
+  readonly text: string
+  readonly values: unknown[]
+}
+
+/** Index probes of one query at most: one for each actor and action. */
+export const maxProbes = 128
+
+/** Whether index probes can answer: their number is known and bounded. */
+export function canProbe({ actors, actions }: Plan): boolean {
+  return actions !== null && actions.length * (actors?.length ?? 1) <= maxProbes
+}
+
+/** Collects `$n` parameters. */
+class Parameters {
+  readonly values: unknown[] = []
+
+  add(value: unknown): string {
+    return `$${this.values.push(value)}`
+  }
+}
+
+/**
+ * Takes the next events of each actor and action from the index that is ordered by sequence number within them, and
+ * merges: the cost depends on the page, not on how much an actor did.
+ */
+export function probe(plan: Plan, window: Window, ask: Ask): Query {
+  const p = new Parameters()
+  const limit = p.add(ask.limit)
+  const where = [...range(window, p), 'e.action = a.action', ...filters(plan, p)]
+  let keys = `unnest(${p.add(plan.actions)}::int[]) as a (action)`
+  if (plan.actors !== null) {
+    keys += ` cross join unnest(${p.add(plan.actors)}::bigint[]) as b (actor)`
+    where.push('e.actor = b.actor')
+  }
+  return {
+    text: `select f.seq from ${keys} cross join lateral (
+        select e.seq from affidavit.events e where ${where.join(' and ')} order by e.seq ${ask.order} limit ${limit}
+      ) f order by f.seq ${ask.order} limit ${limit}`,
+    values: p.values,
+  }
+}
+
+/**
+ * Reads all index entries of the actors, or else of the actions, in the window, then orders them. For filters with too
+ * many probes; its cost grows with the window.
+ */
+export function gather(plan: Plan, window: Window, ask: Ask): Query {
+  const p = new Parameters()
+  const where = range(window, p)
+  if (plan.actors !== null) where.push(`e.actor = any(${p.add(plan.actors)}::bigint[])`)
+  if (plan.actions !== null) where.push(`e.action = any(${p.add(plan.actions)}::int[])`)
+  where.push(...filters(plan, p))
+  // The fence keeps the planner from walking the trail in order and hoping to meet the actor soon.
+  return {
+    text: `with found as materialized (select e.seq from affidavit.events e where ${where.join(' and ')})
+      select seq from found order by seq ${ask.order} limit ${p.add(ask.limit)}`,
+    values: p.values,
+  }
+}
+
+/** Walks the trail itself. Sequence numbers have no gaps, so the window bounds the rows that are read. */
+export function scan(plan: Plan, window: Window, ask: Ask): Query {
+  const p = new Parameters()
+  const where = [`e.trail = ${p.add(window.trail)}`, ...range(window, p)]
+  if (plan.actors !== null) where.push(`e.actor = any(${p.add(plan.actors)}::bigint[])`)
+  if (plan.actions !== null) where.push(`e.action = any(${p.add(plan.actions)}::int[])`)
+  if (!plan.control) where.push('e.control is null')
+  where.push(...filters(plan, p))
+  return {
+    text: `select e.seq from affidavit.events e where ${where.join(' and ')} order by e.seq ${ask.order} limit ${p.add(ask.limit)}`,
+    values: p.values,
+  }
+}
+
+/** Events of open days with one of the plan's request ids. */
+export function requests(plan: Plan, window: Window, ask: Ask): Query {
+  const p = new Parameters()
+  const where = [...range(window, p), `e.request = any(${p.add(plan.requests)}::bigint[])`, ...filters(plan, p)]
+  return {
+    text: `with found as materialized (select e.seq from affidavit.events e where ${where.join(' and ')})
+      select seq from found order by seq ${ask.order} limit ${p.add(ask.limit)}`,
+    values: p.values,
+  }
+}
+
+/** Events of closed days by their terms, through the finder's function. */
+export function find(plan: Plan, window: Window, ask: Ask): Query {
+  return {
+    text: 'select seq from affidavit.find($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as f (seq)',
+    values: [
+      window.trail,
+      window.low,
+      window.high,
+      window.firstDay,
+      window.lastDay,
+      plan.groups.flat(),
+      plan.groups.map((group) => group.length),
+      plan.actors,
+      plan.actions,
+      ask.limit,
+      ask.order === 'desc',
+    ],
+  }
+}
+
+/** The tenant comes first: it leads the indexes, and asks for no more than the policy allows anyway. */
+function range(window: Window, p: Parameters): string[] {
+  return [
+    `e.tenant = ${p.add(window.tenant)}`,
+    `e.seq >= ${p.add(window.low)}`,
+    `e.seq < ${p.add(window.high)}`,
+    `e.day >= ${p.add(window.firstDay)}::date`,
+    `e.day <= ${p.add(window.lastDay)}::date`,
+  ]
+}
+
+/** Conditions that no index answers, checked on the row: they spare shipping and opening events that cannot match. */
+function filters(plan: Plan, p: Parameters): string[] {
+  const where: string[] = []
+  if (plan.from !== null) where.push(`e.occurred_at >= ${p.add(new Date(plan.from).toISOString())}::timestamptz`)
+  if (plan.to !== null) where.push(`e.occurred_at < ${p.add(new Date(plan.to).toISOString())}::timestamptz`)
+  if (plan.groups.length > 0) {
+    const groups = plan.groups.map((group) => `e.terms && ${p.add(group)}::bigint[]`)
+    where.push(`(e.flags & 1 = 0 or (${groups.join(' and ')}))`)
+  }
+  return where
+}

@@ -1,0 +1,143 @@
+// Entries as they were hashed, encoded again from the columns, for tiles, proofs and packs. Nothing is trusted to be
+// right here: whoever hashes these bytes finds out.
+import { CATEGORIES, decodeControl, type Entry, encodeEntry, NO_PREVIOUS } from '@affidavit/trail'
+import { decryptConfidential } from '../keys/confidential.ts'
+import type { PersonaReading, Personas } from '../keys/personas.ts'
+import type { Queryable } from '../store/database.ts'
+import { placesOf, readRows } from './read.ts'
+import { type EventRow, linesOf, openPeople, type Reader, sealedPart } from './row.ts'
+import type { Span, Trail } from './spans.ts'
+
+/** The content under an entry's commitments, with the salts that open them. Parts are absent where they are gone or may not be seen. */
+export interface EntryContent {
+  readonly facts?: { readonly content: string; readonly salt: Buffer }
+  readonly confidential?: { readonly content: string; readonly salt: Buffer }
+  readonly operator?: { readonly content: string; readonly salt: Buffer }
+  /** One for each personal line; null where the person was erased. */
+  readonly personal: readonly ({ readonly content: string; readonly salt: Buffer } | null)[]
+}
+
+export interface SealedEntry {
+  readonly seq: number
+  /** The entry's text, ASCII. */
+  readonly text: string
+  /** Leaf hash from the column, 32 bytes. */
+  readonly hash: Buffer
+  readonly content: EntryContent
+}
+
+interface People {
+  readonly readings: ReadonlyMap<number, PersonaReading>
+  readonly keyIds: ReadonlyMap<number, string>
+}
+
+/**
+ * Entries with the given numbers, in their order; numbers that are not stored any more are left out. Without `personas`
+ * contents are not opened and `content.personal` is empty.
+ */
+export async function readEntries(
+  session: Queryable,
+  reader: Reader,
+  personas: Personas | null,
+  trail: Trail,
+  spans: readonly Span[],
+  seqs: readonly number[],
+): Promise<SealedEntry[]> {
+  const rows = await readRows(session, reader, trail, spans, seqs)
+  if (rows.length === 0) return []
+  const people = {
+    readings: personas === null ? new Map() : await openPeople(personas, reader, rows),
+    keyIds: await readKeyIds(session, reader, rows),
+  }
+  const operator = await readOperatorCommitments(session, trail, spans, seqs)
+  return rows.map((row) => ({
+    seq: row.seq,
+    text: encodeEntry(entryOf(trail, row, people.keyIds, operator.get(row.seq))),
+    hash: row.hash,
+    content: personas === null ? { personal: [] } : contentOf(reader, row, people),
+  }))
+}
+
+async function readKeyIds(session: Queryable, reader: Reader, rows: readonly EventRow[]): Promise<Map<number, string>> {
+  const subjects = new Set(rows.flatMap((row) => linesOf(row.personal).map((line) => line.subject)))
+  if (subjects.size === 0) return new Map()
+  const { rows: found } = await session.query<{ number: number; key_id: string }>(
+    'select number, key_id from affidavit.subjects where tenant = $1 and number = any($2::bigint[])',
+    [reader.tenant.number, [...subjects]],
+  )
+  return new Map(found.map((row) => [row.number, row.key_id.replaceAll('-', '')]))
+}
+
+async function readOperatorCommitments(
+  session: Queryable,
+  trail: Trail,
+  spans: readonly Span[],
+  seqs: readonly number[],
+): Promise<Map<number, string>> {
+  const { earliest, latest } = placesOf(spans, seqs)
+  const { rows } = await session.query<{ seq: number; commitment: Buffer }>(
+    'select seq, commitment from affidavit.operator_commitments($1, $2::bigint[], $3, $4)',
+    [trail.number, seqs, earliest, latest],
+  )
+  return new Map(rows.map((row) => [row.seq, row.commitment.toString('base64')]))
+}
+
+function entryOf(
+  trail: Trail,
+  row: EventRow,
+  keyIds: ReadonlyMap<number, string>,
+  operator: string | undefined,
+): Entry {
+  const category = CATEGORIES[row.category - 1]
+  if (row.control === null && category === undefined) {
+    throw new Error(`entry ${row.seq} of trail ${trail.id} has no category ${row.category}`)
+  }
+  const confidential =
+    row.confidential === null ? undefined : sealedPart(row.confidential).commitment.toString('base64')
+  return {
+    trail: trail.id,
+    seq: row.seq,
+    previous: previousOf(trail, row),
+    sealedAt: new Date(row.sealed_at).toISOString(),
+    body: row.control === null ? { event: category! } : { control: decodeControl(row.control) },
+    facts: row.facts_commitment.toString('base64'),
+    ...(confidential === undefined ? {} : { confidential }),
+    ...(operator === undefined ? {} : { operator }),
+    personal: linesOf(row.personal).map((line) => ({
+      key: keyIds.get(line.subject) ?? '0'.repeat(32),
+      commitment: line.commitment.toString('base64'),
+    })),
+  }
+}
+
+function previousOf(trail: Trail, row: EventRow): string {
+  if (row.seq === 0) return NO_PREVIOUS
+  if (row.previous === null) throw new Error(`the entry before ${row.seq} of trail ${trail.id} is not stored any more`)
+  return row.previous.toString('base64')
+}
+
+function contentOf(reader: Reader, row: EventRow, people: People): EntryContent {
+  const salt = row.facts_salt === null ? null : Buffer.from(row.facts_salt.replaceAll('-', ''), 'hex')
+  return {
+    ...(row.facts === null || salt === null ? {} : { facts: { content: row.facts, salt } }),
+    ...(row.confidential === null || !reader.confidential
+      ? {}
+      : { confidential: openConfidential(reader, row.confidential) }),
+    ...(row.operator === null ? {} : { operator: openOperator(row.operator) }),
+    personal: linesOf(row.personal).map((line, n) => {
+      const reading = people.readings.get(line.persona)
+      if (typeof reading !== 'object' || salt === null) return null
+      return { content: reading.content, salt: reading.saltKey.salt(salt, n) }
+    }),
+  }
+}
+
+function openConfidential(reader: Reader, column: Buffer): { content: string; salt: Buffer } {
+  const { commitment, salt, content } = sealedPart(column)
+  return { content: decryptConfidential(reader.tenant, commitment, content), salt }
+}
+
+function openOperator(column: Buffer): { content: string; salt: Buffer } {
+  const { salt, content } = sealedPart(column)
+  return { content: content.toString('utf8'), salt }
+}

@@ -1,0 +1,90 @@
+// What proves one event: its entry, the inclusion proof and the checkpoint that it leads to.
+
+import type { TileId } from '@affidavit/trail'
+import { proveInclusion, readNodeFromTiles } from '@affidavit/trail'
+import type { Personas } from '../keys/personas.ts'
+import type { Database, Queryable } from '../store/database.ts'
+import { readEntries, type SealedEntry } from './entries.ts'
+import { findId, poolFor } from './events.ts'
+import type { Reader } from './row.ts'
+import { sha256 } from './sha256.ts'
+import { readSpans, readTrails, type Trail } from './spans.ts'
+import { readNotarized, readTile, type TileSource, tileReader } from './tiles.ts'
+
+export interface InclusionProof {
+  readonly kind: 'proof'
+  readonly trail: Trail
+  readonly entry: SealedEntry
+  /** RFC 6962 audit path from the leaf up, 32 bytes each. */
+  readonly hashes: readonly Uint8Array[]
+  /** Entries that the checkpoint covers, and the checkpoint as a signed note. */
+  readonly size: number
+  readonly checkpoint: string
+}
+
+export type ProofOutcome =
+  | InclusionProof
+  | { readonly kind: 'not_found' }
+  /** Sealed, but the next checkpoint is still to come: ask again in a second. */
+  | { readonly kind: 'not_notarized_yet'; readonly trail: Trail; readonly seq: number }
+
+/** Reads trails in the forms that verifiers take. One snapshot per call. */
+export class Proofs {
+  readonly #store: Database
+  readonly #personas: Personas
+
+  constructor(options: { store: Database; personas: Personas }) {
+    this.#store = options.store
+    this.#personas = options.personas
+  }
+
+  /** @throws StoreUnavailable, KeyUnusable */
+  async ofEvent(reader: Reader, id: string): Promise<ProofOutcome> {
+    return poolFor(this.#store, reader).asTenant(reader.tenant.number, async (session) => {
+      const place = await findId(session, reader, id)
+      if (place === undefined) return { kind: 'not_found' }
+      return this.#prove(session, reader, place.trail, place.seq)
+    })
+  }
+
+  /** The trail's checkpoint; the newest trail of the tenant unless another is named by its id. */
+  async checkpoint(reader: Reader, trailId?: string): Promise<string | undefined> {
+    return this.#withTrail(reader, trailId, async (session, trail) => (await readNotarized(session, trail))?.note)
+  }
+
+  /** A tile or entry bundle; undefined when the notarized trail has none such. */
+  async tile(reader: Reader, tile: TileId, trailId?: string): Promise<Uint8Array | undefined> {
+    return this.#withTrail(reader, trailId, async (session, trail) => {
+      const source = await tileSource(session, reader, trail)
+      return source === undefined ? undefined : readTile(source, tile)
+    })
+  }
+
+  async #prove(session: Queryable, reader: Reader, trail: Trail, seq: number): Promise<ProofOutcome> {
+    const source = await tileSource(session, reader, trail)
+    if (source === undefined || seq >= source.notarized.size) return { kind: 'not_notarized_yet', trail, seq }
+    const { size, note } = source.notarized
+    const [entry] = await readEntries(session, reader, this.#personas, trail, source.spans, [seq])
+    if (entry === undefined) return { kind: 'not_found' }
+    const hashes = await proveInclusion(sha256, readNodeFromTiles(sha256, size, tileReader(source)), seq, size)
+    return { kind: 'proof', trail, entry, hashes, size, checkpoint: note }
+  }
+
+  #withTrail<Result>(
+    reader: Reader,
+    trailId: string | undefined,
+    work: (session: Queryable, trail: Trail) => Promise<Result | undefined>,
+  ): Promise<Result | undefined> {
+    return poolFor(this.#store, reader).asTenant(reader.tenant.number, async (session) => {
+      const trails = await readTrails(session, reader.tenant.number)
+      const trail = trailId === undefined ? trails.at(-1) : trails.find(({ id }) => id === trailId)
+      return trail === undefined ? undefined : work(session, trail)
+    })
+  }
+}
+
+async function tileSource(session: Queryable, reader: Reader, trail: Trail): Promise<TileSource | undefined> {
+  const notarized = await readNotarized(session, trail)
+  if (notarized === undefined) return undefined
+  return { session, reader, trail, spans: await readSpans(session, trail), notarized }
+}

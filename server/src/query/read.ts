@@ -1,0 +1,73 @@
+// Reads events by their places, under row-level security: whatever found the places, this decides what a tenant gets.
+import type { Queryable } from '../store/database.ts'
+import type { EventRow, Reader } from './row.ts'
+import { type Span, spanOf, type Trail } from './spans.ts'
+
+/** The operator's part is a column that only operator_reader may name. */
+const columns = (operator: boolean) => `e.seq, e.sealed_at, e.occurred_at, e.facts_salt, e.category, e.outcome, e.flags,
+  e.facts_commitment, e.hash, e.facts, e.personal, e.confidential, e.control, ${operator ? 'e.operator' : 'null::bytea'} as operator`
+
+/**
+ * The rows of the given sequence numbers, each with the hash of the entry before it, in the order of the numbers. What
+ * is not there (any more), or is another tenant's, is left out. Each number is one probe of one day's primary key.
+ */
+export async function readRows(
+  session: Queryable,
+  reader: Reader,
+  trail: Trail,
+  spans: readonly Span[],
+  seqs: readonly number[],
+): Promise<EventRow[]> {
+  const places = placesOf(spans, seqs)
+  if (places.seqs.length === 0) return []
+  const { rows } = await session.query<EventRow>(
+    `select e.*, p.hash as previous,
+       case when e.facts is null and e.control is null
+         then (select a.action from affidavit.actions a where a.number = e.action_number) end as action
+     from unnest($2::bigint[], $3::date[], $4::date[], $5::date[]) with ordinality as u (seq, first_day, last_day, previous_day, n)
+     cross join lateral (
+       select ${columns(reader.operator)}, e.action as action_number from affidavit.events e
+       where e.trail = $1 and e.tenant = $6 and e.seq = u.seq and e.day >= u.first_day and e.day <= u.last_day
+         and e.day >= $7::date and e.day <= $8::date limit 1) e
+     left join lateral (
+       select p.hash from affidavit.events p
+       where p.trail = $1 and p.tenant = $6 and p.seq = u.seq - 1 and p.day >= u.previous_day and p.day <= u.last_day
+         and p.day >= $7::date and p.day <= $8::date limit 1) p on true
+     order by u.n`,
+    [
+      trail.number,
+      places.seqs,
+      places.firstDays,
+      places.lastDays,
+      places.previousDays,
+      reader.tenant.number,
+      places.earliest,
+      places.latest,
+    ],
+  )
+  return rows
+}
+
+/** In which day or days each number and its predecessor lie. */
+export function placesOf(spans: readonly Span[], seqs: readonly number[]) {
+  const places = {
+    seqs: [] as number[],
+    firstDays: [] as string[],
+    lastDays: [] as string[],
+    previousDays: [] as string[],
+    earliest: '9999-12-31',
+    latest: '0001-01-01',
+  }
+  for (const seq of seqs) {
+    const span = spanOf(spans, seq)
+    if (span === undefined) continue
+    const previousDay = spanOf(spans, seq - 1)?.firstDay ?? span.firstDay
+    places.seqs.push(seq)
+    places.firstDays.push(span.firstDay)
+    places.lastDays.push(span.lastDay)
+    places.previousDays.push(previousDay)
+    if (previousDay < places.earliest) places.earliest = previousDay
+    if (span.lastDay > places.latest) places.latest = span.lastDay
+  }
+  return places
+}

@@ -1,0 +1,100 @@
+// Which days hold which part of a trail. The notary keeps the table `days`, a little behind the sealers, so what it does
+// not know yet is one more span that reaches to the head.
+import type { Queryable } from '../store/database.ts'
+
+/** A part of a trail, consecutive in seq. */
+export interface Span {
+  /** Sequence numbers from `low` to before `high`. */
+  readonly low: number
+  readonly high: number
+  /** YYYY-MM-DD; more than one day only in the part that the notary has not seen. */
+  readonly firstDay: string
+  readonly lastDay: string
+  /** The terms of all its days are indexed. */
+  readonly closed: boolean
+  /** occurred_at of its events, in ms; unbounded where not known. */
+  readonly occurredFrom: number
+  readonly occurredTo: number
+}
+
+export interface Trail {
+  readonly number: number
+  /** 32 lower-case hex digits. */
+  readonly id: string
+  readonly ordinal: number
+  /** Events sealed. */
+  readonly size: number
+}
+
+/** The tenant's chain of trails, oldest first. The session must be the tenant's. */
+export async function readTrails(session: Queryable, tenant: number): Promise<Trail[]> {
+  const { rows } = await session.query<{ number: number; id: string; ordinal: number; size: number }>(
+    `select t.number, t.id, t.ordinal, h.size from affidavit.trails t join affidavit.heads h on h.trail = t.number
+     where t.tenant = $1 order by t.ordinal`,
+    [tenant],
+  )
+  return rows.map((row) => ({ ...row, id: row.id.replaceAll('-', '') }))
+}
+
+interface DayRow extends Record<string, unknown> {
+  day: string
+  first_seq: number
+  last_seq: number
+  occurred_from: number
+  occurred_to: number
+  closed: boolean
+}
+
+/** The spans of a trail in order of seq, from 0 to its size, without those that retention dropped. */
+export async function readSpans(session: Queryable, trail: Trail): Promise<Span[]> {
+  const { rows } = await session.query<DayRow>(
+    `select d.day, d.first_seq, d.last_seq, d.occurred_from, d.occurred_to, e.closed_at is not null as closed
+     from affidavit.days d left join affidavit.event_days e on e.day = d.day where d.trail = $1 order by d.day`,
+    [trail.number],
+  )
+  const spans: Span[] = rows.map((row) => ({
+    low: row.first_seq,
+    high: Math.min(row.last_seq + 1, trail.size),
+    firstDay: row.day,
+    lastDay: row.day,
+    closed: row.closed,
+    occurredFrom: row.occurred_from,
+    occurredTo: row.occurred_to,
+  }))
+  const known = spans.at(-1)
+  const low = known?.high ?? 0
+  if (low >= trail.size) return spans
+  const { rows: bounds } = await session.query<{ first: string; last: string }>(
+    // A sealer may be a second ahead of this clock.
+    `select first, greatest(first, ((clock_timestamp() + interval '1 minute') at time zone 'UTC')::date) as last
+     from (select coalesce($2::date, (created_at at time zone 'UTC')::date - 1) as first
+           from affidavit.trails where number = $1) t`,
+    [trail.number, known?.lastDay ?? null],
+  )
+  const bound = bounds[0]
+  if (bound === undefined) throw new Error(`trail ${trail.number} is not the tenant's`)
+  spans.push({
+    low,
+    high: trail.size,
+    firstDay: bound.first,
+    lastDay: bound.last,
+    closed: false,
+    occurredFrom: Number.NEGATIVE_INFINITY,
+    occurredTo: Number.POSITIVE_INFINITY,
+  })
+  return spans
+}
+
+/** The span that holds a sequence number, by binary search; undefined for one that is not stored any more. */
+export function spanOf(spans: readonly Span[], seq: number): Span | undefined {
+  let from = 0
+  let to = spans.length
+  while (from < to) {
+    const middle = (from + to) >> 1
+    const span = spans[middle] as Span
+    if (seq < span.low) to = middle
+    else if (seq >= span.high) from = middle + 1
+    else return span
+  }
+  return undefined
+}
