@@ -155,7 +155,8 @@ export class EntryVerifier {
   private link(seq: number, entry: Entry): void {
     const holds = this.lastLeaf === undefined || entry.previous === this.lastLeaf
     this.settle(holds)
-    if (!holds) this.broken = seq
+    // An entry at another's place breaks the link too, but then it is known which one is wrong.
+    if (!holds && entry.seq === seq) this.broken = seq
   }
 
   private settle(nextHolds: boolean): void {
