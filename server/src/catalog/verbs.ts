@@ -132,7 +132,7 @@ export function verbOf(word: string): { past: string; base: string } | undefined
   if (base !== undefined) return { past: pastOfBase.get(base)!, base: base === 'get' ? 'retrieve' : base }
   if (/^[a-z]{2,}ied$/.test(word)) return { past: word, base: `${word.slice(0, -3)}y` }
   if (/^[a-z]{2,}(?:at|iz|is|ag|ut|ov|ur|c|s|v)ed$/.test(word)) return { past: word, base: word.slice(0, -1) }
-  if (/^[a-z]{2,}ed$/.test(word)) return { past: word, base: word.slice(0, -2) }
+  if (/^[a-z]+[^e]ed$/.test(word) && word.length > 4) return { past: word, base: word.slice(0, -2) }
   if (/^[a-z]{2,}(?:ate|ize|ise|ify)$/.test(word)) return { past: regularPast(word), base: word }
   return undefined
 }

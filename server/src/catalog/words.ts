@@ -66,7 +66,7 @@ export function categoryOfWords(action: string): Category | undefined {
   const all = segments.flat()
   if (isRead(last.at(-1)!) || (last.length > 1 && isRead(last[0]!))) return 'data_access'
   const pair = all.join(' ')
-  if (/\b(?:sign|log) (?:in|out|on|off)\b/.test(pair)) return 'authentication'
+  if (/\b(?:sign|log|signed|logged) (?:in|out|on|off)\b/.test(pair)) return 'authentication'
   const found = signs.find(([, words]) => all.some((word) => words.has(word)))?.[0]
   const isAccess = baseOf(last.at(-1)!) === 'access' && found !== 'authentication' && found !== 'authorization'
   return isAccess ? 'data_access' : found

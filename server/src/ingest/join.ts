@@ -11,7 +11,7 @@ export interface Parts {
 }
 
 export interface Joined {
-  /** The event with `targets`, `context`, `changes` and `metadata` always present. Values not given are null. */
+  /** The event with `targets`, `context`, `changes` and `metadata` always present; what was not given to the reader is null. */
   event: JsonObject
   /** Pointers of values whose person was erased. */
   erased: string[]
@@ -24,18 +24,14 @@ export function join(facts: string, parts: Parts): Joined {
   const event = JSON.parse(facts) as JsonObject
   const pairs: [string, Json][] = []
   for (const content of [parts.confidential, parts.operator, ...parts.personal]) {
-    if (content != null) pairs.push(...(JSON.parse(content) as [string, Json][]))
+    if (content != null) for (const pair of JSON.parse(content) as [string, Json][]) pairs.push(pair)
   }
   // A container comes before its members, so values cut out of a cut value find their place again.
   pairs.sort((a, b) => comparePointers(a[0], b[0]))
   for (const [pointer, value] of pairs) put(event, pointer, value)
   const joined: Joined = { event, erased: [], withheld: [] }
   clearMarkers(event, '', joined)
-  event.targets ??= []
-  event.context ??= {}
-  event.changes ??= []
-  event.metadata ??= {}
-  return joined
+  return { ...joined, event: { targets: [], context: {}, changes: [], metadata: {}, ...event } }
 }
 
 /** Own members only: the pointer was made from this event, and anything else is not written. */

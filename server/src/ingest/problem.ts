@@ -157,6 +157,8 @@ export interface Problem {
   detail: string
   /** Where in the body; names the absent member when one is missing, '' is the whole body. */
   pointer?: string
+  /** All of them, this one first, when one request or event has several. */
+  errors?: readonly Pick<Problem, 'code' | 'detail' | 'pointer'>[]
 }
 
 /**

@@ -18,10 +18,16 @@ export function parseTime(text: string): number | undefined {
   const [h, m, s] = [Number(hour), Number(minute), Number(second)]
   if (h > 23 || m > 59 || s > 60 || Number(offsetHour) > 23 || Number(offsetMinute) > 59) return undefined
   const date = Date.UTC(Number(year), Number(month) - 1, Number(day))
-  if (Number(year) < 1000 || new Date(date).getUTCDate() !== Number(day) || Number(month) > 12) return undefined
+  if (Number(year) < 1000 || !isDate(date, Number(month), Number(day))) return undefined
   const offset = (Number(offsetHour) * 60 + Number(offsetMinute)) * 60_000 * (sign === '-' ? -1 : 1)
   const ms = date + ((h * 60 + m) * 60 + s) * 1000 + Number(fraction.slice(0, 3).padEnd(3, '0')) - offset
   return ms >= 0 ? ms : undefined
+}
+
+/** Date.UTC carries what does not exist over into a neighbouring month. */
+function isDate(date: number, month: number, day: number): boolean {
+  const made = new Date(date)
+  return made.getUTCDate() === day && made.getUTCMonth() === month - 1
 }
 
 /** YYYY-MM-DDTHH:MM:SS.mmmZ; the day is kept between calls because formatting it is the slow part. */
