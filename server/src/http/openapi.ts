@@ -1,0 +1,122 @@
+// The OpenAPI 3.1 document, made from the very schemas that validate.
+import Type, { type TSchema } from 'typebox'
+import { type ProblemCode, problems } from '../ingest/problem.ts'
+import type { Operation } from './operation.ts'
+import { ProblemSchema } from './schemas.ts'
+
+/** Codes that any operation may answer with. */
+const everywhere: readonly ProblemCode[] = ['invalid_request', 'invalid_parameter', 'internal_error', 'unavailable']
+const authenticated: readonly ProblemCode[] = ['unauthorized', 'missing_scope']
+const withBody: readonly ProblemCode[] = [
+  'body_too_large',
+  'unsupported_media_type',
+  'unsupported_encoding',
+  'invalid_gzip',
+  'invalid_json',
+  'invalid_utf8',
+]
+
+/** GET /openapi.json for the given operations and itself. */
+export function openApi(operations: readonly Operation[]): Operation {
+  let text: string | undefined
+  const self: Operation = {
+    method: 'GET',
+    path: '/openapi.json',
+    operationId: 'openapi',
+    tag: 'Status',
+    summary: 'This document',
+    scope: null,
+    responses: {
+      200: { description: 'OpenAPI 3.1', content: { 'application/json': Type.Object({ openapi: Type.String() }) } },
+    },
+    problems: [],
+    handle: async () => {
+      text ??= JSON.stringify(document([...operations, self]))
+      return { status: 200, body: text, type: 'application/json; charset=utf-8' }
+    },
+  }
+  return self
+}
+
+function document(operations: readonly Operation[]): object {
+  const paths: Record<string, Record<string, object>> = {}
+  for (const operation of operations) {
+    const path = operation.path.replace(/\{(\w+)\+\}$/, '{$1}')
+    paths[path] = { ...paths[path], [operation.method.toLowerCase()]: operationObject(operation) }
+  }
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Affidavit',
+      version: '1',
+      description:
+        'The audit trail that a company runs for its customers, and that those customers can check without trusting it.',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    servers: [{ url: '/' }],
+    components: {
+      securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'An API key: aff_…' } },
+      schemas: { Problem: ProblemSchema },
+    },
+    paths,
+  }
+}
+
+function operationObject(operation: Operation): object {
+  const { operationId, tag, summary, description, scope, params, query, requestHeaders, body } = operation
+  return {
+    operationId,
+    tags: [tag],
+    summary,
+    ...(description !== undefined && { description }),
+    ...(scope !== null && { security: [{ key: [] }], 'x-scope': scope }),
+    parameters: [...parameters('path', params), ...parameters('query', query), ...parameters('header', requestHeaders)],
+    ...(body !== undefined && { requestBody: { required: operation.method !== 'PUT', content: media(body) } }),
+    responses: { ...successes(operation), ...refusals(operation) },
+  }
+}
+
+function parameters(where: 'path' | 'query' | 'header', schemas: Operation['params']): object[] {
+  return Object.entries(schemas ?? {}).map(([name, schema]) => ({
+    name,
+    in: where,
+    required: where === 'path',
+    ...('description' in schema && { description: schema.description }),
+    schema,
+  }))
+}
+
+const media = (content: Readonly<Record<string, TSchema>>) =>
+  Object.fromEntries(Object.entries(content).map(([type, schema]) => [type, { schema }]))
+
+function successes({ responses }: Operation): object {
+  return Object.fromEntries(
+    Object.entries(responses).map(([status, { description, content }]) => [
+      status,
+      { description, ...(content !== undefined && { content: media(content) }) },
+    ]),
+  )
+}
+
+/** Refusals by status, each with the codes it may carry. */
+function refusals(operation: Operation): object {
+  const codes = new Set<ProblemCode>([
+    ...everywhere,
+    ...(operation.scope === null ? [] : authenticated),
+    ...(operation.body === undefined ? [] : withBody),
+    ...operation.problems,
+  ])
+  const byStatus = new Map<number, ProblemCode[]>()
+  for (const code of codes) byStatus.set(problems[code].status, [...(byStatus.get(problems[code].status) ?? []), code])
+  return Object.fromEntries(
+    [...byStatus]
+      .filter(([status]) => !Object.hasOwn(operation.responses, status))
+      .map(([status, group]) => [
+        status,
+        {
+          description: group.map((code) => `\`${code}\`: ${problems[code].title}`).join('; '),
+          content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },
+        },
+      ]),
+  )
+}

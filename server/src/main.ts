@@ -1,0 +1,256 @@
+// Opens everything in the order in which it is needed, hands the parts to one another, and closes them in reverse.
+// Nothing else opens a file, a socket or a connection on its own account.
+import { mkdir, open } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import { pino } from 'pino'
+import { standardCatalog } from './catalog/standard-actions.ts'
+import type { Config } from './config.ts'
+import { openApi } from './http/openapi.ts'
+import { PlatformRecorder } from './http/platform-events.ts'
+import { RateLimit } from './http/rate-limit.ts'
+import { buildServer } from './http/server.ts'
+import { Metrics, type Readiness, statusOperations } from './http/status.ts'
+import { tenantOperations } from './http/tenants.ts'
+import { writeOperations } from './http/write-events.ts'
+import { Ingest } from './ingest/accept.ts'
+import { ActionNumbers } from './ingest/action-numbers.ts'
+import { trailName } from './keys/log-key.ts'
+import { type Keys, openKeys } from './keys/open-keys.ts'
+import { Subjects } from './keys/subjects.ts'
+import { KeyChest, type TenantKeys } from './keys/tenant-keys.ts'
+import { opening } from './opening.ts'
+import { controlEntry } from './seal/control.ts'
+import { receipt } from './seal/receipts.ts'
+import { Sealer } from './seal/sealer.ts'
+import { checkServer } from './store/check.ts'
+import { type Database, openDatabase } from './store/database.ts'
+import { type Embedded, startEmbedded } from './store/embedded.ts'
+import type { Log } from './store/log.ts'
+import { migrate } from './store/migrate.ts'
+import { ApiKeys, type FirstUse } from './tenants/api-keys.ts'
+import { scopes } from './tenants/scopes.ts'
+import { type Tenant, Tenants } from './tenants/tenants.ts'
+
+export interface RunningServer {
+  /** Where it listens, for example http://127.0.0.1:4100. */
+  readonly url: string
+  /** Path of the operator key's file, if this start made it. */
+  readonly operatorKeyFile: string | null
+  /** Path of the recovery key that still waits to be moved offline, or null. */
+  readonly recoveryFile: string | null
+  /** Stops taking requests, seals what was taken, and closes everything. */
+  stop(): Promise<void>
+}
+
+/** Runs a stack of closers in reverse, each once, whatever the others do. */
+class Closers {
+  readonly #steps: (() => Promise<unknown> | unknown)[] = []
+
+  add(step: () => Promise<unknown> | unknown): void {
+    this.#steps.push(step)
+  }
+
+  async close(log: Log): Promise<void> {
+    for (let step = this.#steps.pop(); step !== undefined; step = this.#steps.pop()) {
+      try {
+        await step()
+      } catch (error) {
+        log.error({ err: error }, 'closing failed')
+      }
+    }
+  }
+}
+
+/**
+ * Starts a server.
+ * @throws EmbeddedError, StoreRefused, MigrationRefused, KeyUnusable with a sentence for the operator
+ */
+export async function startServer(config: Config): Promise<RunningServer> {
+  const log = pino(
+    { level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination(2),
+  )
+  const closers = new Closers()
+  try {
+    return await start(config, log, closers)
+  } catch (error) {
+    await closers.close(log)
+    throw error
+  }
+}
+
+async function start(config: Config, log: Log, closers: Closers): Promise<RunningServer> {
+  await mkdir(config.dataDir, { recursive: true })
+  const embedded =
+    config.databaseUrl === undefined ? await startEmbedded({ folder: join(config.dataDir, 'postgres'), log }) : null
+  if (embedded !== null) closers.add(() => embedded.stop())
+  const login = config.databaseUrl ?? embedded!.connection
+  await checkServer(login)
+  await migrate(login, log)
+  const database = openDatabase({ login, log, connections: { sealer: config.sealConnections + 2 } })
+  closers.add(() => database.end())
+  await database.pool('retention').query(`select affidavit.create_partitions((clock_timestamp() at time zone 'UTC')::date, 14)`)
+  const keys = await openKeys({
+    keeper: database.pool('keeper'),
+    folder: config.keysDir,
+    ...(config.rootKey !== undefined && { rootKey: config.rootKey }),
+    ...(config.logName !== undefined && { logName: config.logName }),
+  })
+  const app = await assemble(config, log, closers, { database, embedded, keys })
+  const operatorKeyFile = await makeOperatorKey(config, app.apiKeys)
+  const url = await app.server.listen({ host: config.host, port: config.port })
+  closers.add(() => app.server.close())
+  log.info({ url, database: embedded === null ? 'external' : 'embedded' }, 'listening')
+  return { url, operatorKeyFile, recoveryFile: keys.recoveryFile, stop: () => closers.close(log) }
+}
+
+interface Ground {
+  readonly database: Database
+  readonly embedded: Embedded | null
+  readonly keys: Keys
+}
+
+async function assemble(
+  config: Config,
+  log: Log,
+  closers: Closers,
+  ground: Ground,
+): Promise<{ server: FastifyInstance; apiKeys: ApiKeys }> {
+  const { database, keys } = ground
+  const catalog = standardCatalog()
+  const keeper = database.pool('keeper')
+  const ingestPool = database.pool('ingest')
+  const tenants = new Tenants<TenantKeys>({ keeper, chest: new KeyChest(keys.provider) })
+  const subjects = new Subjects({ ingest: ingestPool, keeper, provider: keys.provider })
+  const sealer = await Sealer.open({
+    pool: database.pool('sealer'),
+    log,
+    connections: config.sealConnections,
+    opening: (trail, keyEpoch) => opening(keys, trail, keyEpoch, null),
+    onSealed: (_shard, events) => metrics.sealed(events),
+  })
+  closers.add(() => sealer.drain())
+  const metrics = new Metrics({
+    waitingEvents: () => sealer.waitingEvents,
+    waitingBytes: () => sealer.waitingBytes,
+    stoppedLanes: () => sealer.stopped.length,
+    unnotarizedEvents: () => 0,
+  })
+  const ingest = new Ingest({
+    catalog,
+    tenants,
+    subjects,
+    actions: new ActionNumbers(ingestPool),
+    seal: (sealables) => sealer.submit(sealables),
+  })
+  const recorder = new PlatformRecorder(ingest, log)
+  closers.add(() => recorder.flush())
+  const apiKeys = new ApiKeys({
+    keeper,
+    env: config.keyEnv,
+    onFirstUse: (use) => void noteFirstUse(use, tenants, recorder, log),
+    onError: (error) => log.warn({ err: error }, 'the last use of API keys could not be written'),
+  })
+  closers.add(() => apiKeys.close())
+  await tenants.operator()
+  const signerOf = (trailId: string) => keys.logKey.signer(trailName(keys.logName, trailId))
+  const seal = async (tenant: Tenant<TenantKeys>, make: (keyEpoch: number) => ReturnType<typeof opening>) => {
+    const [outcome] = await sealer.submit([make(sealer.keyEpoch(tenant.trail.shard))])
+    if (outcome?.kind === 'unavailable') throw outcome.error
+  }
+  const operations = [
+    ...writeOperations({
+      ingest,
+      rate: new RateLimit(config.rateEvents),
+      receipt: (run) => receipt(run, signerOf),
+      tenantId: async (number) => (await tenants.byNumber([number])).get(number)!.id,
+    }),
+    ...tenantOperations({
+      tenants,
+      apiKeys,
+      recorder,
+      vkey: (trailId) => keys.logKey.vkey(trailName(keys.logName, trailId)),
+      sealOpening: (tenant) => seal(tenant, (epoch) => opening(keys, tenant.trail, epoch, tenant.policy.retentionDays)),
+      sealPolicy: (now, _before, principal) =>
+        seal(now, (epoch) =>
+          controlEntry(
+            now.trail,
+            epoch,
+            { kind: 'policy', about: 'capture', version: 1 },
+            { by: { id: principal.keyId, name: principal.name }, policy: now.policy },
+            Date.now(),
+          ),
+        ),
+    }),
+    ...statusOperations(metrics, () => readiness(ground, sealer)),
+  ]
+  const server = buildServer({
+    operations: [...operations, openApi(operations)],
+    apiKeys,
+    log,
+    onAnswer: (operation, status, seconds) => metrics.answered(operation, status, seconds),
+  })
+  return { server, apiKeys }
+}
+
+/** Ready means that an event sent now would be sealed: the database answers and takes writes, no lane is stopped. */
+async function readiness({ database, embedded }: Ground, sealer: Sealer): Promise<Readiness> {
+  const waitingFor: string[] = []
+  if (embedded !== null && embedded.state !== 'running') waitingFor.push(`the embedded database is ${embedded.state}`)
+  try {
+    const { rows } = await database.pool('sealer').query<{ ready: boolean; today: boolean }>(
+      `select not pg_is_in_recovery() as ready,
+         exists (select from affidavit.event_days where day = (clock_timestamp() at time zone 'UTC')::date) as today`,
+    )
+    if (rows[0]?.ready !== true) waitingFor.push('the database is a read-only replica')
+    if (rows[0]?.today !== true) waitingFor.push("there is no partition for today's events")
+  } catch {
+    waitingFor.push('the database does not answer')
+  }
+  for (const { shard, reason } of sealer.stopped) waitingFor.push(`lane ${shard} stopped: ${reason.message}`)
+  return { ready: waitingFor.length === 0, waitingFor }
+}
+
+async function noteFirstUse(
+  use: FirstUse,
+  tenants: Tenants<TenantKeys>,
+  recorder: PlatformRecorder,
+  log: Log,
+): Promise<void> {
+  try {
+    const tenant = use.tenant === null ? undefined : (await tenants.byNumber([use.tenant])).get(use.tenant)?.id
+    const day = new Date(use.at_ms).toISOString().slice(0, 10)
+    recorder.note({
+      id: `key.used:${use.keyId}:${day}`,
+      tenant,
+      action: 'affidavit.key.used',
+      actor: { type: 'api_key', id: use.keyId, name: use.name },
+      targets: [{ type: 'api_key', id: use.keyId, name: use.name }],
+    })
+  } catch (error) {
+    log.warn({ err: error, key: use.keyId }, 'the first use of a key could not be recorded')
+  }
+}
+
+/** At the first start of a deployment: an operator key in a file that only its owner can read. */
+async function makeOperatorKey(config: Config, apiKeys: ApiKeys): Promise<string | null> {
+  const existing = await apiKeys.list(null)
+  if (existing.length > 0) return null
+  const path = join(config.dataDir, 'operator.key')
+  const file = await open(path, 'wx', 0o600).catch(() => null)
+  if (file === null) return null // an earlier start was cut off, or another process is making it
+  try {
+    const { key } = await apiKeys.create({
+      name: 'Operator',
+      tenant: null,
+      scopes: Object.keys(scopes),
+      createdBy: 'first start',
+    })
+    await file.writeFile(`${key}\n`)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  return path
+}

@@ -1,0 +1,23 @@
+// The first entry of a trail: what a verifier is to expect of it from then on.
+
+import { createHash } from 'node:crypto'
+import { type Control, formatVkey } from '@affidavit/trail'
+import { trailName } from './keys/log-key.ts'
+import type { Keys } from './keys/open-keys.ts'
+import { controlEntry } from './seal/control.ts'
+import type { Sealable, TrailRef } from './store/sealable.ts'
+
+const sha256 = (data: Uint8Array): Uint8Array => createHash('sha256').update(data).digest()
+
+/** @param retentionDays null: payloads are kept for good */
+export function opening(keys: Keys, trail: TrailRef, keyEpoch: number, retentionDays: number | null): Sealable {
+  const origin = trailName(keys.logName, trail.id)
+  const control: Control = {
+    kind: 'open',
+    origin,
+    retention: retentionDays ?? 'forever',
+    log: [keys.logKey.vkey(origin)],
+    recovery: [formatVkey(sha256, origin, keys.recoveryPublicKey)],
+  }
+  return controlEntry(trail, keyEpoch, control, {}, Date.now())
+}
