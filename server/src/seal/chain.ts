@@ -3,7 +3,7 @@
 import { hash as digest } from 'node:crypto'
 import { encodeEntry } from '@affidavit/trail'
 import type { Waiting } from './queue.ts'
-import type { SealedRun, TrailRef } from './sealable.ts'
+import type { SealedRun, TrailRef } from '../store/sealable.ts'
 
 /** The end of a trail: how many entries it has and the leaf hash of the last one (base64). */
 export interface Head {

@@ -2,8 +2,8 @@
 // entry's facts commitment like any content.
 import { createHash, randomBytes } from 'node:crypto'
 import { type Control, commitText, encodeControl } from '@affidavit/trail'
-import type { Sealable, TrailRef } from './sealable.ts'
-import { flag } from './sealable.ts'
+import type { Sealable, TrailRef } from '../store/sealable.ts'
+import { flag } from '../store/sealable.ts'
 
 const sha256 = (data: Uint8Array): Uint8Array => createHash('sha256').update(data).digest()
 

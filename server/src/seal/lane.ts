@@ -10,7 +10,7 @@ import { type ChainedBatch, type ChainedItem, chain, type Head, runs } from './c
 import type { DatabaseClock } from './clock.ts'
 import { FairQueue, type QueueBounds, Ticket, type Waiting } from './queue.ts'
 import { refusal, sqlState, unavailable } from './refusal.ts'
-import { type Sealable, SealUnavailable, type TrailRef } from './sealable.ts'
+import { type Sealable, SealUnavailable, type TrailRef } from '../store/sealable.ts'
 import type { SealDatabase, SealStatements, ShardRow } from './statements.ts'
 
 export interface LaneLimits extends QueueBounds {

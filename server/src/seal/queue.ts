@@ -1,6 +1,6 @@
 // What waits for one lane: a bounded queue per tenant, served in turn, so that a tenant that floods its lane delays
 // itself and not its neighbours. Every bound is a refusal that the caller sees, never a silent drop.
-import type { Sealable, SealOutcome } from './sealable.ts'
+import type { Sealable, SealOutcome } from '../store/sealable.ts'
 
 /** One submission's answers, filled in as its events are settled. */
 export class Ticket {

@@ -1,7 +1,7 @@
 // What a failed statement means for a batch. Everything the database may say falls into one of these, and only
 // `unknown` needs a second question: the statement's answer was lost, so it may or may not have been committed.
 import { StoreUnavailable } from '../store/database.ts'
-import { SealUnavailable } from './sealable.ts'
+import { SealUnavailable } from '../store/sealable.ts'
 
 export type Refusal =
   | 'moved' // AF001: another writer was first

@@ -4,7 +4,7 @@ import type { Log } from '../store/log.ts'
 import { DatabaseClock } from './clock.ts'
 import { Lane, type LaneLimits } from './lane.ts'
 import { Ticket, type Waiting } from './queue.ts'
-import { type Sealable, type SealOutcome, SealUnavailable, type TrailRef } from './sealable.ts'
+import { type Sealable, type SealOutcome, SealUnavailable, type TrailRef } from '../store/sealable.ts'
 import { SealDatabase } from './statements.ts'
 
 /** Shards of a deployment; fixed, for a tenant's shard is stored when it is made. */
