@@ -240,12 +240,15 @@ test('copies programs that cannot be used where they are', async () => {
   if (root) await chmod(join(base, 'package'), 0o700)
   else await chmod(join(found.native, 'lib'), 0o555)
   const identity = root ? { uid: 65534, gid: 65534 } : undefined
-  const results = await Promise.all([usable(found, folder, identity), usable(found, folder, identity)])
-  for (const { initdb } of results) {
-    expect(initdb.startsWith(folder)).toBe(true)
-    expect(await version(initdb, identity)).toContain('18')
+  try {
+    const results = await Promise.all([usable(found, folder, identity), usable(found, folder, identity)])
+    for (const { initdb } of results) {
+      expect(initdb.startsWith(folder)).toBe(true)
+      expect(await version(initdb, identity)).toContain('18')
+    }
+  } finally {
+    if (!root) await chmod(join(found.native, 'lib'), 0o755)
   }
-  if (!root) await chmod(join(found.native, 'lib'), 0o755)
 })
 
 async function strippedPackage(at: string) {

@@ -155,8 +155,8 @@ async function copy(found: Package, base: string, name: string): Promise<void> {
         verbatimSymlinks: true,
         filter: (source) => !source.endsWith('.a') && basename(source) !== 'pkgconfig',
       })
+    for (const path of [staging, native, join(native, 'lib')]) await chmod(path, 0o755) // the copy is read-only where the package is
     await makeLinks(native, found.links)
-    for (const path of [staging, native]) await chmod(path, 0o755)
     await rename(staging, join(base, name))
   } catch (error) {
     await rm(staging, { recursive: true, force: true })
