@@ -11,6 +11,18 @@ const dayMs = 86_400_000
  * first moment of the next minute, as in POSIX.
  */
 export function parseTime(text: string): number | undefined {
+  if (text !== lastText) {
+    lastText = text
+    lastMs = parse(text)
+  }
+  return lastMs
+}
+
+/** An event's time is checked and then used: the second look costs nothing. */
+let lastText = ''
+let lastMs: number | undefined
+
+function parse(text: string): number | undefined {
   const match = shape.exec(text)
   if (match === null) return undefined
   const [, year, month, day, hour, minute, second = '0', fraction = '', , sign, offsetHour = '0', offsetMinute = '0'] =
