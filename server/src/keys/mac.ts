@@ -7,8 +7,9 @@ import { KEY_BYTES } from './aead.ts'
 const BLOCK_BYTES = 64
 const HASH_BYTES = 32
 
-let inner = Buffer.alloc(BLOCK_BYTES + 4096)
-const outer = Buffer.alloc(BLOCK_BYTES + HASH_BYTES)
+// Keys fill half a block; the padding of the other half is there for good.
+let inner = Buffer.alloc(BLOCK_BYTES + 4096, 0x36)
+const outer = Buffer.alloc(BLOCK_BYTES + HASH_BYTES, 0x5c)
 
 /** A 32-byte key for HMAC-SHA256. Prints as nothing: the key is a private field. */
 export class MacKey {
@@ -49,8 +50,6 @@ export class MacKey {
   /** Of what lies in `inner` behind the first block. */
   #mac(length: number): string {
     const key = this.#key
-    inner.fill(0x36, KEY_BYTES, BLOCK_BYTES)
-    outer.fill(0x5c, KEY_BYTES, BLOCK_BYTES)
     for (let at = 0; at < KEY_BYTES; at++) {
       const byte = key.charCodeAt(at)
       inner[at] = byte ^ 0x36
@@ -62,7 +61,7 @@ export class MacKey {
 }
 
 function room(length: number): void {
-  if (BLOCK_BYTES + length > inner.length) inner = Buffer.alloc(2 * (BLOCK_BYTES + length))
+  if (BLOCK_BYTES + length > inner.length) inner = Buffer.alloc(2 * (BLOCK_BYTES + length), 0x36)
 }
 
 /**
@@ -78,4 +77,11 @@ function room(length: number): void {
  */
 export function derive(key: Uint8Array, label: string): Buffer {
   return Buffer.from(new MacKey(key).text(`${label}\u0001`), 'latin1')
+}
+
+/** The first 16 bytes of what a MacKey returned: a salt or a token. */
+export function first16(mac: string): Buffer {
+  const bytes = Buffer.allocUnsafe(16)
+  bytes.write(mac, 0, 16, 'latin1')
+  return bytes
 }

@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from '../../test/database.ts'
+import { newTenant as makeTenant } from '../../test/tenant.ts'
 import { openDatabase, type Queryable } from '../store/database.ts'
 import { silent } from '../store/log.ts'
 import type { KeyTenant } from './buckets.ts'
@@ -12,7 +12,6 @@ import { openKeyFolder } from './key-folder.ts'
 import { Personas } from './personas.ts'
 import type { KeyProvider } from './provider.ts'
 import { type PersonLine, type ResolvedLine, Subjects, type SubjectsOptions } from './subjects.ts'
-import { KeyChest, type WrappedKey } from './tenant-keys.ts'
 
 let database: TestDatabase
 let folder: string
@@ -28,27 +27,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-let tenants = 0
-async function newTenant(): Promise<KeyTenant> {
-  const keyring = randomBytes(16).toString('hex')
-  const chest = new KeyChest(provider)
-  const { data, index } = await chest.make(keyring)
-  const shard = tenants++ % 16
-  const { rows } = await database.store
-    .pool('keeper')
-    .query<{ number: number }>('select affidavit.create_tenant($1, null, false, $2, $3::smallint, $4, $5) as number', [
-      `t-${keyring}`,
-      keyring,
-      shard,
-      data,
-      index,
-    ])
-  const wrapped: WrappedKey[] = [
-    { kind: 'data', generation: 0, wrapped: data },
-    { kind: 'index', generation: 0, wrapped: index },
-  ]
-  return { number: rows[0]!.number, keyring, keys: await chest.open(keyring, wrapped), trail: { shard } }
-}
+const newTenant = (): Promise<KeyTenant> => makeTenant(database, provider)
 
 const newSubjects = (options: Partial<SubjectsOptions> = {}) =>
   new Subjects({

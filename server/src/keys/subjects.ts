@@ -60,9 +60,12 @@ export interface SubjectsOptions {
 
 /** Together at most about 56 MB of heap. */
 const default_limits = {
-  subjects: { entries: 80_000, bytes: 28e6 },
-  personas: { entries: 160_000, bytes: 28e6 },
+  subjects: { entries: 80_000, bytes: 34e6 },
+  personas: { entries: 160_000, bytes: 22e6 },
 }
+
+/** Contents up to this length are remembered beside their subject: comparing is cheaper than looking up. */
+const max_latest_characters = 300
 
 /** A person with more distinct words than this is found by the first ones only. */
 const max_search_tokens = 512
@@ -74,6 +77,9 @@ interface CachedSubject {
   readonly keyId: string
   readonly shard: number
   readonly key: SubjectKey | null
+  /** The persona seen last, which is nearly always the next one too. */
+  latest: string | undefined
+  latestPersona: number
 }
 
 /** A line on its way through the slow path. */
@@ -118,7 +124,7 @@ export class Subjects {
         resolved[at] = { subject: subject.number, keyId: subject.keyId, persona: null, saltKey: null }
         continue
       }
-      const persona = this.#personas.get(`${subject.number}\n${content}`)
+      const persona = subject.latest === content ? subject.latestPersona : this.#otherPersona(subject, content)
       if (persona === undefined || subject.key === null) return undefined
       resolved[at] = { subject: subject.number, keyId: subject.keyId, persona, saltKey: subject.key }
     }
@@ -156,6 +162,15 @@ export class Subjects {
       return subject.shard === shard
     })
     this.#personas.deleteWhere((_, key) => !kept.has(subjectOf(key)))
+  }
+
+  #otherPersona(subject: CachedSubject, content: string): number | undefined {
+    const persona = this.#personas.get(`${subject.number}\n${content}`)
+    if (persona !== undefined && content.length <= max_latest_characters) {
+      subject.latest = content
+      subject.latestPersona = persona
+    }
+    return persona
   }
 
   async #settle(groups: readonly TenantLines[]): Promise<Resolved[]> {
@@ -219,7 +234,8 @@ export class Subjects {
     for (const [at, { number, key_id }] of rows.entries()) {
       if (number === null) continue
       const shard = asked[at]![0]!.tenant.trail.shard
-      const subject = { number, keyId: key_id.replaceAll('-', ''), shard, key: null }
+      const keyId = key_id.replaceAll('-', '')
+      const subject = { number, keyId, shard, key: null, latest: undefined, latestPersona: 0 }
       for (const line of asked[at]!) line.subject = subject
     }
   }
@@ -310,6 +326,6 @@ const subjectOf = (personaKey: string) => Number(personaKey.slice(0, personaKey.
 
 /** V8 keeps text outside ISO 8859-1 at two bytes a character. */
 const textBytes = (text: string) => (Buffer.byteLength(text) === text.length ? text.length : 2 * text.length)
-/** Measured: map slot, holder, subject, key id, two MAC keys; map slot, holder. */
-const weighSubject = (key: string) => textBytes(key) + 430
+/** Measured: map slot, holder, subject, key id, two MAC keys, the latest content; map slot, holder. */
+const weighSubject = (key: string) => textBytes(key) + 430 + 2 * max_latest_characters
 const weighPersona = (key: string) => textBytes(key) + 110

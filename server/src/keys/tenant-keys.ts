@@ -4,7 +4,7 @@
 // Tokens are HMAC-SHA256 under the token key over `<what> LF <text>`, cut to 16 or 8 bytes; <what> holds no LF.
 import { randomBytes } from 'node:crypto'
 import { KEY_BYTES, place } from './aead.ts'
-import { derive, MacKey } from './mac.ts'
+import { derive, first16, MacKey } from './mac.ts'
 import type { KeyProvider } from './provider.ts'
 import { KeyUnusable } from './unusable.ts'
 
@@ -68,7 +68,7 @@ export class TenantKeys {
   }
 
   #token(what: string, text: string): Buffer {
-    return Buffer.from(this.#tokens.text(`${what}\n${text}`), 'latin1').subarray(0, 16)
+    return first16(this.#tokens.text(`${what}\n${text}`))
   }
 }
 
