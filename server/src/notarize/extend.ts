@@ -10,6 +10,8 @@ export interface Notarized {
   readonly size: number
   /** Peaks of the compact range, largest first. */
   readonly range: Uint8Array
+  /** Leaf hashes of the unfinished level-0 tile, where they are at hand. */
+  readonly tail: Buffer | null
 }
 
 /**
@@ -28,20 +30,21 @@ export interface Extended {
   readonly size: number
   readonly root: Uint8Array
   readonly range: Uint8Array
+  readonly tail: Buffer | null
   readonly tiles: readonly TileGrowth[]
 }
 
-/** Leaves that a batch needs besides its own: the beginning of the tile that it completes. Null: none. */
-export function leadingLeaves(size: number, count: number): { from: number; to: number } | null {
+/** Leaves to be read besides a batch's own: the beginning of the tile that it completes. Null: none. */
+export function leadingLeaves({ size, tail }: Notarized, count: number): { from: number; to: number } | null {
   const from = size - (size % TILE_WIDTH)
-  return from < size && size + count >= from + TILE_WIDTH ? { from, to: size } : null
+  return tail === null && from < size && size + count >= from + TILE_WIDTH ? { from, to: size } : null
 }
 
 /**
  * @param leaves leaf hashes of entries size, size + 1, … one after the other
- * @param leading those that `leadingLeaves` names; may be empty when it names none
+ * @param leading those that `leadingLeaves` names; null when it names none
  */
-export function extend(before: Notarized, leaves: Buffer, leading: Buffer): Extended {
+export function extend(before: Notarized, leaves: Buffer, leading: Buffer | null): Extended {
   const frontier = Frontier.restore(before.size, before.range)
   const growth = new Map<string, { level: number; index: number; offset: number; hashes: Uint8Array[] }>()
   const onNode = (level: number, node: number, hash: Uint8Array) => {
@@ -53,23 +56,33 @@ export function extend(before: Notarized, leaves: Buffer, leading: Buffer): Exte
   }
   for (let at = 0; at < leaves.length; at += hash_bytes) frontier.append(leaves.subarray(at, at + hash_bytes), onNode)
   const above = [...growth.values()].map((tile) => ({ ...tile, hashes: Buffer.concat(tile.hashes) }))
+  const tail = before.size % TILE_WIDTH === 0 ? Buffer.alloc(0) : (before.tail ?? leading)
   return {
     size: frontier.size,
     root: frontier.root(),
     range: frontier.toBytes(),
-    tiles: [...fullTiles(before.size, leaves, leading), ...above],
+    tail: unfinished(before.size, leaves, tail),
+    tiles: [...fullTiles(before.size, leaves, tail ?? Buffer.alloc(0)), ...above],
   }
 }
 
+/** The tail after the batch, copied: the batch's buffer is large and not to be kept alive. */
+function unfinished(size: number, leaves: Buffer, tail: Buffer | null): Buffer | null {
+  const end = size + leaves.length / hash_bytes
+  const from = end - (end % TILE_WIDTH) - size
+  if (from >= 0) return Buffer.from(leaves.subarray(from * hash_bytes))
+  return tail && Buffer.concat([tail, leaves])
+}
+
 /** The level-0 tiles that are full now and were not before. */
-function fullTiles(size: number, leaves: Buffer, leading: Buffer): TileGrowth[] {
+function fullTiles(size: number, leaves: Buffer, tail: Buffer): TileGrowth[] {
   const first = Math.floor(size / TILE_WIDTH)
   const end = Math.floor((size + leaves.length / hash_bytes) / TILE_WIDTH)
   const tiles: TileGrowth[] = []
   for (let index = first; index < end; index++) {
     const from = (index * TILE_WIDTH - size) * hash_bytes
     const own = leaves.subarray(Math.max(from, 0), from + TILE_WIDTH * hash_bytes)
-    const hashes = from < 0 ? Buffer.concat([leading, own]) : own
+    const hashes = from < 0 ? Buffer.concat([tail, own]) : own
     if (hashes.length !== TILE_WIDTH * hash_bytes) throw new Error(`tile ${index} has ${hashes.length} bytes`)
     tiles.push({ level: 0, index, offset: 0, hashes })
   }

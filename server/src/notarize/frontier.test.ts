@@ -10,12 +10,16 @@ const all = Array.from({ length: 70_000 }, (_, n) => leaf(n))
 const leaves = (from: number, to: number) => Buffer.concat(all.slice(from, to))
 
 /** Keeps the tiles of one trail as the store would. */
-function inBatches(sizes: readonly number[]): { state: Extended; tiles: Map<string, Buffer> } {
-  let state: Extended = { size: 0, root: Buffer.alloc(0), range: Buffer.alloc(0), tiles: [] }
+function inBatches(
+  sizes: readonly number[],
+  forgets: (batch: number) => boolean = () => false,
+): { state: Extended; tiles: Map<string, Buffer> } {
+  let state: Extended = { size: 0, root: Buffer.alloc(0), range: Buffer.alloc(0), tail: null, tiles: [] }
   const tiles = new Map<string, Buffer>()
-  for (const count of sizes) {
-    const leading = leadingLeaves(state.size, count)
-    const missing = leading === null ? Buffer.alloc(0) : leaves(leading.from, leading.to)
+  for (const [batch, count] of sizes.entries()) {
+    if (forgets(batch)) state = { ...state, tail: null }
+    const leading = leadingLeaves(state, count)
+    const missing = leading && leaves(leading.from, leading.to)
     state = extend(state, leaves(state.size, state.size + count), missing)
     for (const { level, index, offset, hashes } of state.tiles) {
       const before = tiles.get(`${level}/${index}`) ?? Buffer.alloc(0)
@@ -32,9 +36,9 @@ test('any split into batches gives the tiles, the range and the root of one pass
     maxLength: 12,
   })
   fc.assert(
-    fc.property(batches, (sizes) => {
+    fc.property(batches, fc.func(fc.boolean()), (sizes, forgets) => {
       const total = sizes.reduce((sum, count) => sum + count, 0)
-      const split = inBatches(sizes)
+      const split = inBatches(sizes, forgets)
       const once = inBatches([total])
       expect(split.tiles).toEqual(once.tiles)
       expect(split.state.range).toEqual(once.state.range)
@@ -66,5 +70,6 @@ test('a range that does not fit its size is refused', () => {
 
 test('a full tile without its beginning is refused', () => {
   const { state } = inBatches([250])
-  expect(() => extend(state, leaves(250, 260), Buffer.alloc(0))).toThrow('tile 0')
+  expect(() => extend({ ...state, tail: null }, leaves(250, 260), null)).toThrow('tile 0')
+  expect(() => extend({ ...state, tail: leaves(1, 250) }, leaves(250, 260), null)).toThrow('tile 0')
 })

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { LogKey } from '../keys/log-key.ts'
 import { type Database, isUnavailable, storeError } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
+import { ShardMemory } from './memory.ts'
 import { Ownership } from './ownership.ts'
 import { readShards } from './statements.ts'
 import { type Visit, visitShard } from './visit.ts'
@@ -48,14 +49,16 @@ export interface Round {
 
 /** Rest after each shard, as a multiple of what it took: at most a quarter of a core. */
 const rest_factor = 3
-/** The time from one round's begin to the next, as a multiple of its work, once it has caught up. */
+/** The time from one round's begin to the next as a multiple of its work, and at most as a multiple of the interval. */
 const round_factor = 8
+const stretch_max = 4
 
 export class Notary {
   readonly #options: NotaryOptions
   readonly #interval_ms: number
   readonly #stopped = new Map<number, string>()
   readonly #failing = new Map<number, string>()
+  readonly #memories = new Map<number, ShardMemory>()
   #ownership: Ownership | null = null
   #leave: () => Promise<void> = async () => {}
   #status: Omit<NotaryStatus, 'owned' | 'stopped'> = {
@@ -102,7 +105,7 @@ export class Notary {
     await this.#leave()
   }
 
-  /** One round without rests: every shard that is due, one batch each. */
+  /** One round without rests: every shard that is due, one batch each. Not to be called while another one runs. */
   round(): Promise<Round> {
     return this.#round(async () => {})
   }
@@ -115,7 +118,8 @@ export class Notary {
       try {
         const round = await this.#round((took_ms) => this.#rest(took_ms * rest_factor))
         idle = round.events === 0
-        const next = began + Math.max(this.#interval_ms, round.behind ? 0 : round.worked_ms * round_factor)
+        const stretched_ms = Math.min(round.worked_ms * round_factor, this.#interval_ms * stretch_max)
+        const next = began + Math.max(this.#interval_ms, round.behind ? 0 : stretched_ms)
         if (!idle) await this.#rest(next - performance.now())
       } catch (error) {
         this.#note(error)
@@ -158,7 +162,7 @@ export class Notary {
   async #visit(shard: number): Promise<Visit | null> {
     const { store, log, batch = 8_192 } = this.#options
     try {
-      const visit = await visitShard(store.pool('notary'), this.#options, shard, batch)
+      const visit = await visitShard(store.pool('notary'), this.#options, shard, this.#memory(shard), batch)
       this.#failing.delete(shard)
       this.#report(shard, visit)
       return visit
@@ -170,6 +174,12 @@ export class Notary {
       this.#status = { ...this.#status, lastError: `shard ${shard}: ${reason}` }
       return null
     }
+  }
+
+  #memory(shard: number): ShardMemory {
+    const memory = this.#memories.get(shard) ?? new ShardMemory()
+    this.#memories.set(shard, memory)
+    return memory
   }
 
   #report(shard: number, visit: Visit): void {
@@ -191,12 +201,18 @@ export class Notary {
   async #join(shards: readonly number[]): Promise<Ownership> {
     if (this.#ownership !== null) return this.#ownership
     const session = await this.#options.store.dedicated('notary')
-    session.once('end', () => {
-      this.#ownership = null
-    })
     this.#leave = () => session.end().catch(() => {})
-    this.#ownership = await Ownership.join(session, shards)
-    return this.#ownership
+    try {
+      const ownership = await Ownership.join(session, shards)
+      session.once('end', () => {
+        if (this.#ownership === ownership) this.#ownership = null
+      })
+      this.#ownership = ownership
+      return ownership
+    } catch (error) {
+      await this.#leave()
+      throw error
+    }
   }
 
   #note(error: unknown): void {

@@ -1,8 +1,8 @@
 // The notary's SQL. A batch comes back as one row per trail and day with its leaf hashes in one value: the database
 // groups more cheaply than thousands of rows cross the wire.
 //
-// Every statement names the days it reads as values, not through a join, so that the planner sees one or two partitions
-// and neither locks nor considers the others.
+// What reads events names its days as values, and is planned anew each time: the planner then sees one or two partitions
+// and neither locks nor considers the others. All other statements stay prepared.
 
 import { ArrayParameter, oid } from '../store/binary.ts'
 import type { Queryable } from '../store/database.ts'
@@ -63,16 +63,19 @@ export interface KnownTrail extends Notarized {
 
 export interface SignedTrail {
   readonly trail: number
-  readonly before: number
+  readonly id: string
   readonly extended: Extended
   readonly note: string
 }
 
 export async function readShards(db: Queryable): Promise<ShardState[]> {
   const { rows } = await db.query<{ [K in keyof ShardState]: ShardState[K] }>(
-    `select s.shard, c.position, s.position as sealed, c.position = s.position and c.day < ${settled_day} as "dayBehind"
+    {
+      name: 'notary shards',
+      text: `select s.shard, c.position, s.position as sealed, c.position = s.position and c.day < ${settled_day} as "dayBehind"
       from affidavit.cursors c join affidavit.shards s using (shard)
       where c.name = $1 order by s.shard`,
+    },
     [cursor_name],
   )
   return rows
@@ -81,10 +84,13 @@ export async function readShards(db: Queryable): Promise<ShardState[]> {
 /** Locks the shard's cursor until the transaction ends; undefined while another notary holds it. */
 export async function lockCursor(db: Queryable, shard: number): Promise<Place | undefined> {
   const { rows } = await db.query<{ [K in keyof Place]: Place[K] }>(
-    `select s.shard, c.position, c.day, s.position as sealed, (s.sealed_at at time zone 'UTC')::date as "sealedDay",
+    {
+      name: 'notary lock',
+      text: `select s.shard, c.position, c.day, s.position as sealed, (s.sealed_at at time zone 'UTC')::date as "sealedDay",
         ${settled_day} as "settledDay"
       from affidavit.cursors c join affidavit.shards s using (shard)
       where c.name = $1 and c.shard = $2 for update of c skip locked`,
+    },
     [cursor_name, shard],
   )
   return rows[0]
@@ -111,12 +117,16 @@ export async function readRuns(
 }
 
 export async function readTrails(db: Queryable, trails: readonly number[]): Promise<Map<number, KnownTrail>> {
+  if (trails.length === 0) return new Map()
   const { rows } = await db.query<{ number: number; id: string; size: number; range: Buffer }>(
-    `select t.number, replace(t.id::text, '-', '') as id, coalesce(n.size, 0) as size, coalesce(n.range, '') as range
+    {
+      name: 'notary trails',
+      text: `select t.number, replace(t.id::text, '-', '') as id, coalesce(n.size, 0) as size, coalesce(n.range, '') as range
       from affidavit.trails t left join affidavit.notarized n on n.trail = t.number where t.number = any($1::int[])`,
+    },
     [trails],
   )
-  return new Map(rows.map((row) => [row.number, row]))
+  return new Map(rows.map((row) => [row.number, { ...row, tail: null }]))
 }
 
 export interface LeafRange {
@@ -130,10 +140,13 @@ export interface LeafRange {
 export async function readLeaves(db: Queryable, ranges: readonly LeafRange[]): Promise<Map<number, Buffer>> {
   if (ranges.length === 0) return new Map()
   const places = await db.query<LeafRange & { day: string }>(
-    `select u.trail, d.day, greatest(u.first, d.first_seq) as from, least(u.last, d.last_seq + 1) as to
+    {
+      name: 'notary leading',
+      text: `select u.trail, d.day, greatest(u.first, d.first_seq) as from, least(u.last, d.last_seq + 1) as to
       from unnest($1::int[], $2::bigint[], $3::bigint[]) as u (trail, first, last)
         join affidavit.days d on d.trail = u.trail and d.last_seq >= u.first and d.first_seq < u.last
       order by d.day`,
+    },
     [ranges.map(({ trail }) => trail), ranges.map(({ from }) => from), ranges.map(({ to }) => to)],
   )
   const leaves = new Map<number, Buffer>()
@@ -178,9 +191,12 @@ type TileName = { trail: number; level: number; index: number }
 async function insertTiles(db: Queryable, tiles: readonly TrailTile[]): Promise<TileName[]> {
   if (tiles.length === 0) return []
   const { rows } = await db.query<TileName>(
-    `insert into affidavit.tiles (trail, level, index, hashes)
+    {
+      name: 'notary tiles',
+      text: `insert into affidavit.tiles (trail, level, index, hashes)
       select * from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bytea[])
       on conflict do nothing returning trail, level, index`,
+    },
     [...tileColumns(tiles), byteas(tiles.map(({ hashes }) => hashes))],
   )
   return rows
@@ -189,10 +205,13 @@ async function insertTiles(db: Queryable, tiles: readonly TrailTile[]): Promise<
 async function growTiles(db: Queryable, tiles: readonly TrailTile[]): Promise<TileName[]> {
   if (tiles.length === 0) return []
   const { rows } = await db.query<TileName>(
-    `update affidavit.tiles t set hashes = t.hashes || u.hashes
+    {
+      name: 'notary growth',
+      text: `update affidavit.tiles t set hashes = t.hashes || u.hashes
       from unnest($1::int[], $2::smallint[], $3::bigint[], $4::bytea[], $5::int[]) as u (trail, level, index, hashes, held)
       where t.trail = u.trail and t.level = u.level and t.index = u.index and octet_length(t.hashes) = u.held
       returning t.trail, t.level, t.index`,
+    },
     [...tileColumns(tiles), byteas(tiles.map(({ hashes }) => hashes)), tiles.map(({ offset }) => offset * 32)],
   )
   return rows
@@ -208,13 +227,16 @@ const tileColumns = (tiles: readonly TrailTile[]) => [
 export async function writeNotarized(db: Queryable, trails: readonly SignedTrail[]): Promise<number> {
   if (trails.length === 0) return 0
   const { rowCount } = await db.query(
-    `insert into affidavit.notarized as n (trail, size, root, range, note, signed_at)
+    {
+      name: 'notary checkpoints',
+      text: `insert into affidavit.notarized as n (trail, size, root, range, note, signed_at)
       select u.trail, u.size, u.root, u.range, u.note, clock_timestamp()
         from unnest($1::int[], $2::bigint[], $3::bytea[], $4::bytea[], $5::text[]) as u (trail, size, root, range, note)
       on conflict (trail) do update
         set size = excluded.size, root = excluded.root, range = excluded.range, note = excluded.note,
           signed_at = excluded.signed_at
         where n.size < excluded.size`,
+    },
     [
       trails.map(({ trail }) => trail),
       trails.map(({ extended }) => extended.size),
@@ -229,12 +251,15 @@ export async function writeNotarized(db: Queryable, trails: readonly SignedTrail
 export async function writeDays(db: Queryable, runs: readonly Run[]): Promise<void> {
   if (runs.length === 0) return
   await db.query(
-    `insert into affidavit.days as d (trail, tenant, day, first_seq, last_seq, occurred_from, occurred_to, events)
+    {
+      name: 'notary days',
+      text: `insert into affidavit.days as d (trail, tenant, day, first_seq, last_seq, occurred_from, occurred_to, events)
       select * from unnest($1::int[], $2::int[], $3::date[], $4::bigint[], $5::bigint[], $6::timestamptz[],
         $7::timestamptz[], $8::bigint[])
       on conflict (trail, day) do update
         set last_seq = excluded.last_seq, occurred_from = least(d.occurred_from, excluded.occurred_from),
           occurred_to = greatest(d.occurred_to, excluded.occurred_to), events = d.events + excluded.events`,
+    },
     [
       runs.map(({ trail }) => trail),
       runs.map(({ tenant }) => tenant),
@@ -257,7 +282,10 @@ export async function moveCursor(
   day: string,
 ): Promise<boolean> {
   const { rowCount } = await db.query(
-    'update affidavit.cursors set position = $4, day = $5 where name = $1 and shard = $2 and position = $3',
+    {
+      name: 'notary cursor',
+      text: 'update affidavit.cursors set position = $4, day = $5 where name = $1 and shard = $2 and position = $3',
+    },
     [cursor_name, shard, from, to, day],
   )
   return rowCount === 1

@@ -5,6 +5,7 @@ import { formatCheckpoint, formatSignature } from '@affidavit/trail'
 import { type LogKey, trailName } from '../keys/log-key.ts'
 import type { Pool, Queryable } from '../store/database.ts'
 import { type Extended, extend, leadingLeaves } from './extend.ts'
+import type { ShardMemory } from './memory.ts'
 import {
   type KnownTrail,
   type LeafRange,
@@ -46,13 +47,26 @@ export interface Visit {
 
 const nothing: Visit = { events: 0, trails: 0, behind: false, broken: [], missing: 0 }
 
-/** @param batch most positions that one transaction visits */
-export async function visitShard(pool: Pool, signing: Signing, shard: number, batch: number): Promise<Visit> {
+/**
+ * @param memory of this shard; filled after the commit, cleared by a failure
+ * @param batch most positions that one transaction visits
+ */
+export async function visitShard(
+  pool: Pool,
+  signing: Signing,
+  shard: number,
+  memory: ShardMemory,
+  batch: number,
+): Promise<Visit> {
   const tampered = new Map<number, Broken>()
   for (;;) {
     try {
-      return await pool.transaction((session) => visit(session, signing, shard, batch, tampered))
+      const done = await pool.transaction((session) => visit(session, signing, shard, memory, batch, tampered))
+      if (done === null) return nothing
+      memory.keep(done.position, done.trails)
+      return done.visit
     } catch (error) {
+      memory.clear()
       if (!(error instanceof TamperedTiles)) throw error
       // Rolled back: the next attempt leaves these trails out, so this ends.
       for (const trail of error.trails) tampered.set(trail, { trail, reason: 'a tile is not as it was written' })
@@ -69,19 +83,29 @@ class TamperedTiles extends Error {
   }
 }
 
+interface Done {
+  readonly visit: Visit
+  /** Where the cursor stands now. */
+  readonly position: number
+  readonly trails: KnownTrail[]
+}
+
+/** @returns null if another notary is at this shard right now */
 async function visit(
   session: Queryable,
   signing: Signing,
   shard: number,
+  memory: ShardMemory,
   batch: number,
   tampered: ReadonlyMap<number, Broken>,
-): Promise<Visit> {
+): Promise<Done | null> {
   const place = await lockCursor(session, shard)
-  if (place === undefined) return nothing
+  if (place === undefined) return null
+  memory.expect(place.position)
   const until = Math.min(place.sealed, place.position + batch)
   const runs = await readBatch(session, place, until)
   const found = runs.reduce((sum, run) => sum + run.events, 0)
-  const { signed, kept, broken } = await notarize(session, signing, runs, tampered)
+  const { signed, kept, broken } = await notarize(session, signing, runs, memory, tampered)
   const bad = await writeTiles(session, signed)
   if (bad.length > 0) throw new TamperedTiles(bad)
   const stored = await writeNotarized(session, signed)
@@ -89,12 +113,17 @@ async function visit(
   const moved = await moveCursor(session, shard, place.position, until, nextDay(place, until, runs))
   // Both are held by the cursor's lock; a difference means that somebody wrote past it, and this attempt is void.
   if (!moved || stored !== signed.length) throw new Error(`shard ${shard} was notarized by somebody else meanwhile`)
+  const events = until - place.position
   return {
-    events: until - place.position,
-    trails: signed.length,
-    behind: until < place.sealed,
-    broken,
-    missing: Math.abs(until - place.position - found),
+    visit: {
+      events,
+      trails: signed.length,
+      behind: until < place.sealed,
+      broken,
+      missing: Math.abs(events - found),
+    },
+    position: until,
+    trails: signed.map(({ trail, id, extended: { size, range, tail } }) => ({ number: trail, id, size, range, tail })),
   }
 }
 
@@ -127,19 +156,23 @@ async function notarize(
   session: Queryable,
   signing: Signing,
   runs: readonly Run[],
+  memory: ShardMemory,
   tampered: ReadonlyMap<number, Broken>,
 ): Promise<Notarization> {
   const byTrail = Map.groupBy(runs, (run) => run.trail)
-  const known = await readTrails(session, [...byTrail.keys()])
+  const read = await readTrails(
+    session,
+    [...byTrail.keys()].filter((number) => memory.get(number) === undefined),
+  )
   const result: Notarization = { signed: [], kept: [], broken: [] }
   const sound: { trail: KnownTrail; runs: Run[]; leading: LeafRange | null }[] = []
   for (const [number, own] of byTrail) {
-    const trail = known.get(number)
+    const trail = memory.get(number) ?? read.get(number)
     const broken = tampered.get(number) ?? mismatch(number, trail, own)
     if (broken !== null) result.broken.push(broken)
     else {
       const leading = leadingLeaves(
-        trail!.size,
+        trail!,
         own.reduce((sum, run) => sum + run.events, 0),
       )
       sound.push({ trail: trail!, runs: own, leading: leading && { trail: number, ...leading } })
@@ -150,12 +183,12 @@ async function notarize(
     sound.flatMap(({ leading }) => leading ?? []),
   )
   for (const { trail, runs: own, leading } of sound) {
-    const outcome = extendTrail(trail, own, leading === null ? Buffer.alloc(0) : leaves.get(trail.number))
+    const outcome = extendTrail(trail, own, leading === null ? null : leaves.get(trail.number))
     if ('reason' in outcome) result.broken.push(outcome)
     else {
       result.signed.push({
         trail: trail.number,
-        before: trail.size,
+        id: trail.id,
         extended: outcome,
         note: sign(signing, trail, outcome),
       })
@@ -179,7 +212,7 @@ function mismatch(number: number, trail: KnownTrail | undefined, runs: readonly 
   return null
 }
 
-function extendTrail(trail: KnownTrail, runs: readonly Run[], leading: Buffer | undefined): Extended | Broken {
+function extendTrail(trail: KnownTrail, runs: readonly Run[], leading: Buffer | null | undefined): Extended | Broken {
   if (leading === undefined)
     return { trail: trail.number, reason: `leaf hashes before entry ${trail.size}, notarized already, are missing` }
   const leaves = runs.length === 1 ? runs[0]!.hashes : Buffer.concat(runs.map((run) => run.hashes))
