@@ -121,9 +121,8 @@ async function walkBundles(
   const { manifest } = pack
   const tree = new PackRoot(options.hash, manifest.size, findings)
   const older = new OlderRoot(options.hash, options.kept?.size)
-  for (const index of bundleNumbers(manifest)) {
-    const width = tileWidth('entries', index, manifest.size)
-    const walked = walk.bundle(index, await pack.bundle(index), width)
+  for await (const [index, bytes] of readAhead(bundleNumbers(manifest), (index) => pack.bundle(index))) {
+    const walked = walk.bundle(index, bytes, tileWidth('entries', index, manifest.size))
     if (walked === undefined) continue
     tree.bundle(index, walked.leaves)
     older.bundle(walked.first, walked.leaves)
@@ -132,6 +131,25 @@ async function walkBundles(
   walk.finish()
   for (const tile of packTiles(manifest.size, manifest.bundles)) tree.tile(tile, await pack.read(tilePath(tile)))
   return { root: tree.root(), keptRoot: older.root }
+}
+
+/** Reads the next members while the one before is checked: inflating happens on other threads. */
+async function* readAhead<T>(
+  indexes: Iterable<number>,
+  read: (index: number) => Promise<T>,
+): AsyncGenerator<[index: number, value: T]> {
+  const pending: { index: number; value: Promise<T> }[] = []
+  for (const index of indexes) {
+    const value = read(index)
+    // A failure is thrown where its turn comes, not as an unhandled rejection before.
+    value.catch(() => undefined)
+    pending.push({ index, value })
+    if (pending.length > 2) {
+      const next = pending.shift()!
+      yield [next.index, await next.value]
+    }
+  }
+  for (const next of pending) yield [next.index, await next.value]
 }
 
 /** The root of the first `size` leaves, as long as they come without a gap. */
