@@ -41,10 +41,11 @@ export class TwoGenerations<Value> {
     return old.value
   }
 
+  /** A value heavier than a whole generation is not kept. */
   set(key: string, value: Value): void {
     const weight = this.#weigh(key, value)
     this.delete(key)
-    this.#put(key, { value, weight })
+    if (weight * 2 <= this.#limits.bytes) this.#put(key, { value, weight })
   }
 
   delete(key: string): void {
