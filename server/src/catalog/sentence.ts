@@ -14,14 +14,21 @@ export function sentenceOf(action: string): string {
   const segments = withoutOutcome(wordsOf(action))
   const last = segments.at(-1)
   if (last === undefined) return '<performed|perform> an action'
-  const alone = last.map(aloneVerbOf).find((verb) => verb !== undefined)
+  const alone = last.map(aloneVerbOf).find((verb) => verb !== undefined) ?? signOf(last.join(' '))
   if (alone !== undefined) return `<${alone.past}|${alone.base}>`
   const at = deedIn(last)
   if (at === undefined) return `<performed|perform> ${segments.flat().join(' ')}[ on {target}]`
   const { past, base } = verbOf(last[at]!)!
   const things = segments.slice(0, -1).map((words) => words.join(' '))
   if (last.length > 1) things.push(last.filter((_, i) => i !== at).join(' '))
-  return `<${past}|${base}>${objectOf(things)}`
+  // What stands further in front names the product, not the thing: `aws.iam.CreateAccessKey`.
+  return `<${past}|${base}>${objectOf(things.slice(-2))}`
+}
+
+/** `sign_in`, `user_logged_out`: two words, one deed. */
+function signOf(words: string): { past: string; base: string } | undefined {
+  const way = /\b(?:sign|log|signed|logged) (in|out|on|off|up)\b/.exec(words)?.[1]
+  return way === undefined ? undefined : aloneVerbOf(`sign${way.replace('on', 'in').replace('off', 'out')}`)
 }
 
 function objectOf(things: string[]): string {
@@ -30,12 +37,15 @@ function objectOf(things: string[]): string {
   return parts.length === 0 ? ` {target|${withArticle(owner)}}` : ` {thing ${parts.join(' ')} of ${owner}}`
 }
 
-/** The place of the verb: first or last word, whichever is more surely one; verbs stand last more often. */
+/**
+ * The place of the verb: first or last word, whichever is more surely one. If both are, it is the last of two words
+ * (`invite_accepted`), but the first of a phrase (`add_application_to_whitelist`).
+ */
 function deedIn(words: string[]): number | undefined {
   const first = verbStrength(words[0]!)
   const last = verbStrength(words.at(-1)!)
   if (first === 0 && last === 0) return undefined
-  return last >= first ? words.length - 1 : 0
+  return last > first || (last === first && words.length < 3) ? words.length - 1 : 0
 }
 
 function withArticle(thing: string): string {

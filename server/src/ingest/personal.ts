@@ -1,5 +1,6 @@
 /** Which values are personal when nobody said so: by the field they stand in, and for ids by their shape. */
 
+import { isIP } from 'node:net'
 import type { ActorType } from './event.ts'
 
 /** Actors of these types are people: their names are personal. A service's or an agent's name is not. */
@@ -18,9 +19,12 @@ export function isPersonTarget(type: string): boolean {
   return people.has(type) || people.has(type.toLowerCase())
 }
 
-/** An id that is itself an e-mail address or an international telephone number. */
-export function isPersonalId(id: string): boolean {
-  return isEmail(id) || (id.charCodeAt(0) === 0x2b && /^\+\d[\d\s().-]{5,30}$/.test(id))
+/**
+ * An id that is itself an e-mail address or an international telephone number; for a person also an IP address, which
+ * for a machine is only its name.
+ */
+export function isPersonalId(id: string, isPerson: boolean): boolean {
+  return isEmail(id) || (isPerson && isIP(id) !== 0) || (id.charCodeAt(0) === 0x2b && /^\+\d[\d\s().-]{5,30}$/.test(id))
 }
 
 /** Looks like an e-mail address: enough to keep it out of the facts, not to write to it. */

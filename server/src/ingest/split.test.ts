@@ -128,6 +128,18 @@ describe('personal by default', () => {
     [{ actor: { type: 'anonymous', name: 'Eve' } }, { actor: { name: p(0) } }],
     [{ actor: { id: 'eve@x.y' } }, { actor: { id: p(0) } }],
     [{ actor: { id: '+49 30 1234567' } }, { actor: { id: p(0) } }],
+    [{ actor: { id: '203.0.113.9' } }, { actor: { id: p(0) } }],
+    [{ actor: { type: 'service', id: '203.0.113.9' } }, { actor: { id: '203.0.113.9' } }],
+    [
+      {
+        actor: {},
+        targets: [
+          { type: 'user', id: '::1' },
+          { type: 'host', id: '::1' },
+        ],
+      },
+      { targets: [{ id: p(0) }, { id: '::1' }] },
+    ],
     [{ actor: { id: 'npm:@scope/pkg@1.0' } }, { actor: { id: 'npm:@scope/pkg@1.0' } }],
     [{ actor: {}, targets: [{ type: 'invoice', id: 'a@b.c', name: 'N' }] }, { targets: [{ id: p(0), name: 'N' }] }],
     [{ actor: {}, targets: [{ type: 'Customer', name: 'N' }] }, { targets: [{ name: p(0) }] }],

@@ -182,7 +182,7 @@ class Splitting {
     }
     return {
       type: actor.type,
-      id: set(actor.id, 'id', actor.id !== undefined && isPersonalId(actor.id)),
+      id: set(actor.id, 'id', actor.id !== undefined && isPersonalId(actor.id, isPersonActor(actor.type))),
       name: set(actor.name, 'name', isPersonActor(actor.type)),
       email: set(actor.email, 'email', true),
       role: actor.role,
@@ -196,8 +196,9 @@ class Splitting {
 
   private target(target: TargetInput, index: number): TargetFacts {
     const { type, id, name, email } = target
-    const idIsPersonal = id !== undefined && isPersonalId(id)
-    const nameIsPersonal = name !== undefined && (email !== undefined || isPersonTarget(type))
+    const isPerson = email !== undefined || isPersonTarget(type)
+    const idIsPersonal = id !== undefined && isPersonalId(id, isPerson)
+    const nameIsPersonal = name !== undefined && isPerson
     if (!idIsPersonal && !nameIsPersonal && email === undefined) return target
     const line = this.line(this.identityOf(target), 'target')
     const at = `/targets/${index}`
