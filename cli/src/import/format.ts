@@ -10,7 +10,7 @@ import { type ReadOptions, readRecords } from './records.ts'
 export interface FormatOptions extends ReadOptions {
   /** Tenant of every event. */
   tenant?: string | undefined
-  /** Makes a copy of a record, by the source's own id, an event of its own. */
+  /** Default: each record of the file is an event of its own. False: copies, by the source's own id, are one event. */
   keepCopies?: boolean | undefined
   /** Only for csv: event field → column, for example `actor.id` → `user`. */
   map?: Readonly<Record<string, string>> | undefined

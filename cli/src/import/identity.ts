@@ -25,9 +25,10 @@ export class Identities {
 
   /**
    * @param prefix begins every id: the name of the format
-   * @param keepCopies every record becomes an event of its own, also when the source's id says that it is a copy
+   * @param keepCopies false: records to which the source gives one id and one content are one event; else each record
+   *   of the file is an event of its own, and a copy is numbered
    */
-  constructor(prefix: string, keepCopies = false) {
+  constructor(prefix: string, keepCopies = true) {
     this.#prefix = prefix
     this.#keepCopies = keepCopies
   }

@@ -46,7 +46,7 @@ const AcceptedItem = Type.Object({
 const RefusedItem = Type.Object({
   index: Type.Optional(Type.Integer()),
   status: Type.Integer(),
-  problem: ProblemSchema,
+  error: ProblemSchema,
 })
 
 export const BatchReport = Type.Object({

@@ -223,7 +223,7 @@ async function fullReport(parts: WriteParts, results: readonly Accepted[]): Prom
   const items: object[] = []
   for (const result of results) {
     if (!result.ok) {
-      items.push({ status: result.problem.status, problem: result.problem })
+      items.push({ status: result.problem.status, error: result.problem })
       continue
     }
     let receipt = places.get(result.run)
@@ -241,7 +241,7 @@ function minimalReport(results: readonly Accepted[]): object {
   const rejected: object[] = []
   for (const [index, result] of results.entries()) {
     if (!result.ok) {
-      rejected.push({ index, status: result.problem.status, problem: result.problem })
+      rejected.push({ index, status: result.problem.status, error: result.problem })
       continue
     }
     const { tenant, trail, seq } = result
