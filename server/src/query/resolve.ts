@@ -13,6 +13,7 @@ import type { Queryable } from '../store/database.ts'
 
 /** A condition that more personas or subjects than this satisfy narrows nothing: it is left to the recheck. */
 export const maxPeople = 512
+const maxTermsOfGroup = 64
 
 /** Actor types under which an id may be known. Identities hold the type, filters do not. */
 const actorTypes = ['user', 'api_key', 'service', 'agent', 'system', 'anonymous']
@@ -162,7 +163,13 @@ function groupsOf(key: TermKey, filter: Filter, people: People): string[][] {
   }
   const cut = termNumber(key, space.wordsCut, '')
   for (const word of filter.words) add([word], () => [termNumber(key, space.word, word), cut, ...personas(word)])
-  return groups
+  return narrow(groups)
+}
+
+/** A condition that many people satisfy costs a search more than it narrows, if another one narrows, too. */
+function narrow(groups: readonly string[][]): string[][] {
+  const short = groups.filter((group) => group.length <= maxTermsOfGroup)
+  return short.length > 0 ? short : [...groups]
 }
 
 /** Terms of the request ids, unless some could also be personal values. */
