@@ -8,7 +8,7 @@ import { ArrayParameter, oid } from '../store/binary.ts'
 import type { Queryable } from '../store/database.ts'
 import type { Extended, Notarized, TileGrowth } from './extend.ts'
 
-export const cursor_name = 'notary'
+const cursor_name = 'notary'
 
 /** How far one shard is sealed and visited. */
 export interface ShardProgress {
