@@ -240,8 +240,8 @@ const overlong = new RegExp(`[\\p{L}\\p{N}\\p{M}]{${wordUnits + 1}}`, 'u')
 function searchedWords(text: string | undefined, refuse: Refuse): string[] {
   if (text === undefined) return []
   const words = wordsOf(text)
-  if (words.length === 0) refuse('q', 'A word of letters or digits is expected.')
   if (overlong.test(text.normalize('NFKC'))) refuse('q', `A word has at most ${wordUnits} letters or digits.`)
+  else if (words.length === 0) refuse('q', 'A word of letters or digits is expected.')
   if (words.length > maxValues) refuse('q', `At most ${maxValues} words can be asked for.`)
   return words
 }

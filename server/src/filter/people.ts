@@ -22,13 +22,16 @@ export function wholeText(value: string): string {
   return canonicalAddress(value) ?? fold(value)
 }
 
-/** Distinct texts that find a persona: each value as a whole, and the words of texts. Values inside a cut object count. */
+/**
+ * Distinct texts that find a persona: each value as a whole, and the words of texts. Values inside a cut object count.
+ * The numbers of an IP address are no words: everybody has them.
+ */
 export function searchTexts(values: PersonalValues): string[] {
   const texts = new Set<string>()
   visitValues(values, (value) => {
     if (texts.size >= maxTexts) return
     texts.add(wholeText(String(value)))
-    if (typeof value === 'string') for (const word of wordsOf(value)) texts.add(word)
+    for (const word of wordsOfValue(value)) texts.add(word)
   })
   return [...texts].slice(0, maxTexts)
 }
@@ -37,10 +40,13 @@ export function searchTexts(values: PersonalValues): string[] {
 export function personalWords(values: PersonalValues): string[] {
   const words = new Set<string>()
   visitValues(values, (value) => {
-    if (typeof value === 'string') for (const word of wordsOf(value)) words.add(word)
+    for (const word of wordsOfValue(value)) words.add(word)
   })
   return [...words]
 }
+
+const wordsOfValue = (value: unknown): string[] =>
+  typeof value === 'string' && canonicalAddress(value) === undefined ? wordsOf(value) : []
 
 function visitValues(values: PersonalValues, visit: (value: unknown) => void): void {
   for (const [pointer, value] of values) if (!unsearched.has(pointer)) visitScalars(value, visit)

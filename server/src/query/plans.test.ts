@@ -141,6 +141,7 @@ const cases: [name: string, filter: Partial<Filter>, indexes: string[], count: n
   ['actor', { actor: ['u7'] }, [byActor], 100],
   ['the worst actor', { actor: ['uworst'] }, [byActor], 100],
   ['actor by e-mail', { actor: ['p7@example.com'] }, [byActor], 100],
+  ['many actors', { actor: Array.from({ length: 20 }, (_, i) => `u${i}`) }, [byActor], 100],
   ['actor and action', { actor: ['uworst'], action: ['user.role.*'] }, [byActor], 100],
   ['actor and a rare request', { actor: ['uworst'], request_id: ['req-10'] }, ['terms'], 1],
   ['action', { action: ['invoice.paid'] }, [byAction], 100],

@@ -98,3 +98,12 @@ export function spanOf(spans: readonly Span[], seq: number): Span | undefined {
   }
   return undefined
 }
+
+/** Control entries below `size`, ascending: few, and what explains every absence. */
+export async function readControlSeqs(session: Queryable, trail: Trail, size: number): Promise<number[]> {
+  const { rows } = await session.query<{ seq: number }>(
+    'select seq from affidavit.events where trail = $1 and seq < $2 and control is not null order by seq',
+    [trail.number, size],
+  )
+  return rows.map(({ seq }) => seq)
+}

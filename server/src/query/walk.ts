@@ -153,7 +153,7 @@ class Steps {
   readonly #probes: boolean
   readonly #narrowed: boolean
   #rows = 0
-  #days = 1
+  #days = 2
   #looked = false
 
   constructor(plan: Plan, dictionary: readonly number[] | null, desc: boolean) {
@@ -200,13 +200,13 @@ class Steps {
       : { method, low, high: low + this.#rows, ...days }
   }
 
-  /** A step of whole days that the same method answers, twice as many as the step before. */
+  /** A step of whole days that the same method answers, four times as many as the step before. */
   #days_(method: Method, left: readonly Span[], low: number, high: number): Step {
     let count = 1
     while (count < this.#days && count < left.length && this.#method(left[count] as Span) === method) count++
     const last = left[count - 1] as Span
     const first = left[0] as Span
-    this.#days *= 2
+    this.#days *= 4
     this.#looked = true
     return this.#desc
       ? { method, low: last.low, high, firstDay: last.firstDay, lastDay: first.lastDay }
