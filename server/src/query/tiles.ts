@@ -38,13 +38,15 @@ export async function readTile(source: TileSource, tile: TileId): Promise<Uint8A
   return tile.level === 'entries' ? readBundle(source, tile) : readHashes(source, tile.level, tile.index, tile.width)
 }
 
-/** Tiles of hashes for the trail package's proofs. */
+/** Tiles of hashes for the trail package's proofs: each is read once, one after the other, for a session takes one query. */
 export function tileReader(source: TileSource): ReadTile {
   const tiles = new Map<string, Promise<Uint8Array>>()
+  let last: Promise<unknown> = Promise.resolve()
   return (level, index, width) => {
     const name = `${level}/${index}`
-    const bytes = tiles.get(name) ?? readHashes(source, level, index, width)
+    const bytes = tiles.get(name) ?? last.then(() => readHashes(source, level, index, width))
     tiles.set(name, bytes)
+    last = bytes
     return bytes
   }
 }
