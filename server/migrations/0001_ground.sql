@@ -146,7 +146,7 @@ create table affidavit.events (
   hash bytea not null,               -- leaf hash = chain hash
   facts text,
   personal bytea,                    -- per line: subject (8 bytes) ‖ persona (8) ‖ commitment (32)
-  confidential bytea,                -- commitment (32) ‖ salt (16) ‖ nonce ‖ ciphertext ‖ tag
+  confidential bytea,                -- commitment (32) ‖ salt (16) ‖ data key generation (2) ‖ nonce ‖ ciphertext ‖ tag
   operator bytea,                    -- commitment (32) ‖ salt (16) ‖ content
   control text,                      -- the entry's control line without the word "control"
   terms bigint[],                    -- keyed hashes of everything else a filter can name
@@ -156,6 +156,7 @@ alter table affidavit.events alter column facts set storage main;
 create index events_position on affidavit.events (shard, position);
 create index events_actor on affidavit.events (tenant, actor, action, seq) where actor is not null;
 create index events_action on affidavit.events (tenant, action, seq) where action is not null;
+create index events_control on affidavit.events (trail, seq) where control is not null;
 
 -- One row per event of the hot tier: finds an event by id, and refuses an id that was used in the last 7 to 14 days.
 create table affidavit.event_ids (
@@ -357,6 +358,10 @@ begin
   end if;
   if p_sealed_at > clock_timestamp() + interval '1 second' then
     raise exception 'sealed_at % is ahead of the database clock', p_sealed_at using errcode = 'AF004';
+  end if;
+  -- A day closes minutes after its end: nothing may arrive in it later, whatever held a statement up.
+  if p_sealed_at < clock_timestamp() - interval '5 minutes' then
+    raise exception 'sealed_at % is long past', p_sealed_at using errcode = 'AF004';
   end if;
   update heads h set size = u.after, hash = u.hash
     from unnest(p_trails, p_before, p_after, p_hashes) as u (trail, before, after, hash)

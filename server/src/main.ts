@@ -4,22 +4,30 @@ import { mkdir, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
+import { Partitions } from './archive/partitions.ts'
 import { standardCatalog } from './catalog/standard-actions.ts'
 import type { Config } from './config.ts'
 import { openApi } from './http/openapi.ts'
 import { PlatformRecorder } from './http/platform-events.ts'
 import { RateLimit } from './http/rate-limit.ts'
+import { readOperations } from './http/read-events.ts'
 import { buildServer } from './http/server.ts'
 import { Metrics, type Readiness, statusOperations } from './http/status.ts'
 import { tenantOperations } from './http/tenants.ts'
+import { trailOperations } from './http/trails.ts'
+import { verifyOperations } from './http/verify.ts'
 import { writeOperations } from './http/write-events.ts'
 import { Ingest } from './ingest/accept.ts'
 import { ActionNumbers } from './ingest/action-numbers.ts'
 import { trailName } from './keys/log-key.ts'
 import { type Keys, openKeys } from './keys/open-keys.ts'
+import { Personas } from './keys/personas.ts'
 import { Subjects } from './keys/subjects.ts'
 import { KeyChest, type TenantKeys } from './keys/tenant-keys.ts'
+import { NotaryThread } from './notarize/thread.ts'
 import { opening } from './opening.ts'
+import { Events } from './query/events.ts'
+import { Proofs } from './query/proof.ts'
 import { controlEntry } from './seal/control.ts'
 import { receipt } from './seal/receipts.ts'
 import { Sealer } from './seal/sealer.ts'
@@ -90,14 +98,27 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
   await migrate(login, log)
   const database = openDatabase({ login, log, connections: { sealer: config.sealConnections + 2 } })
   closers.add(() => database.end())
-  await database.pool('retention').query(`select affidavit.create_partitions((clock_timestamp() at time zone 'UTC')::date, 14)`)
+  const partitions = new Partitions(database.pool('retention'), log)
+  await partitions.start()
+  closers.add(() => partitions.stop())
   const keys = await openKeys({
     keeper: database.pool('keeper'),
     folder: config.keysDir,
     ...(config.rootKey !== undefined && { rootKey: config.rootKey }),
     ...(config.logName !== undefined && { logName: config.logName }),
   })
-  const app = await assemble(config, log, closers, { database, embedded, keys })
+  const notary = await NotaryThread.start(
+    {
+      login,
+      keyFolder: config.keysDir,
+      logName: keys.logName,
+      interval_ms: config.notaryIntervalMs,
+      ...(config.rootKey !== undefined && { rootKey: config.rootKey }),
+    },
+    log,
+  )
+  closers.add(() => notary.stop())
+  const app = await assemble(config, log, closers, { database, embedded, keys, partitions, notary })
   const operatorKeyFile = await makeOperatorKey(config, app.apiKeys)
   const url = await app.server.listen({ host: config.host, port: config.port })
   closers.add(() => app.server.close())
@@ -109,6 +130,8 @@ interface Ground {
   readonly database: Database
   readonly embedded: Embedded | null
   readonly keys: Keys
+  readonly partitions: Partitions
+  readonly notary: NotaryThread
 }
 
 async function assemble(
@@ -128,14 +151,18 @@ async function assemble(
     log,
     connections: config.sealConnections,
     opening: (trail, keyEpoch) => opening(keys, trail, keyEpoch, null),
-    onSealed: (_shard, events) => metrics.sealed(events),
+    onSealed: (_shard, events) => {
+      metrics.sealed(events)
+      ground.notary.wake()
+    },
   })
   closers.add(() => sealer.drain())
   const metrics = new Metrics({
     waitingEvents: () => sealer.waitingEvents,
     waitingBytes: () => sealer.waitingBytes,
     stoppedLanes: () => sealer.stopped.length,
-    unnotarizedEvents: () => 0,
+    unnotarizedEvents: async () =>
+      (await ground.notary.status())?.lag.reduce((sum, { events }) => sum + events, 0) ?? 0,
   })
   const ingest = new Ingest({
     catalog,
@@ -154,7 +181,11 @@ async function assemble(
   })
   closers.add(() => apiKeys.close())
   await tenants.operator()
-  const signerOf = (trailId: string) => keys.logKey.signer(trailName(keys.logName, trailId))
+  const personas = new Personas({ keeper, provider: keys.provider })
+  const proofs = new Proofs({ store: database, personas })
+  const origin = (trailId: string) => trailName(keys.logName, trailId)
+  const vkey = (trailId: string) => keys.logKey.vkey(origin(trailId))
+  const signerOf = (trailId: string) => keys.logKey.signer(origin(trailId))
   const seal = async (tenant: Tenant<TenantKeys>, make: (keyEpoch: number) => ReturnType<typeof opening>) => {
     const [outcome] = await sealer.submit([make(sealer.keyEpoch(tenant.trail.shard))])
     if (outcome?.kind === 'unavailable') throw outcome.error
@@ -170,7 +201,7 @@ async function assemble(
       tenants,
       apiKeys,
       recorder,
-      vkey: (trailId) => keys.logKey.vkey(trailName(keys.logName, trailId)),
+      vkey,
       sealOpening: (tenant) => seal(tenant, (epoch) => opening(keys, tenant.trail, epoch, tenant.policy.retentionDays)),
       sealPolicy: (now, _before, principal) =>
         seal(now, (epoch) =>
@@ -183,6 +214,15 @@ async function assemble(
           ),
         ),
     }),
+    ...readOperations({
+      catalog,
+      tenants,
+      events: new Events({ store: database, personas }),
+      proofs,
+      operatorName: config.operatorName,
+    }),
+    ...trailOperations({ store: database, personas, tenants, proofs, origin, vkey }),
+    ...verifyOperations({ vkey }),
     ...statusOperations(metrics, () => readiness(ground, sealer)),
   ]
   const server = buildServer({
@@ -195,7 +235,7 @@ async function assemble(
 }
 
 /** Ready means that an event sent now would be sealed: the database answers and takes writes, no lane is stopped. */
-async function readiness({ database, embedded }: Ground, sealer: Sealer): Promise<Readiness> {
+async function readiness({ database, embedded, partitions }: Ground, sealer: Sealer): Promise<Readiness> {
   const waitingFor: string[] = []
   if (embedded !== null && embedded.state !== 'running') waitingFor.push(`the embedded database is ${embedded.state}`)
   try {
@@ -208,6 +248,7 @@ async function readiness({ database, embedded }: Ground, sealer: Sealer): Promis
   } catch {
     waitingFor.push('the database does not answer')
   }
+  if (!partitions.status.tomorrow) waitingFor.push("there is no partition for tomorrow's events")
   for (const { shard, reason } of sealer.stopped) waitingFor.push(`lane ${shard} stopped: ${reason.message}`)
   return { ready: waitingFor.length === 0, waitingFor }
 }

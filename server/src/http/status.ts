@@ -14,7 +14,7 @@ export interface Gauges {
   readonly waitingBytes: () => number
   readonly stoppedLanes: () => number
   /** Events sealed but not yet under a checkpoint. */
-  readonly unnotarizedEvents: () => number
+  readonly unnotarizedEvents: () => Promise<number>
 }
 
 export class Metrics {
@@ -55,13 +55,13 @@ export class Metrics {
     this.#sealed.inc(events)
   }
 
-  #gauge(name: string, help: string, read: () => number): void {
+  #gauge(name: string, help: string, read: () => number | Promise<number>): void {
     new Gauge({
       name,
       help,
       registers: [this.registry],
-      collect() {
-        this.set(read())
+      async collect() {
+        this.set(await read())
       },
     })
   }

@@ -131,6 +131,11 @@ export const problems = {
     title: 'The id was used for another event',
     advice: 'Give each event its own id; a repeat must have the same content.',
   },
+  not_notarized: {
+    status: 409,
+    title: 'Not under a checkpoint yet',
+    advice: 'Ask again after Retry-After: checkpoints are made about once a second.',
+  },
   tenant_closed: { status: 409, title: 'The tenant is closed', advice: 'Stop sending events for this tenant.' },
   conflict: { status: 409, title: 'Conflicts with the present state', advice: 'Read the present state and try again.' },
   rate_limited: { status: 429, title: 'Too many requests', advice: 'Wait as long as Retry-After says.' },

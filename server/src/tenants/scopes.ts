@@ -3,6 +3,7 @@
 export const scopes = {
   'events:write': 'Record events.',
   'events:read': 'Search and read events, their content and proofs.',
+  'events:confidential': 'Read values that a policy keeps confidential.',
   verify: 'Read checkpoints, tiles and proofs, without content.',
   'tenants:read': 'List tenants, read their settings.',
   'tenants:create': 'Make tenants, also by recording an event for one that does not exist yet.',

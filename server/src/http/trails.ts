@@ -1,0 +1,329 @@
+// A trail as verifiers take it: what to pin, the checkpoint, C2SP tiles and entry bundles, payloads, consistency proofs
+// and packs. Nothing here needs to be trusted by whoever reads it.
+import { Readable } from 'node:stream'
+import {
+  bundlesOf,
+  joinRanges,
+  type Manifest,
+  parseTilePath,
+  proveConsistency,
+  readNodeFromTiles,
+  TILE_WIDTH,
+  tileWidth,
+  toHex,
+  USUAL_LIMIT,
+  writePack,
+} from '@affidavit/trail'
+import Type from 'typebox'
+import { tenantPattern } from '../ingest/event.ts'
+import type { Personas } from '../keys/personas.ts'
+import type { TenantKeys } from '../keys/tenant-keys.ts'
+import type { Proofs } from '../query/proof.ts'
+import type { Reader } from '../query/row.ts'
+import { sha256 } from '../query/sha256.ts'
+import { readControlSeqs, readTrails, type Trail } from '../query/spans.ts'
+import { streamEntries } from '../query/stream.ts'
+import { type Notarized, readNotarized } from '../query/tiles.ts'
+import type { Database } from '../store/database.ts'
+import type { Tenants } from '../tenants/tenants.ts'
+import { contentLine, payloadOf } from './content-line.ts'
+import type { Call, Operation, Reply } from './operation.ts'
+import { readerOf } from './reading.ts'
+import { refuse } from './refused.ts'
+import { Hex32 } from './schemas.ts'
+
+export interface TrailParts {
+  readonly store: Database
+  readonly personas: Personas
+  readonly tenants: Tenants<TenantKeys>
+  readonly proofs: Proofs
+  /** Origin of a trail's checkpoints, and its verifier key. */
+  readonly origin: (trailId: string) => string
+  readonly vkey: (trailId: string) => string
+}
+
+const tenantParam = { tenant: Type.String({ pattern: tenantPattern }) }
+const seqPattern = '^(0|[1-9][0-9]{0,15})$'
+const seqParam = (description: string) => Type.String({ pattern: seqPattern, description })
+const trailParam = Type.String({
+  pattern: '^[0-9a-f]{32}$',
+  description: 'An earlier trail of the tenant; default: the newest',
+})
+
+const TrailShape = Type.Object({
+  tenant: Type.String(),
+  trail: Type.String(),
+  origin: Type.String(),
+  vkey: Type.String({ description: 'Verifier key: pin it, from a source you trust' }),
+  size: Type.Integer({ minimum: 0, description: 'Entries under the newest checkpoint' }),
+  trails: Type.Array(Type.String(), { description: "The tenant's chain of trails, oldest first" }),
+})
+
+const text = { 'text/plain': Type.String() }
+const binary = (type: string) => ({ [type]: Type.String({ format: 'binary' }) })
+
+export function trailOperations(parts: TrailParts): Operation[] {
+  const own = { tag: 'Proofs', params: tenantParam, problems: ['not_found', 'not_notarized'] } as const
+  return [
+    {
+      ...own,
+      method: 'GET',
+      path: '/v1/trails/{tenant}',
+      operationId: 'getTrail',
+      summary: 'A trail: its origin, its key, its size',
+      scope: 'verify',
+      responses: { 200: { description: 'The trail', content: { 'application/json': TrailShape } } },
+      handle: (call) => describe(parts, call),
+    },
+    {
+      ...own,
+      method: 'GET',
+      path: '/v1/trails/{tenant}/checkpoint',
+      operationId: 'getCheckpoint',
+      summary: 'The newest checkpoint (C2SP tlog-checkpoint)',
+      scope: 'verify',
+      query: { trail: trailParam },
+      responses: { 200: { description: 'A signed note', content: text } },
+      handle: async (call) => {
+        const reader = await readerOf(parts.tenants, call, call.params.tenant!)
+        const note = await parts.proofs.checkpoint(reader, call.query.get('trail') ?? undefined)
+        if (note === undefined) throw notNotarized()
+        return { status: 200, body: note, type: 'text/plain; charset=utf-8' }
+      },
+    },
+    {
+      ...own,
+      method: 'GET',
+      path: '/v1/trails/{tenant}/tile/{path+}',
+      operationId: 'getTile',
+      summary: 'A hash tile or entry bundle (C2SP tlog-tiles)',
+      scope: 'verify',
+      params: { ...tenantParam, path: Type.String({ maxLength: 200 }) },
+      query: { trail: trailParam },
+      responses: { 200: { description: 'The tile', content: binary('application/octet-stream') } },
+      handle: (call) => tile(parts, call),
+    },
+    {
+      ...own,
+      method: 'GET',
+      path: '/v1/trails/{tenant}/consistency',
+      operationId: 'getConsistencyProof',
+      summary: 'Proof that the trail grew from one size to another',
+      scope: 'verify',
+      query: { from: seqParam('Older size, from 1'), to: seqParam('Newer size; default: the newest checkpoint') },
+      responses: {
+        200: {
+          description: 'The proof (RFC 6962)',
+          content: {
+            'application/json': Type.Object({
+              from: Type.Integer(),
+              to: Type.Integer(),
+              proof: Type.Array(Hex32),
+              checkpoint: Type.String(),
+            }),
+          },
+        },
+      },
+      problems: ['not_found', 'not_notarized', 'invalid_parameter'],
+      handle: (call) => consistency(parts, call),
+    },
+    {
+      ...own,
+      method: 'GET',
+      path: '/v1/trails/{tenant}/content',
+      operationId: 'getContent',
+      summary: 'Payloads and salts of a range of entries, as lines of NDJSON',
+      scope: 'events:read',
+      query: {
+        from: seqParam('First entry'),
+        to: seqParam('Entry after the last one; default: the size of the newest checkpoint'),
+      },
+      responses: {
+        200: { description: 'Content lines as in packs', content: { 'application/x-ndjson': Type.String() } },
+      },
+      problems: ['not_found', 'not_notarized', 'invalid_parameter'],
+      handle: (call) => content(parts, call),
+    },
+    {
+      ...own,
+      method: 'GET',
+      path: '/v1/trails/{tenant}/pack',
+      operationId: 'getPack',
+      summary: 'An evidence pack: everything that an auditor needs offline',
+      scope: 'events:read',
+      query: {
+        from: seqParam('First entry; default 0'),
+        to: seqParam('Entry after the last one; default: the size of the newest checkpoint'),
+      },
+      responses: { 200: { description: 'A ZIP file', content: binary('application/zip') } },
+      problems: ['not_found', 'not_notarized', 'invalid_parameter'],
+      handle: (call) => pack(parts, call),
+    },
+  ]
+}
+
+const notNotarized = () =>
+  refuse('not_notarized', 'The trail has no checkpoint yet.', undefined, { 'retry-after': '1' })
+
+interface Opened {
+  readonly reader: Reader
+  readonly trails: readonly Trail[]
+  readonly trail: Trail
+  readonly notarized: Notarized | undefined
+}
+
+async function openTrail(parts: TrailParts, call: Call): Promise<Opened> {
+  const reader = await readerOf(parts.tenants, call, call.params.tenant!)
+  return parts.store.pool('reader').asTenant(reader.tenant.number, async (session) => {
+    const trails = await readTrails(session, reader.tenant.number)
+    const trail = trails.at(-1)!
+    return { reader, trails, trail, notarized: await readNotarized(session, trail) }
+  })
+}
+
+async function describe(parts: TrailParts, call: Call): Promise<Reply> {
+  const { reader, trails, trail, notarized } = await openTrail(parts, call)
+  return {
+    status: 200,
+    body: {
+      tenant: reader.tenant.id,
+      trail: trail.id,
+      origin: parts.origin(trail.id),
+      vkey: parts.vkey(trail.id),
+      size: notarized?.size ?? 0,
+      trails: trails.map(({ id }) => id),
+    },
+  }
+}
+
+async function tile(parts: TrailParts, call: Call): Promise<Reply> {
+  const id = parseTilePath(`tile/${call.params.path}`)
+  if (id === undefined) throw refuse('not_found', 'This is no tile path of C2SP tlog-tiles.')
+  const reader = await readerOf(parts.tenants, call, call.params.tenant!)
+  const bytes = await parts.proofs.tile(reader, id, call.query.get('trail') ?? undefined)
+  if (bytes === undefined) throw refuse('not_found', 'The trail has no such tile.')
+  // A tile never changes once it is there; only its owner may keep it.
+  return {
+    status: 200,
+    body: Buffer.from(bytes),
+    type: 'application/octet-stream',
+    headers: { 'cache-control': 'private, max-age=31536000, immutable' },
+  }
+}
+
+/** The range a call names, within the entries under the newest checkpoint. */
+function rangeOf(call: Call, size: number, fromDefault: number): { from: number; to: number } {
+  const from = Number(call.query.get('from') ?? fromDefault)
+  const to = Number(call.query.get('to') ?? size)
+  if (from >= to || to > size)
+    throw refuse(
+      'invalid_parameter',
+      `from and to must lie within the ${size} entries under the newest checkpoint, from before to.`,
+    )
+  return { from, to }
+}
+
+async function consistency(parts: TrailParts, call: Call): Promise<Reply> {
+  const { reader, trail, notarized } = await openTrail(parts, call)
+  if (notarized === undefined) throw notNotarized()
+  const from = Number(call.query.get('from') ?? 1)
+  const to = Number(call.query.get('to') ?? notarized.size)
+  if (from < 1 || from > to || to > notarized.size)
+    throw refuse('invalid_parameter', `from and to are sizes from 1 to ${notarized.size}.`)
+  const readTile = async (level: number, index: number, width: number) =>
+    (await parts.proofs.tile(reader, { level, index, width }, trail.id))!
+  const proof = await proveConsistency(sha256, readNodeFromTiles(sha256, notarized.size, readTile), from, to)
+  return { status: 200, body: { from, to, proof: proof.map(toHex), checkpoint: notarized.note } }
+}
+
+async function content(parts: TrailParts, call: Call): Promise<Reply> {
+  const { reader, trail, notarized } = await openTrail(parts, call)
+  if (notarized === undefined) throw notNotarized()
+  const range = rangeOf(call, notarized.size, 0)
+  return {
+    status: 200,
+    body: Readable.from(contentLines(parts, reader, trail, range), { objectMode: false }),
+    type: 'application/x-ndjson',
+  }
+}
+
+async function* contentLines(
+  { store, personas }: TrailParts,
+  reader: Reader,
+  trail: Trail,
+  range: { from: number; to: number },
+): AsyncGenerator<Buffer> {
+  let lines: string[] = []
+  for await (const entry of streamEntries({ store, personas, reader, trail, ...range })) {
+    lines.push(`${contentLine(entry)}\n`)
+    if (lines.length === TILE_WIDTH) {
+      yield Buffer.from(lines.join(''))
+      lines = []
+    }
+  }
+  if (lines.length > 0) yield Buffer.from(lines.join(''))
+}
+
+async function pack(parts: TrailParts, call: Call): Promise<Reply> {
+  const { reader, trail, notarized } = await openTrail(parts, call)
+  if (notarized === undefined) throw notNotarized()
+  const range = rangeOf(call, notarized.size, 0)
+  const controls = await parts.store
+    .pool('reader')
+    .asTenant(reader.tenant.number, (session) => readControlSeqs(session, trail, notarized.size))
+  const manifest: Manifest = {
+    trail: trail.id,
+    origin: parts.origin(trail.id),
+    size: notarized.size,
+    ranges: [range],
+    bundles: joinRanges([...bundlesOf([range]), ...controls.map((seq) => bundleOf(seq))]),
+    withheld: [
+      ...(reader.confidential ? [] : ['confidential' as const]),
+      ...(reader.operator ? [] : ['operator' as const]),
+    ],
+    limit: USUAL_LIMIT,
+    optional: [],
+  }
+  const chunks = writePack(sha256, manifest, packSource(parts, reader, trail, notarized))
+  const name = `${reader.tenant.id}-${range.from}-${range.to}.affidavit.zip`
+  return {
+    status: 200,
+    body: Readable.from(chunks, { objectMode: false, highWaterMark: 1 << 20 }),
+    type: 'application/zip',
+    headers: { 'content-disposition': `attachment; filename="${name}"` },
+  }
+}
+
+const bundleOf = (seq: number) => ({ from: Math.floor(seq / TILE_WIDTH), to: Math.floor(seq / TILE_WIDTH) + 1 })
+
+function packSource(
+  parts: TrailParts,
+  reader: Reader,
+  trail: Trail,
+  { size, note }: Notarized,
+): Parameters<typeof writePack>[2] {
+  const read = async (level: number | 'entries', index: number, width: number) => {
+    const bytes = await parts.proofs.tile(reader, { level, index, width }, trail.id)
+    if (bytes === undefined) throw new Error(`tile ${level}/${index} of trail ${trail.id} is missing`)
+    return bytes
+  }
+  return {
+    checkpoint: note,
+    vkeys: [parts.vkey(trail.id)],
+    bundle: (index) => read('entries', index, tileWidth(0, index, size)),
+    tile: (level, index, width) => read(level, index, width),
+    content: (seqs) => payloads(parts, reader, trail, seqs),
+  }
+}
+
+/** One payload per seq: an entry whose row is gone still has its line, which says that nothing is there. */
+async function* payloads({ store, personas }: TrailParts, reader: Reader, trail: Trail, seqs: readonly number[]) {
+  if (seqs.length === 0) return
+  let next = seqs[0]!
+  for await (const entry of streamEntries({ store, personas, reader, trail, from: next, to: seqs.at(-1)! + 1 })) {
+    for (; next < entry.seq; next++) yield { seq: next }
+    yield payloadOf(entry)
+    next = entry.seq + 1
+  }
+  for (; next <= seqs.at(-1)!; next++) yield { seq: next }
+}
