@@ -44,7 +44,9 @@ export function tileReader(source: TileSource): ReadTile {
   let last: Promise<unknown> = Promise.resolve()
   return (level, index, width) => {
     const name = `${level}/${index}`
-    const bytes = tiles.get(name) ?? last.then(() => readHashes(source, level, index, width))
+    const known = tiles.get(name)
+    if (known !== undefined) return known
+    const bytes = last.then(() => readHashes(source, level, index, width))
     tiles.set(name, bytes)
     last = bytes
     return bytes
