@@ -148,10 +148,11 @@ async function list(parts: ReadParts, call: Call): Promise<Reply> {
 
 function withSentence({ catalog, operatorName }: ReadParts, event: ShownEvent): object {
   if (typeof event.action !== 'string') return event
+  const { id, tenant, action, ...rest } = event
   const { sentence } = catalog.resolve(event.action)
   const told = render(event as unknown as Readable, sentence, { operator: operatorName }).text
-  // What people look for first comes first; the rest follows in its own order.
-  return { id: event.id, tenant: event.tenant, action: event.action, sentence: told, ...event }
+  // What people look for first comes first.
+  return { id, tenant, action, sentence: told, ...rest }
 }
 
 async function prove(parts: ReadParts, call: Call): Promise<Reply> {
