@@ -19,7 +19,16 @@ import {
 } from './manifest.ts'
 import { PackError } from './pack-error.ts'
 import { type ReadTile, TILE_WIDTH, tilePath } from './tiles.ts'
-import { type RandomAccess, readDirectory, readMember, writeZip, type ZipEntry, type ZipMember } from './zip.ts'
+import {
+  type Inflate,
+  inflateWeb,
+  type RandomAccess,
+  readDirectory,
+  readMember,
+  writeZip,
+  type ZipEntry,
+  type ZipMember,
+} from './zip.ts'
 
 /** What a pack is made of. Each part is asked for once, in the order of the file. */
 export interface PackSource {
@@ -94,19 +103,30 @@ export class PackReader {
   private readonly file: RandomAccess
   private readonly entries: ReadonlyMap<string, ZipEntry>
 
-  private constructor(hash: Hash, file: RandomAccess, manifest: Manifest, entries: ReadonlyMap<string, ZipEntry>) {
+  private readonly inflate: Inflate
+
+  private constructor(
+    hash: Hash,
+    file: RandomAccess,
+    inflate: Inflate,
+    manifest: Manifest,
+    entries: ReadonlyMap<string, ZipEntry>,
+  ) {
     this.hash = hash
+    this.inflate = inflate
     this.file = file
     this.manifest = manifest
     this.entries = entries
   }
 
   /** Reads directory and manifest. Throws PackError. */
-  static async open(hash: Hash, file: RandomAccess): Promise<PackReader> {
+  static async open(hash: Hash, file: RandomAccess, inflate: Inflate = inflateWeb): Promise<PackReader> {
     const entries = await readDirectory(file)
     const first = entries[0]
     if (first?.path !== 'manifest.json') throw new PackError('members', 'the first member is not manifest.json')
-    const manifest = decodeManifest(decodeText(await readMember(hash, file, first, MANIFEST_LIMIT), 'manifest.json'))
+    const manifest = decodeManifest(
+      decodeText(await readMember(hash, file, first, MANIFEST_LIMIT, inflate), 'manifest.json'),
+    )
     if (manifest.limit > LARGEST_LIMIT) throw new PackError('too_large', `members of up to ${manifest.limit} bytes`)
     let at = 0
     for (const path of memberPaths(manifest)) {
@@ -115,13 +135,13 @@ export class PackReader {
       if (entry.stored !== /^tile\/[0-9]/.test(path)) throw new PackError('members', `${path} is packed the wrong way`)
     }
     if (at !== entries.length) throw new PackError('members', `unexpected ${entries[at]!.path}`)
-    return new PackReader(hash, file, manifest, new Map(entries.map((entry) => [entry.path, entry])))
+    return new PackReader(hash, file, inflate, manifest, new Map(entries.map((entry) => [entry.path, entry])))
   }
 
   async read(path: string): Promise<Uint8Array> {
     const entry = this.entries.get(path)
     if (entry === undefined) throw new PackError('members', `${path} is not in the pack`)
-    return readMember(this.hash, this.file, entry, this.manifest.limit)
+    return readMember(this.hash, this.file, entry, this.manifest.limit, this.inflate)
   }
 
   async text(path: string): Promise<string> {

@@ -33,6 +33,15 @@ export interface ZipEntry {
   readonly digest: Uint8Array
 }
 
+/**
+ * Inflates raw deflate data of stated `size`. It throws when the data is damaged or longer, and never holds more than
+ * `size` bytes. Node's zlib.inflateRawSync is several times faster than the stream that browsers have.
+ */
+export type Inflate = (packed: Uint8Array, size: number) => Uint8Array | Promise<Uint8Array>
+
+/** Inflates with the DecompressionStream of browsers and Node. */
+export const inflateWeb: Inflate = (packed, size) => transform(packed, new DecompressionStream('deflate-raw'), size)
+
 const LOCAL = 0x04034b50
 const CENTRAL = 0x02014b50
 const END64 = 0x06064b50
@@ -223,7 +232,13 @@ function parseCentral(bytes: Uint8Array, offset: number): ZipEntry {
 }
 
 /** The bytes of one member, inflated to exactly its stated size. Throws PackError. */
-export async function readMember(hash: Hash, file: RandomAccess, entry: ZipEntry, limit: number): Promise<Uint8Array> {
+export async function readMember(
+  hash: Hash,
+  file: RandomAccess,
+  entry: ZipEntry,
+  limit: number,
+  inflate: Inflate = inflateWeb,
+): Promise<Uint8Array> {
   if (entry.size > limit) throw new PackError('too_large', `${entry.path} states ${entry.size} bytes, allowed ${limit}`)
   // Deflate never needs more than a few bytes per 16 KiB above the data: a larger one only wastes memory.
   if (entry.packedSize > entry.size + 1024 + entry.size / 1000)
@@ -235,15 +250,15 @@ export async function readMember(hash: Hash, file: RandomAccess, entry: ZipEntry
   }
   const packed = bytes.subarray(header.length)
   if (!equalBytes(hash(packed), entry.digest)) throw new PackError('damaged', `${entry.path} is changed`)
-  const data = entry.stored ? packed : await inflate(packed, entry)
-  if (data.length !== entry.size || crc32(data) !== entry.crc)
-    throw new PackError('damaged', `${entry.path} is changed`)
+  const data = entry.stored ? packed : await inflateMember(packed, entry, inflate)
+  // The digest over the stored bytes says more than the CRC-32, which is there for other ZIP programs.
+  if (data.length !== entry.size) throw new PackError('damaged', `${entry.path} is changed`)
   return data
 }
 
-async function inflate(packed: Uint8Array, entry: ZipEntry): Promise<Uint8Array> {
+async function inflateMember(packed: Uint8Array, entry: ZipEntry, inflate: Inflate): Promise<Uint8Array> {
   try {
-    return await transform(packed, new DecompressionStream('deflate-raw'), entry.size)
+    return await inflate(packed, entry.size)
   } catch (error) {
     if (error instanceof PackError) throw error
     throw new PackError('damaged', `${entry.path} does not inflate`)

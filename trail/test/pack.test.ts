@@ -184,7 +184,8 @@ describe('tampering', () => {
     [
       'a loose salt',
       'content content_changed 300',
-      () => withPayload(300, { ...good.payloads[300]!, facts: { ...good.payloads[300]!.facts!, salt: 'x' } }),
+      () =>
+        withPayload(300, { ...good.payloads[300]!, facts: { ...good.payloads[300]!.facts!, salt: '!'.repeat(24) } }),
     ],
     [
       'an edited persona',
