@@ -1,0 +1,27 @@
+/** What every command file exports, and the options that client commands have in common. */
+import { type Command, InvalidArgumentError } from 'commander'
+import type { Terminal } from '../terminal.ts'
+
+/** Adds a command to its parent. `done` takes the exit code of a run that did not fail with a sentence. */
+export type Define = (parent: Command, terminal: Terminal, done: (exitCode: number) => void) => void
+
+/** `--url` and `--key`. */
+export function withServer(command: Command): Command {
+  return command
+    .optionsGroup('Server:')
+    .option('--url <url>', 'Address of the server (AFFIDAVIT_URL, else http://127.0.0.1:4100)')
+    .option('--key <key>', "API key (AFFIDAVIT_KEY, else this machine's operator.key)")
+}
+
+/** A sequence number as an option's value. */
+export function parseSeq(text: string): number {
+  const seq = Number(text)
+  if (!/^\d{1,16}$/.test(text) || !Number.isSafeInteger(seq))
+    throw new InvalidArgumentError('A sequence number is expected: 0, 1, 2 …')
+  return seq
+}
+
+/** Collects the values of an option that may be repeated. */
+export function collect(value: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), value]
+}

@@ -1,0 +1,129 @@
+/** `affidavit keys`: make, list and revoke API keys over HTTP. */
+import { type Command, InvalidArgumentError } from 'commander'
+import { asFailure, Remote } from '../remote.ts'
+import { endpoint, type ServerOptions } from '../settings.ts'
+import { print, printable, printJson, say, type Terminal, table } from '../terminal.ts'
+import { collect, type Define, withServer } from './define.ts'
+
+interface Key {
+  readonly id: string
+  readonly name: string
+  readonly tenant: string | null
+  readonly scopes: readonly string[]
+  readonly internal: boolean
+  readonly created_at: string
+  readonly expires_at: string | null
+  readonly revoked_at: string | null
+  readonly last_used_at: string | null
+}
+
+type Options = ServerOptions & { readonly json?: boolean; readonly tenant?: string }
+type CreateOptions = Options & {
+  readonly name: string
+  readonly scope?: readonly string[]
+  readonly expires?: string
+  readonly internal?: boolean
+}
+
+const DAY_MS = 86_400_000
+
+export const keys: Define = (parent, terminal) => {
+  const group = parent
+    .command('keys')
+    .summary('Make, list and revoke API keys')
+    .description('API keys: what may record, read and verify, and under which name it is shown in events.')
+    .helpCommand(false)
+  const sub = (usage: string, summary: string): Command =>
+    withServer(group.command(usage).description(summary).option('--json', 'Print JSON'))
+  sub('create', 'Make a key. It is printed once, alone on standard output; the server keeps only its hash.')
+    .requiredOption('--name <name>', 'Shown in every event made with the key, for example "Nightly Data Sync"')
+    .option('--tenant <id>', 'Bind the key to one tenant; without: an operator key')
+    .option('--scope <scope>', 'What the key may do; repeat for more (default: events:write)', collect)
+    .option('--expires <when>', 'When it stops working: 90d, 12h, or a date such as 2027-01-31', parseExpiry)
+    .option('--internal', "Used by the operator's own staff or services")
+    .addHelpText('after', scopesHelp)
+    .action((options: CreateOptions) => told(create(options, terminal)))
+  sub('list', 'List keys, without their secrets')
+    .option('--tenant <id>', 'Only those of one tenant')
+    .action((options: Options) => told(list(options, terminal)))
+  sub('revoke <id>', 'Revoke a key; it is refused everywhere within 10 seconds').action(
+    (id: string, options: Options) => told(revoke(id, options, terminal)),
+  )
+}
+
+const scopesHelp = `
+Scopes: events:write, events:read, verify, tenants:read, tenants:write, keys:manage;
+for operator keys also tenants:create and operator. docs/reference lists what each allows.
+
+Examples:
+  affidavit keys create --name "Billing service" --tenant org_1
+  affidavit keys create --name "Auditor" --tenant org_1 --scope events:read --scope verify --expires 90d`
+
+async function told(work: Promise<void>): Promise<void> {
+  try {
+    await work
+  } catch (error) {
+    throw asFailure(error)
+  }
+}
+
+/** "90d", "12h", a date or a time → ISO 8601. */
+export function parseExpiry(text: string): string {
+  const span = /^([1-9]\d{0,4})([dh])$/.exec(text)
+  const time_ms = span === null ? dateMs(text) : Date.now() + Number(span[1]) * (span[2] === 'd' ? DAY_MS : DAY_MS / 24)
+  if (Number.isNaN(time_ms) || time_ms <= Date.now())
+    throw new InvalidArgumentError('Write 90d, 12h, or a date that is still to come, such as 2027-01-31.')
+  return new Date(time_ms).toISOString()
+}
+
+function dateMs(text: string): number {
+  return /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d))?$/.test(text)
+    ? Date.parse(text)
+    : Number.NaN
+}
+
+async function create(options: CreateOptions, terminal: Terminal): Promise<void> {
+  const { name, tenant, expires, internal } = options
+  const body = {
+    name,
+    scopes: options.scope ?? ['events:write'],
+    ...(tenant !== undefined && { tenant }),
+    ...(expires !== undefined && { expires_at: expires }),
+    ...(internal && { internal }),
+  }
+  const remote = new Remote(endpoint(options, terminal.environment))
+  const made = (await remote.json('/v1/keys', { method: 'POST', body })) as Key & { key: string }
+  if (options.json) return printJson(terminal, made)
+  const whose = made.tenant === null ? 'an operator key' : `a key of ${made.tenant}`
+  const until = made.expires_at === null ? 'does not expire' : `expires ${made.expires_at}`
+  say(terminal, printable(`Made ${made.id}, ${whose}: ${made.scopes.join(', ')}; ${until}.`))
+  say(terminal, 'This is the only time the key is shown:')
+  print(terminal, made.key)
+}
+
+async function list(options: Options, terminal: Terminal): Promise<void> {
+  const remote = new Remote(endpoint(options, terminal.environment))
+  const query = options.tenant === undefined ? '' : `?tenant=${encodeURIComponent(options.tenant)}`
+  const { data } = (await remote.json(`/v1/keys${query}`)) as { data: Key[] }
+  if (options.json) return printJson(terminal, data)
+  if (data.length === 0) return say(terminal, 'No keys. Make one with: affidavit keys create --name NAME')
+  print(terminal, table([['ID', 'TENANT', 'STATE', 'LAST USED', 'SCOPES', 'NAME'], ...data.map(row)]))
+}
+
+function row(key: Key): string[] {
+  const used = key.last_used_at?.slice(0, 10) ?? 'never'
+  return [key.id, key.tenant ?? '(operator)', stateOf(key), used, key.scopes.join(','), key.name].map(printable)
+}
+
+function stateOf({ revoked_at, expires_at, internal }: Key): string {
+  if (revoked_at !== null) return 'revoked'
+  if (expires_at !== null && Date.parse(expires_at) <= Date.now()) return 'expired'
+  return internal ? 'internal' : 'active'
+}
+
+async function revoke(id: string, options: Options, terminal: Terminal): Promise<void> {
+  const remote = new Remote(endpoint(options, terminal.environment))
+  await remote.json(`/v1/keys/${encodeURIComponent(id)}`, { method: 'DELETE' })
+  if (options.json) printJson(terminal, { id, revoked: true })
+  else say(terminal, `${id} is revoked.`)
+}

@@ -1,0 +1,181 @@
+/**
+ * `--deep`: asks the server's search for every value that the verified events hold, and compares what comes back with
+ * what must. An event that a filter leaves out, or that it returns though its facts say otherwise, is a finding.
+ */
+import { commitText, toHex } from '@affidavit/trail'
+import { Failure } from '../failure.ts'
+import { asFailure, ServerRefused } from '../remote.ts'
+import { ahead } from './ahead.ts'
+import { type Dimension, dimensions, type Expected } from './expected.ts'
+import { nodeSha256 } from './node-hash.ts'
+import type { ServerLog } from './server-log.ts'
+
+export interface ColumnFinding {
+  readonly verdict: 'column'
+  readonly state: 'failed' | 'unchecked'
+  readonly code: string
+  readonly seq?: number
+  readonly message: string
+  /** The filter that shows it, as a query. */
+  readonly filter: string
+}
+
+export interface DeepOptions {
+  readonly log: ServerLog
+  readonly trail: string
+  /** Entries under the verified checkpoint; later ones are not judged. */
+  readonly size: number
+  readonly expected: Expected
+  /** Most values per dimension; the rest is said to be unchecked. */
+  readonly mostValues: number
+  readonly progress: (done: number, of: number, filter: string) => void
+}
+
+export interface DeepResult {
+  readonly state: 'held' | 'failed' | 'unchecked'
+  readonly findings: readonly ColumnFinding[]
+  /** Filters asked. */
+  readonly filters: number
+  readonly notes: readonly string[]
+}
+
+interface Question {
+  /** Query parameters beside tenant, order and limit. */
+  readonly filter: string
+  readonly expected: readonly number[]
+  /** Other events may match, too: an address also finds people by their e-mail. */
+  readonly mayHaveMore: boolean
+}
+
+const AT_ONCE = 4
+const PAGE = 1000
+const MOST_FINDINGS = 100
+const DAY_MS = 86_400_000
+/** What a query parameter takes; longer values cannot be asked for. */
+const LONGEST: Readonly<Partial<Record<Dimension, number>>> = { actor: 320, target: 320, action: 128, request_id: 256 }
+
+/** Compares every filter. Throws Failure when the server stops answering. */
+export async function checkColumns(options: DeepOptions): Promise<DeepResult> {
+  const findings: ColumnFinding[] = []
+  const { questions, notes } = questionsOf(options)
+  let done = 0
+  try {
+    for await (const { item, result } of ahead(questions, AT_ONCE, (question) => ask(question, options))) {
+      findings.push(...result.slice(0, MOST_FINDINGS - findings.length))
+      done += 1
+      options.progress(done, questions.length, item.filter)
+    }
+  } catch (error) {
+    const failure = error instanceof ServerRefused ? asFailure(error, 2) : error
+    if (!(failure instanceof Failure)) throw error
+    const filter = questions[done]?.filter ?? ''
+    findings.push({ verdict: 'column', state: 'unchecked', code: 'broken_off', message: failure.message, filter })
+  }
+  findings.sort((a, b) => (a.seq ?? Infinity) - (b.seq ?? Infinity) || 0)
+  const state = findings.some((finding) => finding.state === 'failed')
+    ? 'failed'
+    : findings.length > 0
+      ? 'unchecked'
+      : 'held'
+  return { state, findings, filters: done, notes }
+}
+
+function questionsOf({ expected, mostValues }: DeepOptions): { questions: Question[]; notes: string[] } {
+  const questions: Question[] = [
+    { filter: '', expected: expected.events, mayHaveMore: false },
+    { filter: 'control=true', expected: expected.entries, mayHaveMore: false },
+  ]
+  const notes: string[] = []
+  for (const dimension of dimensions) {
+    const values = [...expected.values.get(dimension)!].filter(([value]) => canAsk(dimension, value))
+    for (const [value, seqs] of values.slice(0, mostValues)) questions.push(question(dimension, value, seqs))
+    if (values.length > mostValues)
+      notes.push(`${dimension}: ${mostValues} of ${values.length} values compared (--deep-values)`)
+    const unaskable = expected.values.get(dimension)!.size - values.length
+    if (unaskable > 0) notes.push(`${dimension}: ${unaskable} value(s) that no filter takes were not compared`)
+  }
+  return { questions, notes }
+}
+
+function canAsk(dimension: Dimension, value: string): boolean {
+  if (dimension === 'action' && value.includes('*')) return false
+  return value.length <= (LONGEST[dimension] ?? 64) && value.isWellFormed()
+}
+
+function question(dimension: Dimension, value: string, expected: readonly number[]): Question {
+  const isPerson = dimension === 'actor' || dimension === 'target'
+  return { filter: parameters(dimension, value), expected, mayHaveMore: isPerson && value.includes('@') }
+}
+
+function parameters(dimension: Dimension, value: string): string {
+  if (dimension !== 'day') return `${dimension}=${encodeURIComponent(value)}`
+  const next = new Date(Date.parse(value) + DAY_MS).toISOString().slice(0, 10)
+  return `from=${value}&to=${next}`
+}
+
+/** Walks all pages of one filter and compares. */
+async function ask(question: Question, options: DeepOptions): Promise<ColumnFinding[]> {
+  const { expected, filter, mayHaveMore } = question
+  const wanted = new Set(expected)
+  const findings: ColumnFinding[] = []
+  const fail = (code: string, seq: number, message: string) =>
+    findings.push({ verdict: 'column', state: 'failed', code, seq, message, filter })
+  const name = filter === '' ? 'the unfiltered list' : `the filter ${decodeURIComponent(filter)}`
+  for await (const shown of listed(question, options)) {
+    const { seq } = shown
+    const isExpected = wanted.delete(seq)
+    if (!isExpected && !mayHaveMore && !options.expected.unknown.has(seq))
+      fail('surplus', seq, `${name} returns entry ${seq}, whose facts do not match it`)
+    if (filter === '') for (const wrong of contradictions(shown, options.expected)) fail('shown_otherwise', seq, wrong)
+  }
+  for (const seq of wanted) fail('hidden', seq, `${name} leaves out entry ${seq}, whose facts match it`)
+  return findings
+}
+
+interface Shown extends Readonly<Record<string, unknown>> {
+  readonly seq: number
+}
+
+async function* listed({ filter }: Question, { log, trail, size }: DeepOptions): AsyncGenerator<Shown> {
+  const base = `/v1/events?tenant=${encodeURIComponent(log.tenant)}&order=asc&limit=${PAGE}${filter && `&${filter}`}`
+  const seen = new Set<string>()
+  for (let after = ''; ; ) {
+    const page = (await log.remote.json(base + (after && `&after=${encodeURIComponent(after)}`))) as {
+      data?: unknown
+      next?: unknown
+    }
+    if (!Array.isArray(page.data)) throw new Failure('The server does not list events as it should.')
+    let isPast = page.data.length > 0
+    for (const event of page.data as Shown[]) {
+      if (event.trail !== trail) continue
+      isPast &&= event.seq >= size
+      if (typeof event.seq === 'number' && event.seq < size) yield event
+    }
+    if (typeof page.next !== 'string' || isPast) return
+    if (seen.has(page.next)) throw new Failure('The server repeats a cursor, so its lists never end.')
+    seen.add(page.next)
+    after = page.next
+  }
+}
+
+/** Where an event as it is shown differs from what was sealed. */
+function* contradictions(shown: Shown, expected: Expected): Generator<string> {
+  const { seq, hash, facts, facts_salt: salt } = shown
+  const leaf = expected.leaf(seq)
+  if (leaf !== undefined && hash !== toHex(leaf)) yield `entry ${seq} is listed with another hash than it has`
+  if (typeof facts !== 'string') return
+  const salted = typeof salt === 'string' && /^[0-9a-f]{32}$/.test(salt) ? Buffer.from(salt, 'hex') : undefined
+  const isControl = typeof shown.control === 'string'
+  const sealed =
+    salted !== undefined &&
+    commitText(nodeSha256, isControl ? 'control' : 'facts', salted, facts) === expected.commitment(seq)
+  if (!sealed) {
+    yield `entry ${seq} is listed with other facts than were sealed`
+    return
+  }
+  if (isControl) return
+  const event = JSON.parse(facts) as Readonly<Record<string, unknown>>
+  for (const field of ['id', 'action', 'category', 'outcome', 'occurred_at'])
+    if (typeof event[field] === 'string' && event[field] !== shown[field])
+      yield `entry ${seq} is listed with another ${field} than its facts have`
+}

@@ -1,0 +1,183 @@
+/** A verification as people and programs read it. */
+import { type Finding, VERDICTS, type Verdict, type VerdictState, type Verification } from '@affidavit/trail'
+import { count, painter, plural, print, printable, printJson, type Terminal, table } from '../terminal.ts'
+import type { ColumnFinding, DeepResult } from './deep.ts'
+
+/** What was verified, against what. */
+export interface Subject {
+  /** The file or address. */
+  readonly name: string
+  readonly origin: string
+  readonly size: number
+  /** Root of the checkpoint, hex; undefined where none could be read. */
+  readonly root?: string
+  /** Entries whose content was asked for. */
+  readonly covered: number
+  /** What was brought from outside: "the key given", "the checkpoint in old.txt" … */
+  readonly against: readonly string[]
+}
+
+export interface Report {
+  readonly subject: Subject
+  readonly verification: Verification
+  readonly deep?: DeepResult | undefined
+  readonly notes: readonly string[]
+}
+
+type Outcome = Verification['outcome']
+
+/** The outcome with the columns counted in. */
+export function outcomeOf({ verification, deep }: Pick<Report, 'verification' | 'deep'>): Outcome {
+  if (verification.outcome === 'tampered' || deep?.state === 'failed') return 'tampered'
+  return verification.outcome === 'held' && deep?.state === 'unchecked' ? 'unchecked' : verification.outcome
+}
+
+/** Failed ones first, each group by seq: the first wrong seq leads. */
+function findingsOf({ verification, deep }: Report): (Finding | ColumnFinding)[] {
+  const rank = ({ state }: Finding | ColumnFinding) => (state === 'failed' ? 0 : 1)
+  return [...verification.findings, ...(deep?.findings ?? [])].sort(
+    (a, b) => rank(a) - rank(b) || (a.seq ?? Infinity) - (b.seq ?? Infinity) || 0,
+  )
+}
+
+function firstWrong(report: Report): number | undefined {
+  return findingsOf(report).find(({ state, seq }) => state === 'failed' && seq !== undefined)?.seq
+}
+
+const sentences: Readonly<Record<Verdict | 'column', Readonly<Record<'held' | 'failed', string>>>> = {
+  content: {
+    held: 'every payload is the one that was sealed',
+    failed: 'payloads differ from what was sealed',
+  },
+  chain: {
+    held: 'every entry stands at its place and names the hash of the one before',
+    failed: 'the chain of entries is broken',
+  },
+  inclusion: {
+    held: 'the entries give exactly the root that the checkpoint signs',
+    failed: 'the entries are not those that the checkpoint signs',
+  },
+  consistency: {
+    held: 'the trail has grown from the checkpoint kept earlier; nothing before it was changed',
+    failed: 'the trail is not a continuation of the checkpoint kept earlier',
+  },
+  signature: { held: 'the checkpoint is signed', failed: 'the checkpoint is not signed by the key expected' },
+  time: { held: 'sealing times never run backwards', failed: 'sealing times run backwards' },
+  completeness: { held: 'no entry of the range is missing', failed: 'entries are missing' },
+  absence: {
+    held: 'whatever was removed was announced, and what was announced as removed is gone',
+    failed: 'something is missing without an announcement, or still there in spite of one',
+  },
+  anchors: {
+    held: 'something that did not come from the party under check agrees',
+    failed: 'what you brought contradicts what is shown',
+  },
+  column: {
+    held: 'every filter of the search returns exactly the events whose facts match it',
+    failed: 'the search hides events or shows others than were sealed',
+  },
+}
+
+const unchecked: Readonly<Partial<Record<Verdict, string>>> = {
+  consistency: 'no checkpoint kept earlier was given (--checkpoint, --state)',
+  anchors: 'nothing from outside was given (--vkey, --checkpoint, --state)',
+}
+
+/** Prints for people. */
+export function printReport(report: Report, terminal: Terminal): void {
+  const paint = painter(terminal.stdout, terminal.environment)
+  const { subject } = report
+  const head: [string, string][] = [
+    ['Checked', subject.name],
+    ['Trail', subject.origin],
+    ['Entries', coverage(subject)],
+    ...(subject.root === undefined ? [] : [['Root', subject.root] as [string, string]]),
+    ['Against', subject.against.length === 0 ? 'nothing from outside' : subject.against.join('; ')],
+  ]
+  print(terminal, table(head.map(([label, value]) => [label, printable(value)])))
+  print(terminal, '')
+  for (const [name, state, sentence] of rows(report)) {
+    const [mark, style] = marks[state]
+    print(terminal, `  ${paint(style, mark)} ${name.padEnd(12)}  ${sentence}`)
+  }
+  printFindings(report, terminal)
+  for (const note of [...report.verification.notes, ...report.notes, ...(report.deep?.notes ?? [])])
+    print(terminal, `Note: ${printable(note)}.`)
+  print(terminal, paint('bold', verdict(report)))
+}
+
+const marks = { held: ['✓', 'green'], failed: ['✗', 'red'], unchecked: ['–', 'yellow'] } as const
+
+function coverage({ size, covered }: Subject): string {
+  return covered === size ? `all ${count(size)}` : `${count(covered)} of ${count(size)}`
+}
+
+function rows({ verification, deep }: Report): [string, VerdictState, string][] {
+  const shown = VERDICTS.map((verdict): [string, VerdictState, string] => {
+    const state = verification.verdicts[verdict]
+    return [verdict, state, state === 'unchecked' ? whyUnchecked(verdict, verification) : sentences[verdict][state]]
+  })
+  if (deep !== undefined) {
+    const text = deep.state === 'unchecked' ? 'not all filters could be asked' : sentences.column[deep.state]
+    shown.push(['columns', deep.state, `${text} (${plural(deep.filters, 'filter', 'filters')} asked)`])
+  }
+  return shown
+}
+
+function whyUnchecked(verdict: Verdict, { findings }: Verification): string {
+  const finding = findings.find((candidate) => candidate.verdict === verdict && candidate.state === 'unchecked')
+  return `not checked: ${printable(finding?.message ?? unchecked[verdict] ?? 'it was not reached')}`
+}
+
+const MOST_PRINTED = 20
+
+function printFindings(report: Report, terminal: Terminal): void {
+  const findings = findingsOf(report).filter(({ state }) => state === 'failed')
+  print(terminal, '')
+  if (findings.length === 0) return
+  print(terminal, 'Findings:')
+  const shown = findings.slice(0, MOST_PRINTED)
+  const cells = shown.map(({ seq, verdict, code, message }) => [
+    `  ${seq === undefined ? '' : `seq ${seq}`}`,
+    verdict,
+    code,
+    printable(message),
+  ])
+  print(terminal, table(cells))
+  if (findings.length > shown.length)
+    print(terminal, `  … and ${findings.length - shown.length} more (--json lists all)`)
+  print(terminal, '')
+}
+
+/** The last line: what all of it means. */
+function verdict(report: Report): string {
+  const { verification } = report
+  const outcome = outcomeOf(report)
+  if (outcome === 'tampered') {
+    const seq = firstWrong(report)
+    return `TAMPERED: ${seq === undefined ? 'see the findings above' : `the first wrong entry is ${seq}`}.`
+  }
+  if (outcome === 'unchecked') return 'NOT CHECKED: nothing wrong was found, but not everything could be checked.'
+  if (verification.assurance === 'anchored')
+    return 'HELD: the trail is what was sealed, and agrees with what you brought.'
+  return (
+    'HELD, tamper-detecting only: the trail agrees with itself. Whoever holds its signing key could still have written\n' +
+    'all of it anew. To rule that out bring something from outside: --vkey, --checkpoint or --state.'
+  )
+}
+
+/** Prints for programs. */
+export function printReportJson(report: Report, exitCode: number, terminal: Terminal): void {
+  const { subject, verification, deep } = report
+  const wrong = firstWrong(report)
+  printJson(terminal, {
+    outcome: outcomeOf(report),
+    exit_code: exitCode,
+    assurance: verification.assurance,
+    ...(wrong !== undefined && { first_wrong: wrong }),
+    subject,
+    verdicts: { ...verification.verdicts, ...(deep && { columns: deep.state }) },
+    findings: findingsOf(report),
+    notes: [...verification.notes, ...report.notes, ...(deep?.notes ?? [])],
+  })
+}

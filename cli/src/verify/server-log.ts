@@ -1,0 +1,103 @@
+/** A trail as a server shows it, read with bounds: the server is the party under check. */
+import { type Checkpoint, decodeContent, type Payload, type TileId, tilePath } from '@affidavit/trail'
+import { Failure } from '../failure.ts'
+import { type Remote, ServerRefused } from '../remote.ts'
+
+/** What the server says of a trail before anything is checked. */
+export interface TrailInfo {
+  readonly origin: string
+  readonly vkey: string
+  /** Parts of payloads that the key may not read. */
+  readonly withheld: readonly Withheld[]
+  /** Earlier trails of the tenant, which this one continues. */
+  readonly earlier: number
+}
+
+export type Withheld = 'confidential' | 'operator' | 'personal'
+
+const WITHHELD: readonly Withheld[] = ['confidential', 'operator', 'personal']
+const keyBound: readonly Withheld[] = ['confidential', 'operator']
+const NOTE_LIMIT = 1_000_000
+const TILE_LIMIT = 256 * 32
+const BUNDLE_LIMIT = 256 * (2 + 16_384)
+/** A payload's parts are at most some hundred KiB each; a line beyond this is no payload. */
+const LINE_LIMIT = 64 * 2 ** 20
+
+/** The server refuses what its own checkpoint says exists. */
+export type Served<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly why: string }
+
+export class ServerLog {
+  readonly remote: Remote
+  readonly tenant: string
+  private readonly path: string
+
+  constructor(remote: Remote, tenant: string) {
+    this.remote = remote
+    this.tenant = tenant
+    this.path = `/v1/trails/${encodeURIComponent(tenant)}`
+  }
+
+  /** Throws ServerRefused, Failure. */
+  async info(): Promise<TrailInfo> {
+    const { origin, vkey, withheld, trails } = ((await this.remote.json(this.path)) ?? {}) as Record<string, unknown>
+    if (typeof origin !== 'string' || typeof vkey !== 'string')
+      throw new Failure(`${this.remote.url} does not describe a trail. Is it an Affidavit server?`)
+    // A server that does not say may withhold what keys can lack.
+    const parts = Array.isArray(withheld) ? WITHHELD.filter((part) => withheld.includes(part)) : keyBound
+    return { origin, vkey, withheld: parts, earlier: Array.isArray(trails) ? Math.max(0, trails.length - 1) : 0 }
+  }
+
+  /** The newest signed checkpoint, or undefined before the first. Throws ServerRefused, Failure. */
+  async checkpoint(): Promise<string | undefined> {
+    try {
+      const bytes = await this.remote.bytes(`${this.path}/checkpoint`, { limit: NOTE_LIMIT })
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    } catch (error) {
+      if (error instanceof ServerRefused && (error.status === 404 || error.code === 'not_notarized')) return undefined
+      if (error instanceof TypeError) throw new Failure('The checkpoint that the server gives is not UTF-8.')
+      throw error
+    }
+  }
+
+  /** A hash tile or entry bundle. Throws Failure when the server cannot be asked any more. */
+  async tile(tile: TileId): Promise<Served<Uint8Array>> {
+    const limit = tile.level === 'entries' ? BUNDLE_LIMIT : TILE_LIMIT
+    return served(() => this.remote.bytes(`${this.path}/${tilePath(tile)}`, { limit }))
+  }
+
+  /** Payloads of the entries from `from` to before `to`, as the server streams them. Throws PackError, Failure … */
+  async *content(from: number, to: number): AsyncGenerator<Payload> {
+    for await (const line of lines(await this.remote.stream(`${this.path}/content?from=${from}&to=${to}`))) {
+      yield decodeContent(line)
+    }
+  }
+}
+
+async function served<T>(read: () => Promise<T>): Promise<Served<T>> {
+  try {
+    return { ok: true, value: await read() }
+  } catch (error) {
+    // Wrong keys and limits are ours to mend; what the server then still refuses is a statement about the trail.
+    if (error instanceof ServerRefused && (error.status === 404 || error.status === 410 || error.status === 500))
+      return { ok: false, why: `${error.message} [${error.code}]` }
+    throw error
+  }
+}
+
+async function* lines(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+  let rest = ''
+  for await (const piece of bytes) {
+    rest += decoder.decode(piece, { stream: true })
+    if (rest.length > LINE_LIMIT && !rest.includes('\n')) throw new Failure('The server sends a line without end.')
+    const whole = rest.split('\n')
+    rest = whole.pop()!
+    yield* whole
+  }
+  if (rest + decoder.decode() !== '') throw new Failure('The content that the server sends ends inside a line.')
+}
+
+/** The trail id that ends an origin, or undefined. */
+export function trailOf({ origin }: Pick<Checkpoint, 'origin'>): string | undefined {
+  return /\/([0-9a-f]{32})$/.exec(origin)?.[1]
+}
