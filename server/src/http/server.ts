@@ -157,6 +157,8 @@ function compileParameters(operation: Operation): (params: Record<string, string
         inQuery.get(name) ?? (anyMetadata && /^metadata\../.test(name) ? inQuery.get('metadata.<key>') : undefined)
       if (validator === undefined)
         throw refuse('invalid_parameter', `The query parameter ${JSON.stringify(name.slice(0, 80))} is not known here.`)
+      // A list may be repeated or written with commas: the operation takes it apart and checks each value.
+      if (operation.query?.[name] !== undefined && 'items' in operation.query[name]) continue
       if (!validator.Check(value) && !validator.Check(asScalar(value)))
         throw refuse('invalid_parameter', `The query parameter ${name} is not well-formed.`)
     }
