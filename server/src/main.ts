@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import { Partitions } from './archive/partitions.ts'
 import { standardCatalog } from './catalog/standard-actions.ts'
 import type { Config } from './config.ts'
+import { Gate } from './http/gate.ts'
 import { openApi } from './http/openapi.ts'
 import { PlatformRecorder } from './http/platform-events.ts'
 import { RateLimit } from './http/rate-limit.ts'
@@ -50,6 +51,9 @@ export interface RunningServer {
   /** Stops taking requests, seals what was taken, and closes everything. */
   stop(): Promise<void>
 }
+
+/** Batches under work at once: enough for commits to carry many events, few enough to stay small. */
+const batchesAtOnce = 8
 
 /** Runs a stack of closers in reverse, each once, whatever the others do. */
 class Closers {
@@ -194,6 +198,7 @@ async function assemble(
     ...writeOperations({
       ingest,
       rate: new RateLimit(config.rateEvents),
+      gate: new Gate(batchesAtOnce),
       receipt: (run) => receipt(run, signerOf),
       tenantId: async (number) => (await tenants.byNumber([number])).get(number)!.id,
     }),

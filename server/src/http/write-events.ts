@@ -9,6 +9,7 @@ import { FlatInput } from '../ingest/shorthand.ts'
 import { parseStrict } from '../ingest/strict-json.ts'
 import type { SealedRun } from '../store/sealable.ts'
 import type { Principal } from '../tenants/api-keys.ts'
+import type { Gate } from './gate.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { RateLimit } from './rate-limit.ts'
 import { Refused, refuse } from './refused.ts'
@@ -17,6 +18,8 @@ import { AcceptedEvent, BatchReport } from './schemas.ts'
 export interface WriteParts {
   readonly ingest: Ingest
   readonly rate: RateLimit
+  /** Lets a few batches in at a time. */
+  readonly gate: Gate
   /** Signs the receipt of a run. */
   readonly receipt: (run: SealedRun) => Promise<string>
   /** Id of the tenant with a number. */
@@ -120,10 +123,12 @@ async function recordBatch(parts: WriteParts, call: Call): Promise<Reply> {
   if (call.headers['idempotency-key'] !== undefined)
     throw refuse('idempotency_key_on_batch', 'The header names one event.')
   const producer = await producerOf(parts, call)
-  const batch = splitBatch(call.body)
-  if (!batch.ok) throw new Refused(batch.problem)
-  const headers = parts.rate.take(sender(call.principal!), batch.items.length, call.arrivalMs)
-  const results = await parts.ingest.accept(batch.items, producer, call.arrivalMs)
+  const { results, headers } = await parts.gate.within(async () => {
+    const batch = splitBatch(call.body)
+    if (!batch.ok) throw new Refused(batch.problem)
+    const headers = parts.rate.take(sender(call.principal!), batch.items.length, call.arrivalMs)
+    return { headers, results: await parts.ingest.accept(batch.items, producer, call.arrivalMs) }
+  })
   // Nothing went in because nothing can go in now: that is the request's failure, not each event's.
   const first = results[0]
   if (first !== undefined && results.every((result) => !result.ok && result.problem.code === 'unavailable')) {

@@ -217,12 +217,14 @@ export class Ingest {
   /** @returns those that must be prepared again */
   async #seal(travellers: Traveller[], results: Accepted[]): Promise<Traveller[]> {
     const { actions, seal, subjects } = this.#parts
-    await actions.learn(travellers.map((one) => ({ tenant: one.tenant!.number, action: one.event.action })))
+    const numbers = await actions.learn(
+      travellers.map((one) => ({ tenant: one.tenant!.number, action: one.event.action })),
+    )
     const resolved = await this.#resolve(travellers)
     const sealables: Sealable[] = []
     for (let i = 0; i < travellers.length; i++) {
       if (i > 0 && i % slice === 0) await rest()
-      sealables.push(prepare(this.#prepared(travellers[i]!, resolved[i]!)))
+      sealables.push(prepare(prepared(travellers[i]!, resolved[i]!, numbers[i]!)))
     }
     const outcomes = await seal(sealables)
     const again: Traveller[] = []
@@ -247,20 +249,20 @@ export class Ingest {
     for (const [n, i] of unknown.entries()) resolved[i] = learned[n]
     return resolved as Resolved[]
   }
+}
 
-  #prepared(one: Traveller, resolved: Resolved): Prepared {
-    const isActor = one.actorOnly === true || one.split!.subjects[0]?.role === 'actor'
-    return {
-      event: one.event,
-      split: one.split!,
-      tenant: one.tenant!,
-      id: one.id,
-      clientId: one.clientId,
-      action: this.#parts.actions.known(one.tenant!.number, one.event.action)!,
-      keyEpoch: resolved.keyEpoch,
-      actor: isActor ? resolved.lines[0]!.subject : null,
-      lines: one.actorOnly === true ? resolved.lines.slice(1) : resolved.lines,
-    }
+function prepared(one: Traveller, resolved: Resolved, action: number): Prepared {
+  const isActor = one.actorOnly === true || one.split!.subjects[0]?.role === 'actor'
+  return {
+    event: one.event,
+    split: one.split!,
+    tenant: one.tenant!,
+    id: one.id,
+    clientId: one.clientId,
+    action,
+    keyEpoch: resolved.keyEpoch,
+    actor: isActor ? resolved.lines[0]!.subject : null,
+    lines: one.actorOnly === true ? resolved.lines.slice(1) : resolved.lines,
   }
 }
 

@@ -5,9 +5,15 @@ import type { Queryable } from '../store/database.ts'
 /** Actions kept in memory; a tenant that sends ids as actions must not fill it. */
 const cached = 200_000
 
+export interface TenantAction {
+  readonly tenant: number
+  readonly action: string
+}
+
 export class ActionNumbers {
   readonly #ingest: Queryable
-  readonly #numbers = new Map<string, number>()
+  readonly #numbers = new Map<number, Map<string, number>>()
+  #size = 0
 
   /** @param ingest pool of the role `ingest` */
   constructor(ingest: Queryable) {
@@ -15,20 +21,29 @@ export class ActionNumbers {
   }
 
   known(tenant: number, action: string): number | undefined {
-    return this.#numbers.get(`${tenant} ${action}`)
+    return this.#numbers.get(tenant)?.get(action)
   }
 
-  /** Makes sure that all given actions are known; one round trip for those that are not. */
-  async learn(wanted: readonly { tenant: number; action: string }[]): Promise<void> {
-    const missing = new Map<string, { tenant: number; action: string }>()
-    for (const one of wanted) {
-      const key = `${one.tenant} ${one.action}`
-      if (!this.#numbers.has(key)) missing.set(key, one)
+  /** Numbers of the actions given, in their order; one round trip for those that are not known yet. */
+  async learn(wanted: readonly TenantAction[]): Promise<number[]> {
+    let missing: Map<string, TenantAction> | undefined
+    const numbers = new Array<number>(wanted.length)
+    for (let i = 0; i < wanted.length; i++) {
+      const one = wanted[i]!
+      const number = this.known(one.tenant, one.action)
+      if (number !== undefined) numbers[i] = number
+      else {
+        missing ??= new Map()
+        missing.set(`${one.tenant} ${one.action}`, one)
+      }
     }
-    if (missing.size === 0) return
-    if (this.#numbers.size + missing.size > cached) this.#numbers.clear()
-    const ask = [...missing.values()]
-    const values = [ask.map((one) => one.tenant), ask.map((one) => one.action)]
+    if (missing === undefined) return numbers
+    const found = await this.#admit([...missing.values()])
+    return wanted.map((one, i) => numbers[i] ?? found.get(`${one.tenant} ${one.action}`)!)
+  }
+
+  async #admit(wanted: readonly TenantAction[]): Promise<Map<string, number>> {
+    const values = [wanted.map((one) => one.tenant), wanted.map((one) => one.action)]
     await this.#ingest.query(
       'insert into affidavit.actions (tenant, action) select * from unnest($1::int[], $2::text[]) order by 1, 2 on conflict do nothing',
       values,
@@ -38,6 +53,25 @@ export class ActionNumbers {
       'select tenant, action, number from affidavit.actions join unnest($1::int[], $2::text[]) as u (tenant, action) using (tenant, action)',
       values,
     )
-    for (const row of rows) this.#numbers.set(`${row.tenant} ${row.action}`, row.number)
+    const found = new Map<string, number>()
+    for (const { tenant, action, number } of rows) {
+      found.set(`${tenant} ${action}`, number)
+      this.#keep(tenant, action, number)
+    }
+    return found
+  }
+
+  #keep(tenant: number, action: string, number: number): void {
+    if (this.#size >= cached) {
+      this.#numbers.clear()
+      this.#size = 0
+    }
+    let own = this.#numbers.get(tenant)
+    if (own === undefined) {
+      own = new Map()
+      this.#numbers.set(tenant, own)
+    }
+    own.set(action, number)
+    this.#size += 1
   }
 }

@@ -1,0 +1,54 @@
+// Starts and measures the server under test.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+
+export interface BenchServer {
+  readonly url: string
+  readonly key: string
+  readonly dataDir: string
+  readonly pid: number
+  /** Database of the embedded PostgreSQL, for baselines and sizes. */
+  readonly login: { host: string; port: number; user: string; database: string }
+  /** Resident memory of the server process, peak since its start, bytes. */
+  peakMemory(): number
+  stop(): Promise<void>
+}
+
+/**
+ * @param folder parent of the data folder: what disk is measured
+ * @param nodeArguments for example --cpu-prof
+ */
+export async function startBenchServer(folder: string, nodeArguments: readonly string[] = []): Promise<BenchServer> {
+  const dataDir = mkdtempSync(join(folder, 'affidavit-bench-'))
+  const child = spawn(process.execPath, [...nodeArguments, join(import.meta.dirname, 'server-entry.ts')], {
+    env: { ...process.env, AFFIDAVIT_DATA_DIR: dataDir, PORT: '0', AFFIDAVIT_LOG_LEVEL: 'warn', DATABASE_URL: '', AFFIDAVIT_RATE_EVENTS: '100000000' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const url = await firstLine(child)
+  const run = join(dataDir, 'postgres', 'run')
+  const socket = readdirSync(run).find((name) => /^\.s\.PGSQL\.\d+$/.test(name))
+  return {
+    url,
+    key: readFileSync(join(dataDir, 'operator.key'), 'utf8').trim(),
+    dataDir,
+    pid: child.pid!,
+    login: { host: run, port: Number(socket!.split('.').at(-1)), user: 'postgres', database: 'affidavit' },
+    peakMemory: () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1]) * 1024,
+    stop: async () => {
+      const gone = new Promise((resolve) => child.once('exit', resolve))
+      child.kill('SIGTERM')
+      await gone
+      rmSync(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+async function firstLine(child: ChildProcess): Promise<string> {
+  for await (const line of createInterface({ input: child.stdout! })) {
+    const { url } = JSON.parse(line) as { url?: string }
+    if (url !== undefined) return url
+  }
+  throw new Error('the server did not start')
+}
