@@ -75,7 +75,8 @@ export class Remote {
         if (total > ask.limit) throw new Failure(`${this.url}${path} answers with more than ${ask.limit} bytes.`)
         parts.push(part)
       }
-      return Buffer.concat(parts)
+      // A plain array: a Buffer's own slice() is no copy, which code for browsers rightly does not expect.
+      return new Uint8Array(Buffer.concat(parts))
     }, ask)
   }
 

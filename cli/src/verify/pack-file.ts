@@ -3,6 +3,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { PackError, PackReader, type RandomAccess } from '@affidavit/trail'
 import { Failure, reasonOf } from '../failure.ts'
 import { nodeSha256 } from './node-hash.ts'
+import { nodeInflate } from './node-inflate.ts'
 
 /**
  * Opens a pack, hands it over, and closes it. A file that is no pack, or a damaged one, proves nothing in either
@@ -11,7 +12,7 @@ import { nodeSha256 } from './node-hash.ts'
 export async function withPack<T>(path: string, use: (pack: PackReader) => Promise<T>): Promise<T> {
   const file = await openFile(path)
   try {
-    return await use(await PackReader.open(nodeSha256, await randomAccess(file, path)))
+    return await use(await PackReader.open(nodeSha256, await randomAccess(file, path), nodeInflate))
   } catch (error) {
     if (!(error instanceof PackError)) throw error
     throw new Failure(`${path} could not be checked: ${error.message} [${error.code}].${advice[error.code] ?? ''}`, 2, {
