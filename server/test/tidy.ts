@@ -56,7 +56,7 @@ const allowed = new Map<string, readonly string[]>([
   ['http', ['trail', 'sigma', 'store', ...ground, ...stages]],
   ['config', []],
   ['main', ['trail', 'sigma', 'config', 'store', ...ground, ...stages, 'http']],
-  ['cli', ['main', 'sdk', 'trail', 'sigma']],
+  ['cli', ['main', 'config', 'sdk', 'trail', 'sigma']],
   ['web', ['sdk', 'trail']],
   ['bench', [...packages, 'store', ...ground, ...stages, 'http', 'config', 'main']],
 ])
@@ -65,11 +65,12 @@ const allowed = new Map<string, readonly string[]>([
 const withoutDependencies = ['trail', 'sigma', 'sdk']
 const withoutNode = ['trail', 'sigma']
 
-/** `server/src/seal/lane.ts` → `seal`, `server/src/main.ts` → `main`, `trail/src/tree.ts` → `trail`. */
+/** `server/src/seal/lane.ts` → `seal`, `trail/src/tree.ts` → `trail`; what lies beside main.ts is a part of it. */
 export function partOf(path: string): string {
   const [first, second, third] = path.split('/')
   if (first !== 'server' || second !== 'src') return first!
-  return third!.replace(/\.ts$/, '')
+  if (third === 'config.ts') return 'config'
+  return third!.endsWith('.ts') ? 'main' : third!
 }
 
 const importPattern =
@@ -151,9 +152,9 @@ export function tooLong(sources: Source[]): string[] {
 const readsEnvironment =
   /\bprocess\??\s*\.\s*env\b|\bprocess\s*\[|\benv\b[^\n}]*\}\s*(?:=\s*process\b|from\s*['"]node:process['"])/
 
-/** Only config.ts reads the environment; launchers (`bin/`), tests and benchmarks are their own. */
+/** Only a package's config.ts reads the environment; launchers (`bin/`), tests and benchmarks are their own. */
 export const environmentReaders = (sources: Source[]): string[] =>
   sources
-    .filter(({ path }) => !isTest(path) && path !== 'server/src/config.ts' && !/^(bench|[a-z]+\/bin)\//.test(path))
+    .filter(({ path }) => !isTest(path) && !/^(bench\/|[a-z]+\/bin\/|[a-z]+\/src\/config\.ts$)/.test(path))
     .filter(({ text }) => readsEnvironment.test(text.replaceAll(/\/\/.*$/gm, '')))
     .map(({ path }) => path)

@@ -137,7 +137,7 @@ class Supervisor implements Embedded {
       await makeDatabase(this.connection)
     } catch (error) {
       this.#stopping.abort()
-      await endChild(this.#child, stop_wait_ms)
+      await this.#endPostmaster()
       this.#output.close()
       throw error
     }
@@ -152,13 +152,22 @@ class Supervisor implements Embedded {
   async #shutDown(): Promise<void> {
     this.#to('stopping')
     this.#stopping.abort()
-    await endChild(this.#child, stop_wait_ms)
+    await this.#endPostmaster()
     await this.#revival
     process.off('exit', this.#atExit)
     this.#output.close()
     await this.#place.release()
     this.#lock.release()
     this.#to('stopped')
+  }
+
+  /**
+   * PostgreSQL 18 can hang on a fast shutdown that reaches it in crash recovery. There is nothing to write down then:
+   * an immediate one merely leaves the recovery to the next start.
+   */
+  async #endPostmaster(): Promise<void> {
+    const recovering = !(await answers({ ...this.connection, database: 'postgres' }))
+    await endChild(this.#child, recovering ? 'SIGQUIT' : 'SIGINT')
   }
 
   /** Last resort when the process ends without `stop`: PostgreSQL then shuts itself down. */
@@ -183,7 +192,7 @@ class Supervisor implements Embedded {
         if (child.exitCode !== null || child.signalCode !== null) continue // between the answer and this line
         return this.#to('running')
       }
-      const busy = /shared memory block|lock file/.test(failure)
+      const busy = /pre-existing shared memory block|lock file "[^"]*" already exists/.test(failure)
       if (!busy || Date.now() > until || this.#stopping.signal.aborted)
         throw new EmbeddedError('embedded_failed', `PostgreSQL did not start in ${this.#place.folder}. ${failure}`)
     }
@@ -245,7 +254,7 @@ class Supervisor implements Embedded {
 }
 
 async function answers(connection: Connection): Promise<boolean> {
-  const client = new pg.Client({ ...connection, connectionTimeoutMillis: 5000, query_timeout: 5000 })
+  const client = new pg.Client({ ...connection, connectionTimeoutMillis: 2000, query_timeout: 2000 })
   client.on('error', () => {})
   try {
     await client.connect()
@@ -269,13 +278,13 @@ async function makeDatabase(connection: Connection): Promise<void> {
   }
 }
 
-/** Fast shutdown; if that takes too long an immediate one, which costs the next start a recovery and loses nothing. */
-async function endChild(child: ChildProcess | undefined, wait_ms: number): Promise<void> {
+/** Ends a postmaster as asked; if that takes too long, immediately, which costs a recovery and loses nothing. */
+async function endChild(child: ChildProcess | undefined, signal: 'SIGINT' | 'SIGQUIT'): Promise<void> {
   if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  const patience = setTimeout(() => child.kill('SIGQUIT'), wait_ms)
-  const last = setTimeout(() => child.kill('SIGKILL'), wait_ms + 10_000)
-  child.kill('SIGINT')
+  const patience = setTimeout(() => child.kill('SIGQUIT'), stop_wait_ms)
+  const last = setTimeout(() => child.kill('SIGKILL'), stop_wait_ms + 10_000)
+  child.kill(signal)
   await ended
   clearTimeout(patience)
   clearTimeout(last)

@@ -82,7 +82,7 @@ export async function stopOrphan(place: Place, notice: (pid: number) => void): P
   if (!(await isPostmasterOf(pid, data))) return rm(file, { force: true })
   notice(pid)
   for (const [signal, wait_ms] of [
-    ['SIGINT', 60_000],
+    ['SIGINT', 20_000],
     ['SIGQUIT', 10_000],
     ['SIGKILL', 5_000],
   ] as const) {
