@@ -54,6 +54,8 @@ export interface RunningServer {
 
 /** Batches under work at once: enough for commits to carry many events, few enough to stay small. */
 const batchesAtOnce = 8
+/** Bytes of their bodies: in objects they take some five times as much. */
+const workBytes = 16 * 1024 * 1024
 
 /** Runs a stack of closers in reverse, each once, whatever the others do. */
 class Closers {
@@ -198,7 +200,7 @@ async function assemble(
     ...writeOperations({
       ingest,
       rate: new RateLimit(config.rateEvents),
-      gate: new Gate(batchesAtOnce),
+      gate: new Gate(workBytes, batchesAtOnce),
       receipt: (run) => receipt(run, signerOf),
       tenantId: async (number) => (await tenants.byNumber([number])).get(number)!.id,
     }),

@@ -1,43 +1,126 @@
 // Bodies as bytes: bounded before and after decompression, one by one and all together, so that neither a large body
 // nor a small one that inflates nor many at once can fill the memory.
+import type { IncomingMessage } from 'node:http'
 import { promisify } from 'node:util'
 import { gunzip } from 'node:zlib'
+import { Gate } from './gate.ts'
 import { refuse } from './refused.ts'
 
 const unzip = promisify(gunzip)
 
-/** Bytes of all bodies being worked on; beyond it new ones are asked to come back. */
-const allBodiesBytes = 160 * 1024 * 1024
+/** Bytes of all bodies that are arriving, waiting or being worked on; beyond it new ones are asked to come back. */
+const allBodiesBytes = 96 * 1024 * 1024
+/** Bodies being inflated at once; what waits is still small. */
+const inflating = 2
 
 /** What is held by requests under way. */
 export class BodyBudget {
   #held = 0
+  readonly #inflate = new Gate(inflating)
 
-  /** @returns a function that gives the bytes back, to be called once */
-  take(bytes: number): () => void {
-    if (this.#held + bytes > allBodiesBytes) {
+  share(): BodyShare {
+    return new BodyShare(
+      (bytes) => {
+        if (this.#held + bytes > allBodiesBytes) return false
+        this.#held += bytes
+        return true
+      },
+      (bytes) => {
+        this.#held -= bytes
+      },
+      this.#inflate,
+    )
+  }
+}
+
+/** What one request holds. */
+export class BodyShare {
+  readonly #take: (bytes: number) => boolean
+  readonly #give: (bytes: number) => void
+  readonly #inflate: Gate
+  #held = 0
+  #released = false
+
+  constructor(take: (bytes: number) => boolean, give: (bytes: number) => void, inflate: Gate) {
+    this.#take = take
+    this.#give = give
+    this.#inflate = inflate
+  }
+
+  /** @throws Refused `unavailable` */
+  grow(bytes: number): void {
+    if (this.#released) return
+    if (!this.#take(bytes)) {
       throw refuse('unavailable', 'The server holds as much unsealed data as it can.', undefined, {
         'retry-after': '1',
       })
     }
     this.#held += bytes
-    let held = true
-    return () => {
-      if (held) this.#held -= bytes
-      held = false
-    }
+  }
+
+  /** May be called again. */
+  release(): void {
+    this.#released = true
+    this.#give(this.#held)
+    this.#held = 0
+  }
+
+  /**
+   * Reads a body as it is sent. What is left of a refused one is thrown away as it arrives: the client hears the
+   * answer, and the connection can be used again.
+   *
+   * @throws Refused `body_too_large`, `unavailable`, `invalid_request` when it ends early
+   */
+  read(request: IncomingMessage, limit: number): Promise<Buffer> {
+    return new Promise((resolve, reject) => {
+      const chunks: Buffer[] = []
+      let length = 0
+      const finish = (settle: () => void) => {
+        request.off('data', onData).off('end', onEnd).off('error', onCut).off('close', onCut)
+        request.resume()
+        settle()
+      }
+      const tooLarge = () => reject(refuse('body_too_large', `This operation takes a body of at most ${limit} bytes.`))
+      const onData = (chunk: Buffer) => {
+        length += chunk.length
+        if (length > limit) return finish(tooLarge)
+        try {
+          this.grow(chunk.length)
+          chunks.push(chunk)
+        } catch (error) {
+          finish(() => reject(error))
+        }
+      }
+      const onEnd = () => finish(() => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, length)))
+      const onCut = () => finish(() => reject(refuse('invalid_request', 'The body ended before it was complete.')))
+      if (Number(request.headers['content-length'] ?? 0) > limit) return finish(tooLarge)
+      request.on('data', onData).on('end', onEnd).on('error', onCut).on('close', onCut)
+    })
+  }
+
+  /** @param limit most bytes after decompression */
+  async decode(body: Buffer, encoding: string | undefined, limit: number): Promise<Buffer> {
+    if (!isCompressed(encoding) || body.length === 0) return body
+    const inflated = await this.#inflate.within(0, () => inflate(body, limit))
+    this.grow(inflated.length)
+    return inflated
   }
 }
 
-/** @param limit most bytes after decompression */
-export async function decoded(body: Buffer, encoding: string | undefined, limit: number): Promise<Buffer> {
-  if (encoding === undefined || encoding === '' || encoding === 'identity') return body
-  if (encoding !== 'gzip' && encoding !== 'x-gzip') throw refuse('unsupported_encoding', 'Only gzip is understood.')
+/** @throws Refused `unsupported_encoding` */
+export function isCompressed(encoding: string | undefined): boolean {
+  const name = encoding?.trim().toLowerCase()
+  if (name === undefined || name === '' || name === 'identity') return false
+  if (name === 'gzip' || name === 'x-gzip') return true
+  throw refuse('unsupported_encoding', 'Only gzip is understood.')
+}
+
+async function inflate(body: Buffer, limit: number): Promise<Buffer> {
   try {
     return await unzip(body, { maxOutputLength: limit })
   } catch (error) {
     if ((error as { code?: string }).code === 'ERR_BUFFER_TOO_LARGE') {
-      throw refuse('body_too_large', `The decompressed body may have ${limit} bytes.`)
+      throw refuse('body_too_large', `This operation takes a body of at most ${limit} bytes once decompressed.`)
     }
     throw refuse('invalid_gzip', 'The body is not one whole gzip stream.')
   }

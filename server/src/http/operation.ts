@@ -14,10 +14,8 @@ export interface Call {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
   /** As sent, decompressed; empty where there is none. */
   readonly body: Buffer
-  /** Milliseconds since 1970. */
+  /** When the request was complete, milliseconds since 1970. */
   readonly arrivalMs: number
-  /** Aborted when the client goes away. */
-  readonly signal: AbortSignal
 }
 
 export interface Reply {
@@ -46,6 +44,8 @@ export interface Operation {
   readonly scope: Scope | null
   readonly params?: Readonly<Record<string, TSchema>>
   readonly query?: Readonly<Record<string, TSchema>>
+  /** Whether any `metadata.<key>` is a query parameter, too. */
+  readonly metadataQuery?: true
   readonly requestHeaders?: Readonly<Record<string, TSchema>>
   readonly body?: { readonly [mediaType: string]: TSchema }
   /** Most bytes of the body, decompressed. */

@@ -29,7 +29,7 @@ export interface WriteParts {
 type Sealed = Extract<Accepted, { ok: true }>
 
 /** Compressed or not, a batch body has at most so many bytes once inflated. */
-const batchBytes = 32 * 1024 * 1024
+const batchBytes = 16 * 1024 * 1024
 const personalHeader = 'affidavit-personal'
 const personalPatterns = 50
 
@@ -123,7 +123,7 @@ async function recordBatch(parts: WriteParts, call: Call): Promise<Reply> {
   if (call.headers['idempotency-key'] !== undefined)
     throw refuse('idempotency_key_on_batch', 'The header names one event.')
   const producer = await producerOf(parts, call)
-  const { results, headers } = await parts.gate.within(async () => {
+  const { results, headers } = await parts.gate.within(call.body.length, async () => {
     const batch = splitBatch(call.body)
     if (!batch.ok) throw new Refused(batch.problem)
     const headers = parts.rate.take(sender(call.principal!), batch.items.length, call.arrivalMs)

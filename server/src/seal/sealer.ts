@@ -33,7 +33,7 @@ const defaults: SealerLimits = {
   batchEvents: 2_000,
   batchBytes: 8 * 1024 * 1024,
   clearUpMs: 10_000,
-  waitingBytes: 96 * 1024 * 1024,
+  waitingBytes: 48 * 1024 * 1024,
 }
 
 export class Sealer {
