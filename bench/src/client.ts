@@ -27,7 +27,12 @@ export class Load {
         {
           method: 'POST',
           agent: this.#agent,
-          headers: { authorization: `Bearer ${this.#key}`, 'content-type': type, 'content-length': body.length, ...headers },
+          headers: {
+            authorization: `Bearer ${this.#key}`,
+            'content-type': type,
+            'content-length': body.length,
+            ...headers,
+          },
         },
         (reply) => {
           const chunks: Buffer[] = []
@@ -45,13 +50,19 @@ export class Load {
   }
 
   async batch(body: Buffer): Promise<BatchReply> {
-    const reply = JSON.parse(await this.post('/v1/events/batch', body, 'application/x-ndjson', { prefer: 'return=minimal' })) as BatchReply
+    const reply = JSON.parse(
+      await this.post('/v1/events/batch', body, 'application/x-ndjson', { prefer: 'return=minimal' }),
+    ) as BatchReply
     if (reply.rejected > 0) throw new Error(`rejected: ${JSON.stringify(reply.results[0])}`)
     return reply
   }
 
   /** Sends all batches over `connections` at once; @returns seconds. */
-  async sendAll(batches: readonly Buffer[], connections: number, onReply?: (latencyMs: number) => void): Promise<number> {
+  async sendAll(
+    batches: readonly Buffer[],
+    connections: number,
+    onReply?: (latencyMs: number) => void,
+  ): Promise<number> {
     let next = 0
     const start = performance.now()
     await Promise.all(

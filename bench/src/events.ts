@@ -31,15 +31,41 @@ export function random(seed: number): () => number {
 }
 
 const actions = [
-  'user.login', 'user.login', 'user.login', 'user.logout', 'document.viewed', 'document.viewed', 'document.viewed', 'document.updated',
-  'document.shared', 'invoice.downloaded', 'user.role.updated', 'user.permission.granted', 'user.permission.revoked', 'api_key.created',
-  'report.exported', 'project.created', 'project.deleted', 'member.invited', 'settings.updated', 'payment.succeeded',
+  'user.login',
+  'user.login',
+  'user.login',
+  'user.logout',
+  'document.viewed',
+  'document.viewed',
+  'document.viewed',
+  'document.updated',
+  'document.shared',
+  'invoice.downloaded',
+  'user.role.updated',
+  'user.permission.granted',
+  'user.permission.revoked',
+  'api_key.created',
+  'report.exported',
+  'project.created',
+  'project.deleted',
+  'member.invited',
+  'settings.updated',
+  'payment.succeeded',
 ]
 const agents = [
   'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 Chrome/126.0 Safari/537.36',
   'Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/126.0 Safari/537.36',
 ]
-const names = ['Sarah Johnson', 'Mark Chen', 'Amina Yusuf', 'Diego Torres', 'Ines Weber', 'Kenji Sato', 'Olga Ivanova', 'Tom Baker']
+const names = [
+  'Sarah Johnson',
+  'Mark Chen',
+  'Amina Yusuf',
+  'Diego Torres',
+  'Ines Weber',
+  'Kenji Sato',
+  'Olga Ivanova',
+  'Tom Baker',
+]
 
 export class EventSource {
   readonly #mix: Mix
@@ -90,10 +116,20 @@ export class EventSource {
       tenant: `tenant_${tenant}`,
       action,
       occurred_at: new Date(occurredMs).toISOString(),
-      actor: { type: 'user', id: `user_${person}`, name: names[person % names.length], email: `user${person}@tenant${tenant}.example.com`, role: 'member' },
+      actor: {
+        type: 'user',
+        id: `user_${person}`,
+        name: names[person % names.length],
+        email: `user${person}@tenant${tenant}.example.com`,
+        role: 'member',
+      },
       targets: [{ type: 'document', id: `doc_${Math.floor(r() * 5_000)}`, name: 'Quarterly plan' }],
       outcome: r() < 0.97 ? 'success' : 'failure',
-      context: { ip: `10.${fresh ? (n >> 16) & 255 : 7}.${host}`, user_agent: agents[person & 1], request_id: `req_${n.toString(36)}${Math.floor(r() * 1e6)}` },
+      context: {
+        ip: `10.${fresh ? (n >> 16) & 255 : 7}.${host}`,
+        user_agent: agents[person & 1],
+        request_id: `req_${n.toString(36)}${Math.floor(r() * 1e6)}`,
+      },
       metadata: { source: 'web', plan: 'enterprise', region: 'eu-west-1', duration_ms: Math.floor(r() * 900) },
     }
   }

@@ -16,6 +16,9 @@ export interface BenchServer {
   stop(): Promise<void>
 }
 
+/** What `affidavit serve` starts Node with. */
+export const serverFlags = ['--max-old-space-size=400', '--max-semi-space-size=16']
+
 /**
  * @param folder parent of the data folder: what disk is measured
  * @param nodeArguments for example --cpu-prof
@@ -23,7 +26,14 @@ export interface BenchServer {
 export async function startBenchServer(folder: string, nodeArguments: readonly string[] = []): Promise<BenchServer> {
   const dataDir = mkdtempSync(join(folder, 'affidavit-bench-'))
   const child = spawn(process.execPath, [...nodeArguments, join(import.meta.dirname, 'server-entry.ts')], {
-    env: { ...process.env, AFFIDAVIT_DATA_DIR: dataDir, PORT: '0', AFFIDAVIT_LOG_LEVEL: 'warn', DATABASE_URL: '', AFFIDAVIT_RATE_EVENTS: '100000000' },
+    env: {
+      ...process.env,
+      AFFIDAVIT_DATA_DIR: dataDir,
+      PORT: '0',
+      AFFIDAVIT_LOG_LEVEL: 'warn',
+      DATABASE_URL: '',
+      AFFIDAVIT_RATE_EVENTS: '100000000',
+    },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const url = await firstLine(child)

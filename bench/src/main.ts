@@ -1,0 +1,29 @@
+// npm run bench -- ingest | single | growth | query | verify   [--folder DIR] [--events N] [--runs N]
+import { parseArgs } from 'node:util'
+import { growth } from './growth.ts'
+import { ingest } from './ingest.ts'
+import { single } from './single.ts'
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    folder: { type: 'string', default: '/var/tmp' },
+    events: { type: 'string' },
+    runs: { type: 'string', default: '3' },
+  },
+})
+const runs = Number(values.runs)
+const events = (fallback: number) => Number(values.events ?? fallback)
+
+const benchmarks: Record<string, () => Promise<void>> = {
+  ingest: () => ingest(values.folder, events(200_000), runs),
+  single: () => single(values.folder, events(10_000), runs),
+  growth: () => growth(values.folder, events(10_000_000) / 1_000_000),
+}
+
+const chosen = benchmarks[positionals[0] ?? '']
+if (chosen === undefined) {
+  console.error(`usage: npm run bench -- ${Object.keys(benchmarks).join(' | ')} [--folder DIR] [--events N] [--runs N]`)
+  process.exit(2)
+}
+await chosen()
