@@ -2,8 +2,8 @@
 // this one loop builds both the chain and the leaves of the tree.
 import { hash as digest } from 'node:crypto'
 import { encodeEntry } from '@affidavit/trail'
-import type { Waiting } from './queue.ts'
 import type { SealedRun, TrailRef } from '../store/sealable.ts'
+import type { Waiting } from './queue.ts'
 
 /** The end of a trail: how many entries it has and the leaf hash of the last one (base64). */
 export interface Head {

@@ -6,12 +6,13 @@
 // crash after it leaves events whose senders never heard, and who repeat their ids. The one doubtful moment, a
 // statement whose answer was lost, is cleared up (`#clearUp`) before anybody is answered.
 import type { RowsParameter } from '../store/binary.ts'
+import { type Sealable, SealUnavailable, type TrailRef } from '../store/sealable.ts'
 import { type ChainedBatch, type ChainedItem, chain, type Head, runs } from './chain.ts'
 import type { DatabaseClock } from './clock.ts'
 import { FairQueue, type QueueBounds, Ticket, type Waiting } from './queue.ts'
 import { refusal, sqlState, unavailable } from './refusal.ts'
-import { type Sealable, SealUnavailable, type TrailRef } from '../store/sealable.ts'
-import type { SealDatabase, SealStatements, ShardRow } from './statements.ts'
+import type { ShardRow } from './rows.ts'
+import type { SealDatabase, SealStatements } from './statements.ts'
 
 export interface LaneLimits extends QueueBounds {
   readonly batchEvents: number

@@ -1,7 +1,14 @@
 // Parameters of `affidavit.seal`: a batch as one array of rows in PostgreSQL's binary format, and what it does to heads.
 import { ArrayParameter, oid, type RowsParameter } from '../store/binary.ts'
 import type { ChainedBatch } from './chain.ts'
-import type { ShardRow } from './statements.ts'
+
+/** Where a shard stands, and what its next commit must find unchanged. */
+export interface ShardRow {
+  readonly position: number
+  readonly fence: number
+  readonly keyEpoch: number
+  readonly sealedAtMs: number
+}
 
 /** Base64 of a hash as its 32 bytes. */
 const bytes = (base64: string): Buffer => Buffer.from(base64, 'base64')

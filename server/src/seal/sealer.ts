@@ -1,10 +1,10 @@
 // The sealer of one node: a lane per shard. Whoever has events submits them here and waits for what became of each.
 import type { Pool } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
+import { type Sealable, type SealOutcome, SealUnavailable, type TrailRef } from '../store/sealable.ts'
 import { DatabaseClock } from './clock.ts'
 import { Lane, type LaneLimits } from './lane.ts'
 import { Ticket, type Waiting } from './queue.ts'
-import { type Sealable, type SealOutcome, SealUnavailable, type TrailRef } from '../store/sealable.ts'
 import { SealDatabase } from './statements.ts'
 
 /** Shards of a deployment; fixed, for a tenant's shard is stored when it is made. */

@@ -4,14 +4,7 @@ import { RowsParameter, type RowType, rowType } from '../store/binary.ts'
 import type { Pool, Queryable } from '../store/database.ts'
 import { type ChainedBatch, emptyHead, type Head } from './chain.ts'
 import type { Waiting } from './queue.ts'
-import { sealParameters } from './rows.ts'
-
-export interface ShardRow {
-  readonly position: number
-  readonly fence: number
-  readonly keyEpoch: number
-  readonly sealedAtMs: number
-}
+import { type ShardRow, sealParameters } from './rows.ts'
 
 /** An id that was sealed before, with the same body. */
 export interface Repeat {
