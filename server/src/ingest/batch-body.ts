@@ -4,7 +4,7 @@
  * sequence, so brackets and quotes can be followed without decoding.
  */
 
-import type { Json } from './pointer.ts'
+import type { Json } from '../store/pointer.ts'
 import { type Problem, problem } from './problem.ts'
 import { parseStrict } from './strict-json.ts'
 

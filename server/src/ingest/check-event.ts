@@ -6,8 +6,8 @@
 import { isIP } from 'node:net'
 import { Compile } from 'typebox/compile'
 import { platformPrefix } from '../catalog/platform-actions.ts'
+import { escapeSegment } from '../store/pointer.ts'
 import { type ActorInput, EventInput, limits } from './event.ts'
-import { escapeSegment } from './pointer.ts'
 import { type Problem, problem } from './problem.ts'
 import { parseTime } from './time.ts'
 

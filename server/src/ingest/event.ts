@@ -5,7 +5,7 @@
 
 import Type from 'typebox'
 import { type Category, categories } from '../catalog/category.ts'
-import { type JsonObject, pointerPattern } from './pointer.ts'
+import { type JsonObject, pointerPattern } from '../store/pointer.ts'
 
 export const limits = {
   id: 64,

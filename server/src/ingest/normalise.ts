@@ -5,9 +5,9 @@
 
 import type { Catalog } from '../catalog/catalog.ts'
 import { outcomeOfWords } from '../catalog/words.ts'
+import type { JsonObject } from '../store/pointer.ts'
 import { checkMeaning, checkShape } from './check-event.ts'
 import { type ActorInput, type EventInput, lateAfter, type NormalActor, type NormalEvent } from './event.ts'
-import type { JsonObject } from './pointer.ts'
 import { type Problem, problem } from './problem.ts'
 import { flatPointer, type Unfolded, unfold } from './shorthand.ts'
 import { formatTime, parseTime } from './time.ts'

@@ -1,6 +1,6 @@
 /** Which values, beyond the default ones, a tenant or an action sets apart; compiled once, used for every event. */
 
-import { isPointer, segmentsOf } from './pointer.ts'
+import { isPointer, segmentsOf } from '../store/pointer.ts'
 import { type Problem, problem } from './problem.ts'
 
 /** A pointer pattern as segments; '*' stands for every member or element. */

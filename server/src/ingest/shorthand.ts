@@ -8,6 +8,7 @@ import Type from 'typebox'
 import { Compile } from 'typebox/compile'
 import { type Category, categories } from '../catalog/category.ts'
 import { categoryOfWords, outcomeOfWords } from '../catalog/words.ts'
+import { escapeSegment, isPointer, type Json, type JsonObject } from '../store/pointer.ts'
 import { toProblems } from './check-event.ts'
 import {
   type ActorInput,
@@ -23,7 +24,6 @@ import {
   type TargetInput,
   tenantPattern,
 } from './event.ts'
-import { escapeSegment, isPointer, type Json, type JsonObject } from './pointer.ts'
 import { type Problem, problem } from './problem.ts'
 import { parseStrictText } from './strict-json.ts'
 

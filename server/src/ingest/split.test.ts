@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { standardCatalog } from '../catalog/standard-actions.ts'
-import { join } from './join.ts'
+import { join } from '../render/join.ts'
+import { comparePointers, type JsonObject } from '../store/pointer.ts'
 import { normalise } from './normalise.ts'
-import { comparePointers, type JsonObject } from './pointer.ts'
 import { compilePolicy, openPolicy, type Policy } from './policy.ts'
 import { type Split, split } from './split.ts'
 

@@ -5,6 +5,8 @@
  */
 
 import type { Category } from '../catalog/category.ts'
+import { comparePointers, escapeSegment, type Json, type JsonObject } from '../store/pointer.ts'
+import { cut } from './cut.ts'
 import {
   type ChangeInput,
   type ContextInput,
@@ -14,7 +16,6 @@ import {
   type TargetInput,
 } from './event.ts'
 import { emailIdentity, isEmail, isPersonActor, isPersonalId, isPersonalKey, isPersonTarget } from './personal.ts'
-import { comparePointers, escapeSegment, type Json, type JsonObject } from './pointer.ts'
 import type { Pattern, Policy } from './policy.ts'
 import { type Problem, problem } from './problem.ts'
 
@@ -116,7 +117,7 @@ class Splitting {
     }
     for (const pattern of policy.personal) this.cutPersonal(facts, pattern)
     for (const pattern of policy.confidential) {
-      cut(facts as unknown as JsonObject, pattern, 0, '', (pointer, value) => {
+      cut(facts as unknown as JsonObject, pattern, (pointer, value) => {
         confidential.push([pointer, value])
         return { $confidential: true }
       })
@@ -295,7 +296,7 @@ class Splitting {
 
   /** A value that a policy names: of the actor or target it stands in, else as in lineOfValue. */
   private cutPersonal(facts: Facts, pattern: Pattern): void {
-    cut(facts as unknown as JsonObject, pattern, 0, '', (pointer, value) =>
+    cut(facts as unknown as JsonObject, pattern, (pointer, value) =>
       this.mark(this.lineAt(pointer, value), pointer, value),
     )
   }
@@ -373,37 +374,4 @@ function withoutKeyId({ id, name }: NonNullable<ContextInput['api_key']>): JsonO
 /** In place. */
 function sorted(pairs: Pair[]): Pair[] {
   return pairs.length < 2 ? pairs : pairs.sort((a, b) => comparePointers(a[0], b[0]))
-}
-
-type Replace = (pointer: string, value: Json) => Json
-
-/**
- * Replaces what a pattern names. The tree shares parts with the event that came in, so the containers on the way are
- * copied. Values that are marked already, and absent ones, are passed over.
- */
-function cut(parent: JsonObject | Json[], pattern: Pattern, depth: number, at: string, replace: Replace): void {
-  const segment = pattern[depth]!
-  const keys = segment === '*' ? Object.keys(parent) : Object.hasOwn(parent, segment) ? [segment] : []
-  const members = parent as JsonObject
-  for (const key of keys) {
-    const value = members[key]
-    if (value === undefined || isMarker(value)) continue
-    const pointer = `${at}/${escapeSegment(key)}`
-    if (depth === pattern.length - 1) {
-      members[key] = replace(pointer, value)
-    } else if (typeof value === 'object' && value !== null) {
-      const copy = Array.isArray(value) ? [...value] : { ...value }
-      members[key] = copy
-      cut(copy, pattern, depth + 1, pointer, replace)
-    }
-  }
-}
-
-function isMarker(value: Json): boolean {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    !Array.isArray(value) &&
-    (Object.hasOwn(value, '$personal') || Object.hasOwn(value, '$confidential') || Object.hasOwn(value, '$operator'))
-  )
 }

@@ -8,7 +8,7 @@
  */
 
 import { isUtf8 } from 'node:buffer'
-import { escapeSegment, type Json } from './pointer.ts'
+import { escapeSegment, type Json } from '../store/pointer.ts'
 import { type Problem, problem } from './problem.ts'
 
 /** Arrays and objects may nest this deep; a scalar has depth 0, `[]` depth 1. */

@@ -2,10 +2,10 @@
 import { CATEGORIES } from '@affidavit/trail'
 import type { Candidate } from '../filter/closure.ts'
 import type { PersonalValues } from '../filter/people.ts'
-import { type Joined, join } from '../ingest/join.ts'
 import { decryptConfidential } from '../keys/confidential.ts'
 import type { PersonaReading, Personas } from '../keys/personas.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
+import { type Joined, join } from '../render/join.ts'
 import type { Tenant } from '../tenants/tenants.ts'
 import type { Trail } from './spans.ts'
 

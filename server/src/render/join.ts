@@ -1,6 +1,6 @@
 /** The inverse of split: the event as a reader may see it, from its facts and the parts the reader was given. */
 
-import { comparePointers, escapeSegment, type Json, type JsonObject, segmentsOf } from './pointer.ts'
+import { comparePointers, escapeSegment, type Json, type JsonObject, segmentsOf } from '../store/pointer.ts'
 
 export interface Parts {
   /** Content of each personal line, by number; null or absent when it was erased. */
