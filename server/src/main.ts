@@ -8,10 +8,13 @@ import { Partitions } from './archive/partitions.ts'
 import { standardCatalog } from './catalog/standard-actions.ts'
 import type { Config } from './config.ts'
 import { Gate } from './http/gate.ts'
+import { keyOperations } from './http/keys.ts'
 import { openApi } from './http/openapi.ts'
+import { OwnTenants } from './http/own-tenants.ts'
 import { PlatformRecorder } from './http/platform-events.ts'
 import { RateLimit } from './http/rate-limit.ts'
 import { readOperations } from './http/read-events.ts'
+import { refuse } from './http/refused.ts'
 import { buildServer } from './http/server.ts'
 import { Metrics, type Readiness, statusOperations } from './http/status.ts'
 import { tenantOperations } from './http/tenants.ts'
@@ -193,42 +196,50 @@ async function assemble(
   const vkey = (trailId: string) => keys.logKey.vkey(origin(trailId))
   const signerOf = (trailId: string) => keys.logKey.signer(origin(trailId))
   const seal = async (tenant: Tenant<TenantKeys>, make: (keyEpoch: number) => ReturnType<typeof opening>) => {
-    const [outcome] = await sealer.submit([make(sealer.keyEpoch(tenant.trail.shard))])
-    if (outcome?.kind === 'unavailable') throw outcome.error
+    for (;;) {
+      const [outcome] = await sealer.submit([make(sealer.keyEpoch(tenant.trail.shard))])
+      if (outcome?.kind === 'unavailable') throw outcome.error
+      if (outcome?.kind === 'overloaded') throw refuse('rate_limited', "The tenant's queue is full.")
+      if (outcome?.kind === 'sealed') return
+      // Keys were destroyed meanwhile: a control entry holds none, and is made again under the new epoch.
+      if (outcome?.kind !== 'stale') throw new Error(`a control entry was not sealed: ${outcome?.kind}`)
+    }
   }
+  const own = new OwnTenants(tenants)
   const operations = [
     ...writeOperations({
       ingest,
       rate: new RateLimit(config.rateEvents),
       gate: new Gate(workBytes, batchesAtOnce),
       receipt: (run) => receipt(run, signerOf),
-      tenantId: async (number) => (await tenants.byNumber([number])).get(number)!.id,
+      tenantId: (number) => own.idOf(number),
     }),
     ...tenantOperations({
+      catalog,
       tenants,
-      apiKeys,
+      own,
       recorder,
       vkey,
-      sealOpening: (tenant) => seal(tenant, (epoch) => opening(keys, tenant.trail, epoch, tenant.policy.retentionDays)),
-      sealPolicy: (now, _before, principal) =>
-        seal(now, (epoch) =>
+      sealPolicy: (tenant, principal) =>
+        seal(tenant, (epoch) =>
           controlEntry(
-            now.trail,
+            tenant.trail,
             epoch,
             { kind: 'policy', about: 'capture', version: 1 },
-            { by: { id: principal.keyId, name: principal.name }, policy: now.policy },
+            { by: { id: principal.keyId, name: principal.name }, policy: tenant.policy },
             Date.now(),
           ),
         ),
     }),
+    ...keyOperations({ tenants, own, apiKeys, recorder }),
     ...readOperations({
       catalog,
-      tenants,
+      tenants: own,
       events: new Events({ store: database, personas }),
       proofs,
       operatorName: config.operatorName,
     }),
-    ...trailOperations({ store: database, personas, tenants, proofs, origin, vkey }),
+    ...trailOperations({ store: database, personas, tenants: own, proofs, origin, vkey }),
     ...verifyOperations({ vkey }),
     ...statusOperations(metrics, () => readiness(ground, sealer)),
   ]

@@ -16,7 +16,7 @@ const inflating = 2
 /** What is held by requests under way. */
 export class BodyBudget {
   #held = 0
-  readonly #inflate = new Gate(inflating)
+  readonly #inflate = new Gate(inflating, inflating)
 
   share(): BodyShare {
     return new BodyShare(
@@ -101,7 +101,7 @@ export class BodyShare {
   /** @param limit most bytes after decompression */
   async decode(body: Buffer, encoding: string | undefined, limit: number): Promise<Buffer> {
     if (!isCompressed(encoding) || body.length === 0) return body
-    const inflated = await this.#inflate.within(0, () => inflate(body, limit))
+    const inflated = await this.#inflate.within(1, () => inflate(body, limit))
     this.grow(inflated.length)
     return inflated
   }

@@ -48,6 +48,8 @@ export interface Operation {
   readonly metadataQuery?: true
   readonly requestHeaders?: Readonly<Record<string, TSchema>>
   readonly body?: { readonly [mediaType: string]: TSchema }
+  /** Whether the operation makes sense without a body, too. */
+  readonly bodyOptional?: true
   /** Most bytes of the body, decompressed. */
   readonly bodyLimit?: number
   readonly responses: Readonly<Record<number, Response>>

@@ -4,6 +4,7 @@
 import type { Incoming, Ingest } from '../ingest/accept.ts'
 import type { Log } from '../store/log.ts'
 import type { Principal } from '../tenants/api-keys.ts'
+import { Refused } from './refused.ts'
 
 export interface PlatformEvent {
   /** Derived from the cause; letters, digits and `_.:-`. */
@@ -32,13 +33,16 @@ export class PlatformRecorder {
     this.#log = log
   }
 
-  /** Seals the event before it returns: for what must not happen unrecorded. */
+  /**
+   * Seals the event before it returns: for what must not happen unrecorded.
+   * @throws Refused when nothing can be sealed at the moment
+   */
   async record(event: PlatformEvent): Promise<void> {
     const [result] = await this.#ingest.accept([item(event)], producer, Date.now())
-    if (result !== undefined && !result.ok)
-      throw new Error(
-        `platform event ${event.action} was refused: ${result.problem.detail} ${result.problem.pointer ?? ''}`,
-      )
+    if (result === undefined || result.ok) return
+    const { problem } = result
+    if (problem.status === 503 || problem.status === 429) throw new Refused(problem, { 'retry-after': '1' })
+    throw new Error(`platform event ${event.action} was refused: ${problem.detail} ${problem.pointer ?? ''}`)
   }
 
   /** Seals the event soon. */
@@ -87,7 +91,11 @@ function item(event: PlatformEvent): Incoming {
   return { ok: true, value: event }
 }
 
-/** The principal of a request as the actor of a platform event. */
-export function actorOf(principal: Principal): object {
-  return { type: 'api_key', id: principal.keyId, name: principal.name, ...(principal.internal && { internal: true }) }
+/**
+ * The principal of a request as the actor of a platform event.
+ * @param tenant whose trail it goes to; there the operator's own keys are shown as internal
+ */
+export function actorOf(principal: Principal, tenant: string | undefined): object {
+  const isInternal = principal.internal || (principal.tenant === null && tenant !== undefined)
+  return { type: 'api_key', id: principal.keyId, name: principal.name, ...(isInternal && { internal: true }) }
 }

@@ -5,21 +5,20 @@ import Type from 'typebox'
 import type { Catalog } from '../catalog/catalog.ts'
 import { FilterParameters, parseFilter } from '../filter/filter.ts'
 import { idPattern, tenantPattern } from '../ingest/event.ts'
-import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Events } from '../query/events.ts'
 import type { Proofs } from '../query/proof.ts'
 import type { ShownEvent } from '../query/row.ts'
 import { type Readable, render } from '../render/sentence.ts'
-import type { Tenants } from '../tenants/tenants.ts'
 import { contentLine } from './content-line.ts'
 import type { Call, Operation, Reply } from './operation.ts'
+import type { OwnTenants } from './own-tenants.ts'
 import { readerOf } from './reading.ts'
 import { refuse } from './refused.ts'
 import { Hex32, Time } from './schemas.ts'
 
 export interface ReadParts {
   readonly catalog: Catalog
-  readonly tenants: Tenants<TenantKeys>
+  readonly tenants: OwnTenants
   readonly events: Events
   readonly proofs: Proofs
   /** Name of the operator in sentences about its own people. */

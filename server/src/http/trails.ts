@@ -17,7 +17,6 @@ import {
 import Type from 'typebox'
 import { tenantPattern } from '../ingest/event.ts'
 import type { Personas } from '../keys/personas.ts'
-import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Proofs } from '../query/proof.ts'
 import type { Reader } from '../query/row.ts'
 import { sha256 } from '../query/sha256.ts'
@@ -25,9 +24,9 @@ import { readControlSeqs, readTrails, type Trail } from '../query/spans.ts'
 import { streamEntries } from '../query/stream.ts'
 import { type Notarized, readNotarized } from '../query/tiles.ts'
 import type { Database } from '../store/database.ts'
-import type { Tenants } from '../tenants/tenants.ts'
 import { contentLine, payloadOf } from './content-line.ts'
 import type { Call, Operation, Reply } from './operation.ts'
+import type { OwnTenants } from './own-tenants.ts'
 import { readerOf } from './reading.ts'
 import { refuse } from './refused.ts'
 import { Hex32 } from './schemas.ts'
@@ -35,7 +34,7 @@ import { Hex32 } from './schemas.ts'
 export interface TrailParts {
   readonly store: Database
   readonly personas: Personas
-  readonly tenants: Tenants<TenantKeys>
+  readonly tenants: OwnTenants
   readonly proofs: Proofs
   /** Origin of a trail's checkpoints, and its verifier key. */
   readonly origin: (trailId: string) => string

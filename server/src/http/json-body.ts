@@ -1,0 +1,22 @@
+// A JSON body against its schema, refused with the same codes and pointers as an event.
+import { toProblems } from '../ingest/check-event.ts'
+import { problem } from '../ingest/problem.ts'
+import { parseStrict } from '../ingest/strict-json.ts'
+import { Refused, refuse, several } from './refused.ts'
+
+interface Checker<T> {
+  Check(value: unknown): value is T
+  Errors(value: unknown): Parameters<typeof toProblems>[0][]
+}
+
+/** @throws Refused with all problems of the body */
+export function jsonBody<T>(body: Buffer, checker: Checker<T>): T {
+  if (body.length === 0) throw refuse('invalid_json', 'A JSON object is needed as body.', '')
+  const parsed = parseStrict(body)
+  if (!parsed.ok) throw new Refused(parsed.problem)
+  if (checker.Check(parsed.value)) return parsed.value
+  const problems = checker.Errors(parsed.value).flatMap(toProblems)
+  throw new Refused(
+    problems.length > 0 ? several(problems) : problem('invalid_value', 'The value is not allowed here.', ''),
+  )
+}
