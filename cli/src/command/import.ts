@@ -10,7 +10,7 @@ interface Options extends ServerOptions {
   readonly format: string
   readonly tenant?: string
   readonly map?: string
-  readonly keepCopies?: boolean
+  readonly mergeCopies?: boolean
   readonly json?: boolean
 }
 
@@ -27,7 +27,7 @@ export const importing: Define = (parent, terminal, done) => {
     .requiredOption('--format <format>', `What the file is: ${formatNames}`)
     .option('--tenant <id>', 'Tenant of the events (default: that of the key)')
     .option('--map <map>', 'For csv: event field = column, for example actor.id=user,action=event')
-    .option('--keep-copies', 'Make a record that stands in the file twice two events')
+    .option('--merge-copies', 'Make a record that stands in the file twice, under one id, one event instead of two')
     .option('--json', 'Print the result as JSON, with the number of records per action')
   withServer(command)
     .addHelpText(
@@ -66,7 +66,7 @@ async function runImportCommand(file: string, options: Options, terminal: Termin
     client,
     tenant: options.tenant,
     map,
-    keepCopies: options.keepCopies,
+    keepCopies: options.mergeCopies !== true,
     onBad: ({ place, reason }) => {
       bar.clear()
       terminal.stderr.write(`${name}: ${describePlace(place)}: ${printable(reason)}\n`)

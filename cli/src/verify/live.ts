@@ -166,7 +166,8 @@ class LiveRun {
       const width = tileWidth('entries', index, size)
       const [bundle, tile] = result
       const leaves = tile.ok ? decodeTile(tile.value) : undefined
-      if (leaves?.length !== width) this.refusedTile({ level: 0, index, width }, tile)
+      // Without its entries a tile's absence says nothing that their absence does not.
+      if (bundle.ok && leaves?.length !== width) this.refusedTile({ level: 0, index, width }, tile)
       const walked = bundle.ok
         ? this.walk.bundle(index, bundle.value, width)?.leaves
         : await this.partOf(index, width, bundle.why)
@@ -196,7 +197,6 @@ class LiveRun {
   private refusedTile(tile: { level: number; index: number; width: number }, served: { ok: boolean; why?: string }) {
     const path = tilePath(tile)
     const first = tile.index * TILE_WIDTH ** (tile.level + 1)
-    // Without its entries a bundle's tile says nothing that is not reported already.
     this.findings.fail('inclusion', 'tile_not_served', `${path} is ${served.why ?? 'not as wide as it must be'}`, first)
   }
 

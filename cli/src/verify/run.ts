@@ -200,7 +200,7 @@ function holdAgainst({ vkeys, checkpoint, state }: Brought, origin: string): Hel
   else if (known !== undefined) against.push('the key of the first visit')
   for (const one of kept) against.push(`${one.label} (size ${count(one.size)})`)
   if (state !== undefined && known === undefined)
-    notes.push('this is the first visit: nothing was there to compare with, from now on there is')
+    notes.push('this is the first visit: nothing was kept before to compare with')
   return {
     vkeys: vkeys.length > 0 ? vkeys : known?.keys,
     kept: kept.sort((a, b) => a.size - b.size),
