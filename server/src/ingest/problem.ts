@@ -88,6 +88,12 @@ export const problems = {
     title: 'Media type not supported',
     advice: 'Send application/json, or application/x-ndjson for a batch.',
   },
+  request_timeout: { status: 408, title: 'Request not complete in time', advice: 'Repeat the request.' },
+  headers_too_large: {
+    status: 431,
+    title: 'Header fields too large',
+    advice: 'Send less in the address and the header fields.',
+  },
   invalid_request: { status: 400, title: 'Request not understood', advice: 'Compare the request with /openapi.json.' },
   invalid_parameter: {
     status: 400,
