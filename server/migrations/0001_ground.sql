@@ -88,11 +88,13 @@ create table affidavit.subjects (
   number bigint generated always as identity primary key,
   tenant int not null,
   token uuid not null,     -- keyed hash of the identity; random once erased
+  id_token bigint,         -- keyed hash of the id where that is no personal value; stays, as the id in facts does
   key_id uuid not null default gen_random_uuid(), -- the "subject key id" of entries
   created_at timestamptz not null default now(),
   erased_at timestamptz,
   unique (tenant, token)
 );
+create index subjects_id on affidavit.subjects (tenant, id_token) where id_token is not null;
 
 create table affidavit.personas (
   number bigint generated always as identity primary key,
@@ -402,10 +404,11 @@ create function affidavit.hash_at(p_shard smallint, p_position bigint, p_day dat
   select hash from events where shard = p_shard and position = p_position and day = p_day;
 $$;
 
+-- Columns of fixed size first: a lane fills in seq and hash where they stand (store/sealed-row.ts).
 create type affidavit.sealed_row as (
-  seq bigint, occurred_at timestamptz, actor bigint, target bigint, request bigint, facts_salt uuid, trail int, tenant int,
-  action int, category smallint, outcome smallint, flags smallint, facts_commitment bytea, hash bytea, facts text,
-  personal bytea, confidential bytea, operator bytea, control text, terms bigint[], id uuid, body uuid
+  seq bigint, hash bytea, facts_salt uuid, id uuid, body uuid, occurred_at timestamptz, actor bigint, target bigint,
+  request bigint, trail int, tenant int, action int, category smallint, outcome smallint, flags smallint,
+  facts_commitment bytea, facts text, personal bytea, confidential bytea, operator bytea, control text, terms bigint[]
 );
 
 -- Seals one batch of one shard in one round trip: moves the shard, then stores ids and events. Runs with the sealer's
@@ -436,8 +439,8 @@ begin
     select r.seq, p_position + r.n - 1, p_sealed_at, r.occurred_at, r.actor, r.target, r.request, r.facts_salt, r.trail, r.tenant,
       r.action, v_day, p_shard, r.category, r.outcome, r.flags, r.facts_commitment, r.hash, r.facts, r.personal, r.confidential,
       r.operator, r.control, r.terms
-    from unnest(p_rows) with ordinality as r (seq, occurred_at, actor, target, request, facts_salt, trail, tenant, action, category,
-      outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms, id, body, n);
+    from unnest(p_rows) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at, actor, target, request, trail,
+      tenant, action, category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
   return clock_timestamp();
 end $$;
 

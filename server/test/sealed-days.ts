@@ -130,9 +130,9 @@ async function openSealer({ superuser }: TestDatabase): Promise<Seal> {
 
 /** The statements of affidavit.seal, with the day left to the caller. */
 const insert = `with r as materialized (
-    select * from unnest($4::affidavit.sealed_row[]) with ordinality as r (seq, occurred_at, actor, target, request,
-      facts_salt, trail, tenant, action, category, outcome, flags, facts_commitment, hash, facts, personal, confidential,
-      operator, control, terms, id, body, n)
+    select * from unnest($4::affidavit.sealed_row[]) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at,
+      actor, target, request, trail, tenant, action, category, outcome, flags, facts_commitment, facts, personal,
+      confidential, operator, control, terms, n)
   ), ids as (
     insert into affidavit.event_ids (id, body, seq, tenant, trail, day, week)
       select id, body, seq, tenant, trail, $3::date, date_trunc('week', $3::date)::date from r where id is not null

@@ -42,12 +42,23 @@ export interface Entry {
  * Throws EntryError `too_long` above 16,384 bytes.
  */
 export function encodeEntry(entry: Entry): string {
+  const text = entryPlace(entry.trail, entry.seq, entry.previous, entry.sealedAt) + entryContent(entry)
+  if (text.length > ENTRY_MAX_BYTES) throw new EntryError('too_long', `entry ${entry.seq} has ${text.length} bytes`)
+  return text
+}
+
+/** The first lines of an entry: its place in the trail. A sealer knows them last. */
+export function entryPlace(trail: string, seq: number, previous: string, sealedAt: string): string {
+  return `affidavit/1\n${trail}\n${seq}\n${previous}\n${sealedAt}\n`
+}
+
+/** The other lines: what the entry is and commits to. `encodeEntry` is place and content, nothing between. */
+export function entryContent(entry: Pick<Entry, 'body' | 'facts' | 'confidential' | 'operator' | 'personal'>): string {
   const body = 'event' in entry.body ? `event ${entry.body.event}` : `control ${encodeControl(entry.body.control)}`
-  let text = `affidavit/1\n${entry.trail}\n${entry.seq}\n${entry.previous}\n${entry.sealedAt}\n${body}\nfacts ${entry.facts}\n`
+  let text = `${body}\nfacts ${entry.facts}\n`
   if (entry.confidential !== undefined) text += `confidential ${entry.confidential}\n`
   if (entry.operator !== undefined) text += `operator ${entry.operator}\n`
   for (const line of entry.personal) text += `personal ${line.key} ${line.commitment}\n`
-  if (text.length > ENTRY_MAX_BYTES) throw new EntryError('too_long', `entry ${entry.seq} has ${text.length} bytes`)
   return text
 }
 
@@ -96,6 +107,9 @@ export class EntryReader {
   private readonly bytes: Uint8Array
   /** As long as the bytes: what stands at an offset here stands there too. */
   private readonly text: string
+  /** The trail of the entry before, and when it was sealed: mostly those of the next one, too. */
+  private lastTrail = ''
+  private lastTime = ''
   private start = 0
   private at = 0
   private end = 0
@@ -105,16 +119,19 @@ export class EntryReader {
     this.text = textOf(bytes)
   }
 
-  /** The entry that is exactly the bytes [start, end). Throws EntryError. */
-  read(start: number, end: number): Entry {
+  /**
+   * The entry that is exactly the bytes [start, end). `expected`, a leaf hash in base64, is what its previous hash
+   * should be: found there, it need not be read. Throws EntryError.
+   */
+  read(start: number, end: number, expected?: string): Entry {
     if (end - start > ENTRY_MAX_BYTES) throw new EntryError('too_long', `entry has ${end - start} bytes`)
     this.start = start
     this.at = start
     this.end = end
     this.expect(VERSION_LINE)
-    const trail = this.id(LINE_FEED)
+    const trail = this.trail()
     const seq = this.seq()
-    const previous = this.hash()
+    const previous = expected !== undefined && this.skipLine(expected) ? expected : this.hash()
     if (seq === 0 && previous !== NO_PREVIOUS) throw new EntryError('malformed', 'entry 0 has a previous hash')
     const sealedAt = this.time()
     const body = this.body()
@@ -142,6 +159,19 @@ export class EntryReader {
     this.at += length + 1
     if (this.at > this.end || this.bytes[from + length] !== after) throw this.refusal()
     return this.text.slice(from, from + length)
+  }
+
+  /** Takes `text`, which is known to be in its only form, and a line feed, if they stand here. */
+  private skipLine(text: string): boolean {
+    const end = this.at + text.length
+    if (end >= this.end || this.bytes[end] !== LINE_FEED || !this.text.startsWith(text, this.at)) return false
+    this.at = end + 1
+    return true
+  }
+
+  private trail(): string {
+    if (this.lastTrail === '' || !this.skipLine(this.lastTrail)) this.lastTrail = this.id(LINE_FEED)
+    return this.lastTrail
   }
 
   private id(after: number): string {
@@ -175,8 +205,10 @@ export class EntryReader {
   }
 
   private time(): string {
+    if (this.lastTime !== '' && this.skipLine(this.lastTime)) return this.lastTime
     const time = this.take(TIME_LENGTH, LINE_FEED)
-    if (!isKnownTime(time)) throw this.refusal()
+    if (!isTime(time)) throw this.refusal()
+    this.lastTime = time
     return time
   }
 
@@ -215,16 +247,6 @@ const latin1 = new TextDecoder('latin1')
 function textOf(bytes: Uint8Array): string {
   const text = utf8.decode(bytes)
   return text.length === bytes.length ? text : latin1.decode(bytes)
-}
-
-/** Entries sealed in one transaction share their time: the last one judged is remembered. */
-let lastTime = ''
-
-function isKnownTime(text: string): boolean {
-  if (text === lastTime) return true
-  if (!isTime(text)) return false
-  lastTime = text
-  return true
 }
 
 /** Tells unknown versions and kinds from broken bytes. */

@@ -1,11 +1,11 @@
 // POST /v1/events and POST /v1/events/batch: what arrives is parsed strictly, accepted item by item, and answered once
 // it is durable.
 import Type from 'typebox'
-import type { Accepted, Incoming, Ingest, Producer } from '../ingest/accept.ts'
+import type { Incoming, Ingest, Producer } from '../ingest/accept.ts'
+import type { Accepted } from '../ingest/answer.ts'
 import { batchLimits, splitBatch } from '../ingest/batch-body.ts'
-import { EventInput, idPattern } from '../ingest/event.ts'
+import { idPattern } from '../ingest/event.ts'
 import { compilePolicy } from '../ingest/policy.ts'
-import { FlatInput } from '../ingest/shorthand.ts'
 import { parseStrict } from '../ingest/strict-json.ts'
 import type { SealedRun } from '../store/sealable.ts'
 import type { Principal } from '../tenants/api-keys.ts'
@@ -33,6 +33,11 @@ const batchBytes = 16 * 1024 * 1024
 const personalHeader = 'affidavit-personal'
 const personalPatterns = 50
 
+const eventSchemas = [{ $ref: '#/components/schemas/StructuredEvent' }, { $ref: '#/components/schemas/FlatEvent' }]
+const anyEvent = Type.Unsafe({ anyOf: eventSchemas })
+/** Of a batch: what is no event is refused for itself, so the batch as such may hold anything. */
+const batchItem = { anyOf: [...eventSchemas, {}] }
+
 const requestHeaders = {
   'Affidavit-Personal': Type.Optional(
     Type.String({
@@ -58,7 +63,7 @@ export function writeOperations(parts: WriteParts): Operation[] {
           Type.String({ pattern: idPattern, description: 'Becomes the id of the event' }),
         ),
       },
-      body: { 'application/json': Type.Union([EventInput, FlatInput]) },
+      body: { 'application/json': anyEvent },
       bodyLimit: batchLimits.itemBytes,
       responses: {
         201: { description: 'Sealed', content: { 'application/json': AcceptedEvent } },
@@ -68,15 +73,22 @@ export function writeOperations(parts: WriteParts): Operation[] {
         },
       },
       problems: [
-        'invalid_json',
-        'duplicate_key',
         'unknown_field',
         'missing_field',
         'wrong_type',
         'invalid_value',
+        'invalid_time',
+        'too_short',
+        'too_long',
+        'too_many',
+        'reserved_action',
+        'reserved_key',
+        'event_too_large',
         'unknown_tenant',
         'wrong_tenant',
+        'tenant_closed',
         'id_reused',
+        'conflict',
         'rate_limited',
       ],
       handle: (call) => recordOne(parts, call),
@@ -93,15 +105,23 @@ export function writeOperations(parts: WriteParts): Operation[] {
       scope: 'events:write',
       requestHeaders: { ...requestHeaders, Prefer: Type.Optional(Type.String({ description: 'return=minimal' })) },
       body: {
-        'application/x-ndjson': Type.String(),
-        'application/json': Type.Union([
-          Type.Array(Type.Unknown()),
-          Type.Object({ events: Type.Array(Type.Unknown()) }),
-        ]),
+        'application/x-ndjson': Type.String({ description: 'One event per line' }),
+        'application/json': Type.Unsafe({
+          anyOf: [
+            { type: 'array', items: batchItem, maxItems: batchLimits.items },
+            {
+              type: 'object',
+              properties: { events: { type: 'array', items: batchItem, maxItems: batchLimits.items } },
+              required: ['events'],
+              additionalProperties: false,
+            },
+            { type: 'object', description: 'A single event is a batch, too' },
+          ],
+        }),
       },
       bodyLimit: batchBytes,
       responses: { 200: { description: 'What became of each event', content: { 'application/json': BatchReport } } },
-      problems: ['invalid_batch', 'invalid_json', 'too_many_items', 'idempotency_key_on_batch', 'rate_limited'],
+      problems: ['invalid_batch', 'too_many_items', 'idempotency_key_on_batch', 'rate_limited'],
       handle: (call) => recordBatch(parts, call),
     },
   ]
@@ -148,11 +168,12 @@ function sender(principal: Principal): string {
 }
 
 async function producerOf(parts: WriteParts, call: Call): Promise<Producer> {
-  const { keyId, name, tenant, scopes } = call.principal!
+  const { keyId, name, tenant, scopes, internal } = call.principal!
   return {
     key: { id: keyId, name },
     tenant: tenant === null ? undefined : await parts.tenantId(tenant),
     mayCreateTenants: scopes.has('tenants:create'),
+    internal,
     personal: personalPointers(call.headers[personalHeader]),
   }
 }
@@ -226,9 +247,9 @@ async function fullReport(parts: WriteParts, results: readonly Accepted[]): Prom
   const receipts: string[] = []
   const places = new Map<SealedRun, number>()
   const items: object[] = []
-  for (const result of results) {
+  for (const [index, result] of results.entries()) {
     if (!result.ok) {
-      items.push({ status: result.problem.status, error: result.problem })
+      items.push({ index, status: result.problem.status, error: result.problem })
       continue
     }
     let receipt = places.get(result.run)

@@ -1,20 +1,24 @@
-// The way of an event from parsed JSON to an acknowledged, durable entry. Every event of a batch goes its own way: one
-// that is refused is told why, and the others go in.
+// The way of an event from JSON to an acknowledged, durable entry. Every event of a batch goes its own way: one that is
+// refused is told why, and the others go in.
 //
-//   normalise → tenant → split → people and actions (committed first) → prepare → seal
+//   parse → normalise → tenant → split → people and actions (committed first) → prepare → seal
+//
+// Nearly every event finds its tenant, people and action in memory and runs through to `Ready` without a pause; its tree
+// of objects is garbage before the next slice begins. That is what keeps the heap small: what waits is bytes.
 import type { Catalog } from '../catalog/catalog.ts'
 import { searchTexts } from '../filter/people.ts'
 import type { Identity as KeyIdentity } from '../keys/identity.ts'
 import type { PersonLine, Resolved, Subjects } from '../keys/subjects.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
-import type { Sealable, SealedRun, SealOutcome } from '../store/sealable.ts'
-import type { Tenant, Tenants } from '../tenants/tenants.ts'
+import type { Sealable, SealOutcome } from '../store/sealable.ts'
+import { OPERATOR_TENANT, type Tenant, type Tenants } from '../tenants/tenants.ts'
 import type { ActionNumbers } from './action-numbers.ts'
+import { type Accepted, answer, type Ready, severalProblems, tenantPointer } from './answer.ts'
 import type { NormalEvent } from './event.ts'
 import { newEventId } from './event-id.ts'
 import { normalise } from './normalise.ts'
 import { policyFor } from './policies.ts'
-import { type Prepared, prepare } from './prepare.ts'
+import { prepare } from './prepare.ts'
 import { type Problem, problem } from './problem.ts'
 import { type Identity, type Split, split } from './split.ts'
 
@@ -25,6 +29,8 @@ export interface Producer {
   /** Tenant id that the key is bound to; undefined for an operator key. */
   readonly tenant: string | undefined
   readonly mayCreateTenants: boolean
+  /** Whether the key belongs to the operator's own staff or services: actors are flagged so unless they say otherwise. */
+  readonly internal?: boolean
   /** Pointer patterns that the sender declares personal for these events. */
   readonly personal: readonly string[]
 }
@@ -32,27 +38,6 @@ export interface Producer {
 /** An item as it arrived: a JSON value, or the problem that kept it from being one. */
 export type Incoming =
   | { readonly ok: true; readonly value: unknown }
-  | { readonly ok: false; readonly problem: Problem }
-
-export type Accepted =
-  | {
-      readonly ok: true
-      readonly kind: 'sealed' | 'duplicate'
-      readonly id: string
-      readonly tenant: string
-      /** 32 hex digits. */
-      readonly trail: string
-      readonly seq: number
-      /** Base64. */
-      readonly hash: string
-      readonly previous: string
-      readonly sealedAt: string
-      readonly factsSalt: Buffer
-      /** What a receipt is signed over; for a duplicate a run of this one event. */
-      readonly run: SealedRun
-      /** Fields of the flat form that were moved to metadata. */
-      readonly moved: readonly string[]
-    }
   | { readonly ok: false; readonly problem: Problem }
 
 export interface IngestParts {
@@ -64,22 +49,43 @@ export interface IngestParts {
   readonly seal: (sealables: readonly Sealable[]) => Promise<SealOutcome[]>
 }
 
-/** An event on its way: what is known of it so far. */
+/** The items of a batch, each parsed when it is asked for; an array will do. */
+export interface Items {
+  readonly length: number
+  at(index: number): Incoming | undefined
+}
+
+/** A batch under work. */
+interface Batch {
+  readonly items: Items
+  readonly producer: Producer
+  readonly arrivalMs: number
+  readonly receivedAt: string
+  readonly results: Accepted[]
+  /** By index; emptied when the event was settled. */
+  readonly ready: (Ready | undefined)[]
+}
+
+/** An event that is understood. */
 interface Traveller {
   readonly index: number
   readonly event: NormalEvent
   readonly moved: readonly string[]
   readonly id: string
   readonly clientId: boolean
-  tenant?: Tenant<TenantKeys>
-  split?: Split
-  lines?: PersonLine[]
-  /** Whether the first of `lines` is only there for the actor column. */
-  actorOnly?: boolean
 }
 
-/** Events worked on before other requests get their turn: some 5 ms. */
-const slice = 128
+/** One whose tenant is known, in its parts. */
+interface Parted extends Traveller {
+  readonly tenant: Tenant<TenantKeys>
+  readonly split: Split
+  readonly lines: readonly PersonLine[]
+  /** Whether the first of `lines` is only there for the actor column. */
+  readonly actorOnly: boolean
+}
+
+/** Events worked on before other requests get their turn: some 3 ms. */
+const slice = 64
 /** Times that an event is prepared again because keys were destroyed in between. */
 const retries = 5
 
@@ -98,239 +104,176 @@ export class Ingest {
    * @returns one result per item, in input order, once each is durable or refused
    * @throws StoreUnavailable, SealUnavailable if nothing of the batch was sealed
    */
-  async accept(items: readonly Incoming[], producer: Producer, arrivalMs: number): Promise<Accepted[]> {
+  async accept(items: Items, producer: Producer, arrivalMs: number): Promise<Accepted[]> {
+    const receivedAt = new Date(arrivalMs).toISOString()
     const results = new Array<Accepted>(items.length)
-    let travellers: Traveller[] = []
-    for (let i = 0; i < items.length; i++) {
-      if (i > 0 && i % slice === 0) await rest()
-      const traveller = this.#normalise(items[i]!, i, producer, arrivalMs)
-      if ('event' in traveller) travellers.push(traveller)
-      else results[i] = { ok: false, problem: traveller }
-    }
-    travellers = await this.#findTenants(travellers, producer, results)
-    travellers = await this.#split(travellers, producer, arrivalMs, results)
-    for (let attempt = 0; travellers.length > 0; attempt++) {
+    const batch: Batch = { items, producer, arrivalMs, receivedAt, results, ready: new Array(items.length) }
+    let open = Array.from({ length: items.length }, (_, index) => index)
+    const ids = new Map<number, string>()
+    for (let attempt = 0; open.length > 0; attempt++) {
       if (attempt === retries) throw new Error('keys were destroyed faster than events could be prepared')
-      travellers = await this.#seal(travellers, results)
+      await this.#prepare(batch, open, ids)
+      open = await this.#seal(batch, ids)
     }
     return results
   }
 
-  #normalise(item: Incoming, index: number, producer: Producer, arrivalMs: number): Traveller | Problem {
-    if (!item.ok) return item.problem
-    const platform = producer.key === undefined
+  /** Makes the given items ready or settles them. */
+  async #prepare(batch: Batch, indexes: readonly number[], ids: ReadonlyMap<number, string>): Promise<void> {
+    const homeless: Traveller[] = []
+    const strangers: Parted[] = []
+    for (const [n, index] of indexes.entries()) {
+      if (n > 0 && n % slice === 0) await rest()
+      const traveller = this.#normalise(batch, index, ids.get(index))
+      if (traveller === undefined) continue
+      const tenant = this.#parts.tenants.peek(traveller.event.tenant ?? OPERATOR_TENANT)
+      if (tenant === undefined) homeless.push(traveller)
+      else {
+        const parted = this.#part(batch, traveller, tenant)
+        if (parted !== undefined && !this.#makeReady(batch, parted)) strangers.push(parted)
+      }
+    }
+    if (homeless.length > 0) strangers.push(...(await this.#house(batch, homeless)))
+    if (strangers.length > 0) await this.#introduce(batch, strangers)
+  }
+
+  #normalise(batch: Batch, index: number, idBefore: string | undefined): Traveller | undefined {
+    const { producer, arrivalMs, results } = batch
+    const refuse = (told: Problem) => {
+      results[index] = { ok: false, problem: told }
+      return undefined
+    }
+    const item = batch.items.at(index)!
+    if (!item.ok) return refuse(item.problem)
     const result = normalise(item.value, {
       arrival: arrivalMs,
       catalog: this.#parts.catalog,
       keyTenant: producer.tenant,
-      platform,
+      platform: producer.key === undefined,
     })
-    if (!result.ok) return severalProblems(result.problems)
+    if (!result.ok) return refuse(severalProblems(result.problems))
     const { event, moved } = result
+    if (producer.internal) event.actor.internal ??= true
     if (producer.tenant !== undefined && event.tenant !== producer.tenant) {
-      return problem('wrong_tenant', 'The key is bound to another tenant.', tenantPointer(item.value))
+      return refuse(problem('wrong_tenant', 'The key is bound to another tenant.', tenantPointer(item.value)))
     }
-    return { index, event, moved, id: event.id ?? newEventId(arrivalMs), clientId: event.id !== undefined }
+    const id = event.id ?? idBefore ?? newEventId(arrivalMs)
+    return { index, event, moved, id, clientId: event.id !== undefined }
   }
 
-  async #findTenants(travellers: Traveller[], producer: Producer, results: Accepted[]): Promise<Traveller[]> {
-    const { tenants } = this.#parts
-    const unknown = new Set<string>()
-    for (const one of travellers) {
-      const { tenant } = one.event
-      if (tenant === undefined) one.tenant = (await tenants.operator()).tenant
-      else {
-        const known = tenants.peek(tenant)
-        if (known === undefined) unknown.add(tenant)
-        else one.tenant = known
-      }
+  /** The parts of an event of a known tenant; undefined if it is refused. */
+  #part(batch: Batch, traveller: Traveller, tenant: Tenant<TenantKeys>): Parted | undefined {
+    const { producer, receivedAt, results } = batch
+    const { event, id, index } = traveller
+    const refuse = (told: Problem) => {
+      results[index] = { ok: false, problem: told }
+      return undefined
     }
-    const refused = new Map<string, Problem>()
-    if (unknown.size > 0) await this.#loadTenants(unknown, producer, travellers, refused)
-    return travellers.filter((one) => {
-      const refusal =
-        refused.get(one.event.tenant ?? '') ??
-        (one.tenant!.state === 'closed'
-          ? problem('tenant_closed', 'The tenant was closed and takes no more events.', '/tenant')
-          : undefined)
-      if (refusal !== undefined) results[one.index] = { ok: false, problem: refusal }
-      return refusal === undefined
+    if (tenant.state === 'closed') {
+      return refuse(problem('tenant_closed', 'The tenant was closed and takes no more events.', '/tenant'))
+    }
+    const policy = policyFor(this.#parts.catalog.resolve(event.action), tenant.policy, producer.personal)
+    if (policy === undefined) return refuse(problem('conflict', policyConflict))
+    const result = split(event, { id, tenant: tenant.id, receivedAt, key: producer.key }, policy)
+    if (!result.ok) return refuse(result.problem)
+    // The actor column names the actor's subject even where nothing of the actor was cut.
+    const actorOnly = result.actorIdentity !== undefined && result.subjects[0]?.role !== 'actor'
+    return { ...traveller, tenant, split: result, lines: personLines(result, actorOnly), actorOnly }
+  }
+
+  /** @returns false if the event's people or action are not in memory */
+  #makeReady(batch: Batch, parted: Parted): boolean {
+    const { actions, subjects } = this.#parts
+    const action = actions.known(parted.tenant.number, parted.event.action)
+    if (action === undefined) return false
+    const resolved = subjects.known(parted)
+    if (resolved === undefined) return false
+    batch.ready[parted.index] = ready(parted, resolved, action)
+    return true
+  }
+
+  /** Finds or makes the tenants of events; those whose tenant there is none of are refused. */
+  async #house(batch: Batch, homeless: readonly Traveller[]): Promise<Parted[]> {
+    const { tenants } = this.#parts
+    const ids = new Set(homeless.map(({ event }) => event.tenant ?? OPERATOR_TENANT))
+    const found = await tenants.load(ids)
+    if (ids.has(OPERATOR_TENANT) && !found.has(OPERATOR_TENANT))
+      found.set(OPERATOR_TENANT, (await tenants.operator()).tenant)
+    if (batch.producer.mayCreateTenants) {
+      for (const id of ids) if (!found.has(id)) found.set(id, (await tenants.create(id)).tenant)
+    }
+    return homeless.flatMap((traveller) => {
+      const tenant = found.get(traveller.event.tenant ?? OPERATOR_TENANT)
+      if (tenant !== undefined) return this.#part(batch, traveller, tenant) ?? []
+      const told = 'There is no such tenant, and the key lacks the scope tenants:create.'
+      batch.results[traveller.index] = { ok: false, problem: problem('unknown_tenant', told, '/tenant') }
+      return []
     })
   }
 
-  async #loadTenants(
-    unknown: Set<string>,
-    producer: Producer,
-    travellers: Traveller[],
-    refused: Map<string, Problem>,
-  ): Promise<void> {
-    const { tenants } = this.#parts
-    const loaded = await tenants.load([...unknown])
-    for (const id of unknown) {
-      if (loaded.has(id)) continue
-      if (producer.mayCreateTenants) loaded.set(id, (await tenants.create(id)).tenant)
-      else
-        refused.set(
-          id,
-          problem('unknown_tenant', 'There is no such tenant, and the key lacks the scope tenants:create.', '/tenant'),
-        )
-    }
-    for (const one of travellers) {
-      const tenant = one.tenant ?? loaded.get(one.event.tenant!)
-      if (tenant !== undefined) one.tenant = tenant
-    }
-  }
-
-  async #split(
-    travellers: Traveller[],
-    producer: Producer,
-    arrivalMs: number,
-    results: Accepted[],
-  ): Promise<Traveller[]> {
-    const receivedAt = new Date(arrivalMs).toISOString()
-    const through: Traveller[] = []
-    for (let i = 0; i < travellers.length; i++) {
-      if (i > 0 && i % slice === 0) await rest()
-      const one = travellers[i]!
-      const tenant = one.tenant!
-      const policy = policyFor(this.#parts.catalog.resolve(one.event.action), tenant.policy, producer.personal)
-      const result = split(one.event, { id: one.id, tenant: tenant.id, receivedAt, key: producer.key }, policy)
-      if (!result.ok) {
-        results[one.index] = { ok: false, problem: result.problem }
-        continue
-      }
-      one.split = result
-      const lines: PersonLine[] = result.subjects.map((line) => ({
-        identity: keyIdentity(line.identity),
-        content: line.content,
-        search: () => searchTexts(line.pairs),
-      }))
-      // The actor column names the actor's subject even where nothing of the actor was cut.
-      one.actorOnly = result.actorIdentity !== undefined && result.subjects[0]?.role !== 'actor'
-      if (one.actorOnly) lines.unshift({ identity: keyIdentity(result.actorIdentity!) })
-      one.lines = lines
-      through.push(one)
-    }
-    return through
-  }
-
-  /** @returns those that must be prepared again */
-  async #seal(travellers: Traveller[], results: Accepted[]): Promise<Traveller[]> {
-    const { actions, seal, subjects } = this.#parts
+  /** Makes people and actions known, in a few round trips for all, and then the events ready. */
+  async #introduce(batch: Batch, strangers: readonly Parted[]): Promise<void> {
+    const { actions, subjects } = this.#parts
     const numbers = await actions.learn(
-      travellers.map((one) => ({ tenant: one.tenant!.number, action: one.event.action })),
+      strangers.map(({ tenant, event }) => ({ tenant: tenant.number, action: event.action })),
     )
-    const resolved = await this.#resolve(travellers)
-    const sealables: Sealable[] = []
-    for (let i = 0; i < travellers.length; i++) {
-      if (i > 0 && i % slice === 0) await rest()
-      sealables.push(prepare(prepared(travellers[i]!, resolved[i]!, numbers[i]!)))
+    const resolved = await subjects.resolve(strangers)
+    for (const [n, parted] of strangers.entries()) {
+      if (n > 0 && n % slice === 0) await rest()
+      batch.ready[parted.index] = ready(parted, resolved[n]!, numbers[n]!)
     }
-    const outcomes = await seal(sealables)
-    const again: Traveller[] = []
-    for (const [i, outcome] of outcomes.entries()) {
-      const one = travellers[i]!
+  }
+
+  /** Seals what is ready, in input order. @returns those that must be prepared again */
+  async #seal(batch: Batch, ids: Map<number, string>): Promise<number[]> {
+    const all = batch.ready.filter((one) => one !== undefined)
+    if (all.length === 0) return []
+    const outcomes = await this.#parts.seal(all.map(({ sealable }) => sealable))
+    const again: number[] = []
+    for (const [n, outcome] of outcomes.entries()) {
+      const one = all[n]!
+      batch.ready[one.index] = undefined
       if (outcome.kind === 'stale') {
-        subjects.forgetShard(one.tenant!.trail.shard, outcome.keyEpoch)
-        again.push(one)
-      } else results[one.index] = answer(one, sealables[i]!, outcome)
+        this.#parts.subjects.forgetShard(one.tenant.trail.shard, outcome.keyEpoch)
+        ids.set(one.index, one.id)
+        again.push(one.index)
+      } else batch.results[one.index] = answer(one, outcome)
     }
     return again
   }
-
-  /** Subjects of all events, in a few round trips for those that are new. */
-  async #resolve(travellers: readonly Traveller[]): Promise<Resolved[]> {
-    const { subjects } = this.#parts
-    const resolved = travellers.map((one) => subjects.known({ tenant: one.tenant!, lines: one.lines! }))
-    const unknown = travellers.flatMap((_, i) => (resolved[i] === undefined ? [i] : []))
-    if (unknown.length === 0) return resolved as Resolved[]
-    const groups = unknown.map((i) => ({ tenant: travellers[i]!.tenant!, lines: travellers[i]!.lines! }))
-    const learned = await subjects.resolve(groups)
-    for (const [n, i] of unknown.entries()) resolved[i] = learned[n]
-    return resolved as Resolved[]
-  }
 }
 
-function prepared(one: Traveller, resolved: Resolved, action: number): Prepared {
-  const isActor = one.actorOnly === true || one.split!.subjects[0]?.role === 'actor'
-  return {
-    event: one.event,
-    split: one.split!,
-    tenant: one.tenant!,
-    id: one.id,
-    clientId: one.clientId,
+const policyConflict = "A value declared personal holds one that the tenant's policy keeps confidential."
+
+function personLines(parts: Split, actorOnly: boolean): PersonLine[] {
+  const lines: PersonLine[] = parts.subjects.map((line) => ({
+    identity: keyIdentity(line.identity),
+    openId: openId(line.identity, parts),
+    content: line.content,
+    search: () => searchTexts(line.pairs),
+  }))
+  if (actorOnly) {
+    const identity = parts.actorIdentity!
+    lines.unshift({ identity: keyIdentity(identity), openId: openId(identity, parts) })
+  }
+  return lines
+}
+
+function ready(parted: Parted, resolved: Resolved, action: number): Ready {
+  const { actorOnly, event, split: parts, tenant, id, clientId, index, moved } = parted
+  const isActor = actorOnly || parts.subjects[0]?.role === 'actor'
+  const sealable = prepare({
+    event,
+    split: parts,
+    tenant,
+    id,
+    clientId,
     action,
     keyEpoch: resolved.keyEpoch,
     actor: isActor ? resolved.lines[0]!.subject : null,
-    lines: one.actorOnly === true ? resolved.lines.slice(1) : resolved.lines,
-  }
-}
-
-function answer(one: Traveller, sealable: Sealable, outcome: SealOutcome): Accepted {
-  const told = { ok: true, id: one.id, tenant: one.tenant!.id, trail: one.tenant!.trail.id, moved: one.moved } as const
-  switch (outcome.kind) {
-    case 'sealed':
-      return {
-        ...told,
-        kind: 'sealed',
-        seq: outcome.seq,
-        hash: outcome.hash,
-        previous: outcome.previous,
-        sealedAt: outcome.run.sealedAt,
-        factsSalt: sealable.columns.factsSalt,
-        run: outcome.run,
-      }
-    case 'duplicate': {
-      const { trail, seq, hash, previous, sealedAt, factsSalt } = outcome
-      const run = { trail, first: seq, last: seq, lastHash: hash, sealedAt }
-      return { ...told, kind: 'duplicate', trail: trail.id, seq, hash, previous, sealedAt, factsSalt, run }
-    }
-    case 'id_reused':
-      return { ok: false, problem: problem('id_reused', 'This id stands for an event with other content.', '/id') }
-    case 'overloaded':
-      return {
-        ok: false,
-        problem: problem('rate_limited', "The tenant's queue is full; repeat the event with the same id."),
-      }
-    case 'unavailable':
-      return { ok: false, problem: problem('unavailable', unavailableDetail(outcome.error.code)) }
-    case 'unsealable':
-      return { ok: false, problem: problem('internal_error', outcome.reason) }
-    case 'stale':
-      throw new Error('a stale outcome is prepared again, not answered')
-  }
-}
-
-/** What a client may know of it; the cause is in the server's log. */
-export function unavailableDetail(code: string): string {
-  if (code === 'storage_full') return 'The storage is full. The event was not stored.'
-  if (code === 'outcome_unknown')
-    return 'The database went away while the event was stored. Repeat it with the same id to learn whether it was.'
-  return 'The event was not stored. Repeat it later with the same id.'
-}
-
-/** One problem stands for the first; the others are listed in it. */
-function severalProblems(problems: readonly Problem[]): Problem {
-  const [first, ...others] = problems as [Problem, ...Problem[]]
-  return others.length === 0
-    ? first
-    : {
-        ...first,
-        errors: problems.map(({ code, detail, pointer }) => ({
-          code,
-          detail,
-          ...(pointer !== undefined && { pointer }),
-        })),
-      }
-}
-
-function tenantPointer(value: unknown): string {
-  return typeof value === 'object' &&
-    value !== null &&
-    Object.hasOwn(value, 'tenant_id') &&
-    !Object.hasOwn(value, 'actor')
-    ? '/tenant_id'
-    : '/tenant'
+    lines: actorOnly ? resolved.lines.slice(1) : resolved.lines,
+  })
+  return { index, id, tenant, moved, sealable }
 }
 
 function keyIdentity(identity: Identity): KeyIdentity {
@@ -341,4 +284,11 @@ function keyIdentity(identity: Identity): KeyIdentity {
     type: identity.tenant === undefined ? identity.type : `${identity.type}@${identity.tenant}`,
     id: identity.id,
   }
+}
+
+/** An id that stands in the facts of this event, cut out of none of its fields. */
+function openId(identity: Identity, { subjects }: Split): string | undefined {
+  if (identity.kind !== 'id') return undefined
+  const isCut = subjects.some(({ pairs }) => pairs.some(([, value]) => value === identity.id))
+  return isCut ? undefined : identity.id
 }

@@ -8,8 +8,9 @@ import { batchLimits, splitBatch } from './batch-body.ts'
 function outcome(body: string | Buffer, limits = batchLimits): unknown {
   const batch = splitBatch(Buffer.from(body as string), limits)
   if (!batch.ok) return batch.problem.code
-  expect(batch.items.map((item) => item.index)).toEqual(batch.items.map((_, i) => i))
-  return batch.items.map((item) => (item.ok ? item.value : item.problem.code))
+  const items = [...batch.items]
+  expect(items.map((item) => item.index)).toEqual(items.map((_, i) => i))
+  return items.map((item) => (item.ok ? item.value : item.problem.code))
 }
 
 test.each([

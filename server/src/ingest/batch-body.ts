@@ -22,7 +22,33 @@ export type BatchItem =
   | { index: number; ok: true; value: Json; bytes: number }
   | { index: number; ok: false; problem: Problem }
 
-export type Batch = { ok: true; items: BatchItem[] } | { ok: false; problem: Problem }
+/** The items of a batch, cut but not parsed: each is parsed when it is asked for, every time anew. */
+export class BatchItems {
+  readonly #body: Buffer
+  readonly #ranges: Ranges
+  readonly #limits: BatchLimits
+
+  constructor(body: Buffer, ranges: Ranges, limits: BatchLimits) {
+    this.#body = body
+    this.#ranges = ranges
+    this.#limits = limits
+  }
+
+  get length(): number {
+    return this.#ranges.length / 2
+  }
+
+  at(index: number): BatchItem | undefined {
+    if (index < 0 || index >= this.length) return undefined
+    return item(index, this.#body, this.#ranges[2 * index]!, this.#ranges[2 * index + 1]!, this.#limits)
+  }
+
+  *[Symbol.iterator](): Generator<BatchItem> {
+    for (let index = 0; index < this.length; index++) yield this.at(index)!
+  }
+}
+
+export type Batch = { ok: true; items: BatchItems } | { ok: false; problem: Problem }
 
 /**
  * NDJSON (blank lines are skipped; a last line without LF counts), a JSON array, or `{"events": […]}` without other
@@ -38,9 +64,7 @@ export function splitBatch(body: Buffer, limits: BatchLimits = batchLimits): Bat
   const array = body[start] === open ? start : wrappedArray(body, start)
   const ranges = array === undefined ? lines(body, start, limits) : elements(body, array, array !== start, limits)
   if (!Array.isArray(ranges)) return { ok: false, problem: ranges }
-  const items: BatchItem[] = []
-  for (let i = 0; i < ranges.length; i += 2) items.push(item(i / 2, body, ranges[i]!, ranges[i + 1]!, limits))
-  return { ok: true, items }
+  return { ok: true, items: new BatchItems(body, ranges, limits) }
 }
 
 const open = 0x5b

@@ -2,13 +2,16 @@
 import type { CatalogEntry } from '../catalog/catalog.ts'
 import { compilePolicy, type Policy, type PolicySource } from './policy.ts'
 
-const compiled = new WeakMap<PolicySource, WeakMap<CatalogEntry, Map<string, Policy>>>()
+const compiled = new WeakMap<PolicySource, WeakMap<CatalogEntry, Map<string, Policy | null>>>()
 
 /**
- * All pointers have been checked where they entered (catalog, tenant policy, request header).
+ * All pointers have been checked where they entered (catalog, tenant policy, request header), each list for itself.
+ * Together they may contradict each other: then events must wait until one of them is changed.
+ *
  * @param sender pointer patterns that the sender declares personal
+ * @returns undefined where a personal pointer holds a value that the tenant keeps confidential
  */
-export function policyFor(entry: CatalogEntry, tenant: PolicySource, sender: readonly string[]): Policy {
+export function policyFor(entry: CatalogEntry, tenant: PolicySource, sender: readonly string[]): Policy | undefined {
   let byEntry = compiled.get(tenant)
   if (byEntry === undefined) {
     byEntry = new WeakMap()
@@ -23,10 +26,12 @@ export function policyFor(entry: CatalogEntry, tenant: PolicySource, sender: rea
   let policy = bySender.get(key)
   if (policy === undefined) {
     const result = compilePolicy(entry, tenant, { personal: sender })
-    if (!result.ok) throw new Error(`an unchecked pointer reached the write path: ${result.problems[0]?.detail}`)
-    policy = result.policy
+    const [problem] = result.ok ? [] : result.problems
+    if (problem !== undefined && problem.code !== 'conflict')
+      throw new Error(`an unchecked pointer reached the write path: ${problem.detail}`)
+    policy = result.ok ? result.policy : null
     if (bySender.size > 100) bySender.clear() // senders choose their pointers freely
     bySender.set(key, policy)
   }
-  return policy
+  return policy ?? undefined
 }

@@ -6,7 +6,7 @@ import { termsOf } from '../filter/terms.ts'
 import { encryptConfidential } from '../keys/confidential.ts'
 import type { ResolvedLine } from '../keys/subjects.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
-import { flag, type Sealable } from '../store/sealable.ts'
+import { flag, type Sealable, sealable } from '../store/sealable.ts'
 import type { Tenant as AnyTenant } from '../tenants/tenants.ts'
 import { commitment } from './commitments.ts'
 import { type NormalEvent, outcomes } from './event.ts'
@@ -57,38 +57,36 @@ export function prepare(prepared: Prepared): Sealable {
     actor: prepared.actor,
     lines,
   })
-  return {
-    trail: tenant.trail,
-    keyEpoch: prepared.keyEpoch,
+  const entry = {
     body: { event: event.category },
     facts: commitment('facts', factsSalt, split.facts),
+    personal,
     ...(confidential && { confidential: confidential.commitment }),
     ...(operator && { operator: operator.commitment }),
-    personal,
-    columns: {
-      occurredAt: event.occurredMs,
-      actor: prepared.actor,
-      target: terms.target,
-      request: terms.request,
-      factsSalt,
-      action: prepared.action,
-      category: categories.indexOf(event.category) + 1,
-      outcome: outcomes.indexOf(event.outcome),
-      flags:
-        (terms.complete ? flag.termsComplete : 0) |
-        (event.actor.internal === true ? flag.internal : 0) |
-        (prepared.clientId ? flag.clientId : 0) |
-        (event.late ? flag.late : 0),
-      facts: split.facts,
-      personal: column,
-      confidential: confidential?.column ?? null,
-      operator: operator?.column ?? null,
-      control: null,
-      terms: terms.terms,
-      id: tenant.keys.idToken(prepared.id),
-      bodyDigest: prepared.clientId ? tenant.keys.bodyToken(fingerprint(event)) : randomSalt(),
-    },
   }
+  return sealable(tenant.trail, prepared.keyEpoch, entry, {
+    factsSalt,
+    id: tenant.keys.idToken(prepared.id),
+    bodyDigest: prepared.clientId ? tenant.keys.bodyToken(fingerprint(event)) : randomSalt(),
+    occurredAt: event.occurredMs,
+    actor: prepared.actor,
+    target: terms.target,
+    request: terms.request,
+    action: prepared.action,
+    category: categories.indexOf(event.category) + 1,
+    outcome: outcomes.indexOf(event.outcome),
+    flags:
+      (terms.complete ? flag.termsComplete : 0) |
+      (event.actor.internal === true ? flag.internal : 0) |
+      (prepared.clientId ? flag.clientId : 0) |
+      (event.late ? flag.late : 0),
+    facts: split.facts,
+    personal: column,
+    confidential: confidential?.column ?? null,
+    operator: operator?.column ?? null,
+    control: null,
+    terms: terms.terms,
+  })
 }
 
 function personalLines(split: Split, lines: readonly ResolvedLine[], factsSalt: Buffer) {

@@ -1,7 +1,7 @@
 // Gives events their place: seq, previous hash and leaf hash. The leaf hash is the chain hash (docs/spec/chain.md), so
 // this one loop builds both the chain and the leaves of the tree.
 import { hash as digest } from 'node:crypto'
-import { encodeEntry } from '@affidavit/trail'
+import { ENTRY_MAX_BYTES, entryPlace } from '@affidavit/trail'
 import type { SealedRun, TrailRef } from '../store/sealable.ts'
 import type { Waiting } from './queue.ts'
 
@@ -35,9 +35,16 @@ export interface ChainedBatch {
   readonly sealedAt: string
 }
 
-/** RFC 6962 leaf hash of entry text (which is ASCII), base64. */
-export function leafHash(text: string): string {
-  return digest('sha256', `\0${text}`, 'base64')
+/** Room for any entry, with the byte that makes a leaf in front. */
+const leaf = Buffer.alloc(1 + ENTRY_MAX_BYTES)
+
+/** RFC 6962 leaf hash of an entry, base64: its place as text, its content lines as bytes. */
+function leafHash(place: string, content: Buffer): string {
+  const length = 1 + place.length + content.length
+  if (length > leaf.length) throw new Error(`an entry has ${length - 1} bytes`)
+  leaf.write(place, 1, 'latin1')
+  content.copy(leaf, 1 + place.length)
+  return digest('sha256', leaf.subarray(0, length), 'base64')
 }
 
 /**
@@ -49,7 +56,7 @@ export function chain(batch: readonly Waiting[], heads: ReadonlyMap<number, Head
   const ends = new Map<number, { trail: TrailRef; before: number; size: number; hash: string }>()
   const items: ChainedItem[] = []
   for (const item of batch) {
-    const { trail, body, facts, confidential, operator, personal } = item.sealable
+    const { trail, bytes, rowLength } = item.sealable
     let end = ends.get(trail.number)
     if (end === undefined) {
       const head = heads.get(trail.number)
@@ -59,19 +66,7 @@ export function chain(batch: readonly Waiting[], heads: ReadonlyMap<number, Head
     }
     const seq = end.size
     const previous = end.hash
-    const hash = leafHash(
-      encodeEntry({
-        trail: trail.id,
-        seq,
-        previous,
-        sealedAt,
-        body,
-        facts,
-        personal,
-        ...(confidential !== undefined && { confidential }),
-        ...(operator !== undefined && { operator }),
-      }),
-    )
+    const hash = leafHash(entryPlace(trail.id, seq, previous, sealedAt), bytes.subarray(rowLength))
     end.size = seq + 1
     end.hash = hash
     items.push({ item, seq, previous, hash })

@@ -5,31 +5,35 @@
 const jumpLimitMs = 5_000
 
 export class DatabaseClock {
-  #offsetMs: number | null = null
+  /** The distance lies between these two, for the database read its clock between our sending and our receiving. */
+  #leastMs: number | null = null
+  #mostMs = 0
 
   /**
    * Takes in one reading of the database's clock.
    * @param sentMs local time when the statement was sent
    * @param databaseMs the clock it returned
    * @param receivedMs local time when the answer came
-   * @returns false if the distance jumped by more than 5 seconds since the last reading
+   * @returns false if the distance jumped by more than 5 seconds since the last reading. A slow answer is no jump: a
+   *   disk that stalls or a process that is paused only makes the reading vague.
    */
   observe(sentMs: number, databaseMs: number, receivedMs: number): boolean {
-    // The reading lies between sending and receiving; taking the answer as just now keeps sealed_at from running ahead.
-    const offset = Math.floor(databaseMs - receivedMs)
-    const slack = jumpLimitMs + (receivedMs - sentMs)
-    const steady = this.#offsetMs === null || Math.abs(offset - this.#offsetMs) <= slack
-    this.#offsetMs = offset
+    const leastMs = Math.floor(databaseMs - Math.max(sentMs, receivedMs))
+    const mostMs = Math.ceil(databaseMs - Math.min(sentMs, receivedMs))
+    const steady =
+      this.#leastMs === null || (leastMs <= this.#mostMs + jumpLimitMs && mostMs >= this.#leastMs - jumpLimitMs)
+    this.#leastMs = leastMs
+    this.#mostMs = mostMs
     return steady
   }
 
   get known(): boolean {
-    return this.#offsetMs !== null
+    return this.#leastMs !== null
   }
 
-  /** Milliseconds since 1970 on the database's clock. */
+  /** Milliseconds since 1970 on the database's clock; rather late than early, so that sealed_at does not run ahead. */
   now(): number {
-    if (this.#offsetMs === null) throw new Error('the database clock was never read')
-    return Date.now() + this.#offsetMs
+    if (this.#leastMs === null) throw new Error('the database clock was never read')
+    return Date.now() + this.#leastMs
   }
 }

@@ -2,8 +2,7 @@
 // entry's facts commitment like any content.
 import { createHash, randomBytes } from 'node:crypto'
 import { type Control, commitText, encodeControl } from '@affidavit/trail'
-import type { Sealable, TrailRef } from '../store/sealable.ts'
-import { flag } from '../store/sealable.ts'
+import { flag, type Sealable, sealable, type TrailRef } from '../store/sealable.ts'
 
 const sha256 = (data: Uint8Array): Uint8Array => createHash('sha256').update(data).digest()
 
@@ -20,30 +19,24 @@ export function controlEntry(
 ): Sealable {
   const content = JSON.stringify({ ...facts, received_at: new Date(nowMs).toISOString() })
   const factsSalt = randomBytes(16)
-  return {
-    trail,
-    keyEpoch,
-    body: { control },
-    facts: commitText(sha256, 'control', factsSalt, content),
-    personal: [],
-    columns: {
-      occurredAt: nowMs,
-      actor: null,
-      target: null,
-      request: null,
-      factsSalt,
-      action: null,
-      category: 0,
-      outcome: 0,
-      flags: flag.termsComplete,
-      facts: content,
-      personal: null,
-      confidential: null,
-      operator: null,
-      control: encodeControl(control),
-      terms: Buffer.alloc(0),
-      id: null,
-      bodyDigest: null,
-    },
-  }
+  const entry = { body: { control }, facts: commitText(sha256, 'control', factsSalt, content), personal: [] }
+  return sealable(trail, keyEpoch, entry, {
+    factsSalt,
+    id: null,
+    bodyDigest: null,
+    occurredAt: nowMs,
+    actor: null,
+    target: null,
+    request: null,
+    action: null,
+    category: 0,
+    outcome: 0,
+    flags: flag.termsComplete,
+    facts: content,
+    personal: null,
+    confidential: null,
+    operator: null,
+    control: encodeControl(control),
+    terms: Buffer.alloc(0),
+  })
 }

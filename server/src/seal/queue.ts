@@ -38,10 +38,9 @@ export interface QueueBounds {
   readonly turn: number
 }
 
-/** Roughly what an event occupies: its variable parts and the fixed ones around them. */
+/** Roughly what an event occupies: its bytes and the objects around them. */
 export function weight(sealable: Sealable): number {
-  const c = sealable.columns
-  return 300 + c.facts.length + (c.confidential?.length ?? 0) + (c.operator?.length ?? 0) + c.terms.length
+  return sealable.bytes.length + 300
 }
 
 export class FairQueue {

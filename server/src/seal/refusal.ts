@@ -20,6 +20,7 @@ const exact: Record<string, Refusal> = {
   AF004: 'clock',
   '40001': 'moved',
   '40P01': 'moved',
+  '23514': 'unavailable', // no partition for the day: the rows are not to blame
   '53100': 'full',
   '58030': 'full', // I/O error while extending a file: what a full or broken disk also says
   '57P01': 'unknown', // the backend was told to go, possibly between commit and answer

@@ -1,5 +1,6 @@
 // Parameters of `affidavit.seal`: a batch as one array of rows in PostgreSQL's binary format, and what it does to heads.
 import { ArrayParameter, oid, type RowsParameter } from '../store/binary.ts'
+import { fillPlace } from '../store/sealed-row.ts'
 import type { ChainedBatch } from './chain.ts'
 
 /** Where a shard stands, and what its next commit must find unchanged. */
@@ -13,38 +14,19 @@ export interface ShardRow {
 /** Base64 of a hash as its 32 bytes. */
 const bytes = (base64: string): Buffer => Buffer.from(base64, 'base64')
 
-/** Writes one row per event, in the column order of `affidavit.sealed_row`. */
-function writeRows(rows: RowsParameter, batch: ChainedBatch): { parameter: Buffer; ids: number } {
+/** One row per event, as it was encoded when the event was prepared, with its place filled in. */
+function placeRows(rows: RowsParameter, batch: ChainedBatch): { parameter: Buffer; ids: number } {
   let ids = 0
+  const places: number[] = []
   rows.reset()
-  for (const { item, seq, hash } of batch.items) {
-    const { trail, facts, columns: c } = item.sealable
-    if (c.id !== null) ids += 1
-    rows.row()
-    rows.int8(seq)
-    rows.timestamptz(c.occurredAt)
-    rows.int8(c.actor)
-    rows.int8Bytes(c.target)
-    rows.int8Bytes(c.request)
-    rows.uuid(c.factsSalt)
-    rows.int4(trail.number)
-    rows.int4(trail.tenant)
-    rows.int4(c.action)
-    rows.int2(c.category)
-    rows.int2(c.outcome)
-    rows.int2(c.flags)
-    rows.bytea(bytes(facts))
-    rows.bytea(bytes(hash))
-    rows.text(c.facts)
-    rows.bytea(c.personal)
-    rows.bytea(c.confidential)
-    rows.bytea(c.operator)
-    rows.text(c.control)
-    rows.int8ArrayBytes(c.terms)
-    rows.uuid(c.id)
-    rows.uuid(c.bodyDigest)
+  for (const { item } of batch.items) {
+    const { id, bytes, rowLength } = item.sealable
+    if (id !== null) ids += 1
+    places.push(rows.encoded(bytes.subarray(0, rowLength)))
   }
-  return { parameter: rows.finish(), ids }
+  const parameter = rows.finish()
+  for (const [n, { seq, hash }] of batch.items.entries()) fillPlace(parameter, places[n]!, seq, hash)
+  return { parameter, ids }
 }
 
 /** @param rows the encoder of the connection's slot; what is returned is valid until its next use */
@@ -59,7 +41,7 @@ export function sealParameters(rows: RowsParameter, shard: number, state: ShardR
     after.int8(extension.after.size)
     hashes.bytea(bytes(extension.after.hash))
   }
-  const { parameter, ids } = writeRows(rows, batch)
+  const { parameter, ids } = placeRows(rows, batch)
   return [
     shard,
     state.position,

@@ -2,9 +2,12 @@
 // batch is either stored and answered for, or not there at all.
 import { RowsParameter, type RowType, rowType } from '../store/binary.ts'
 import type { Pool, Queryable } from '../store/database.ts'
+import { bodyDigestOf, sealedRowColumns } from '../store/sealed-row.ts'
 import { type ChainedBatch, emptyHead, type Head } from './chain.ts'
 import type { Waiting } from './queue.ts'
 import { type ShardRow, sealParameters } from './rows.ts'
+
+const hexOf = (latin1: string) => Buffer.from(latin1, 'latin1').toString('hex')
 
 /** An id that was sealed before, with the same body. */
 export interface Repeat {
@@ -94,7 +97,7 @@ export class SealStatements {
 
   /** For each item what its id was used for before: nothing, another body, or the same event. */
   async findRepeats(items: readonly Waiting[]): Promise<(Repeat | 'other' | undefined)[]> {
-    const asked = items.filter((item) => item.sealable.columns.id !== null)
+    const asked = items.filter((item) => item.sealable.id !== null)
     const { rows } = await this.#db.query<{
       tenant: number
       id: string
@@ -108,17 +111,17 @@ export class SealStatements {
          order by e.week`,
       [
         asked.map((item) => item.sealable.trail.tenant),
-        asked.map((item) => item.sealable.columns.id!.toString('hex')),
+        asked.map((item) => hexOf(item.sealable.id!)),
         new Date(Date.now() - twoWeeksMs).toISOString().slice(0, 10),
       ],
     )
     const used = new Map(rows.map((row) => [`${row.tenant} ${row.id.replaceAll('-', '')}`, row]))
     const receipts = await this.#readSealed(rows)
     return items.map(({ sealable }) => {
-      const { id, bodyDigest } = sealable.columns
-      const row = id === null ? undefined : used.get(`${sealable.trail.tenant} ${id.toString('hex')}`)
+      const { id, bytes } = sealable
+      const row = id === null ? undefined : used.get(`${sealable.trail.tenant} ${hexOf(id)}`)
       if (row === undefined) return undefined
-      if (row.body.replaceAll('-', '') !== bodyDigest!.toString('hex')) return 'other'
+      if (row.body.replaceAll('-', '') !== bodyDigestOf(bytes).toString('hex')) return 'other'
       return receipts.get(`${row.trail} ${row.seq}`) ?? 'other'
     })
   }
@@ -168,7 +171,10 @@ export class SealDatabase {
 
   /** @param connections commits under way at once; at most the pool's size */
   static async open(pool: Pool, connections: number): Promise<SealDatabase> {
-    return new SealDatabase(pool, await rowType(pool, 'affidavit.sealed_row'), connections)
+    const type = await rowType(pool, 'affidavit.sealed_row')
+    if (type.columns.join() !== sealedRowColumns.join())
+      throw new Error('affidavit.sealed_row is not what this server encodes')
+    return new SealDatabase(pool, type, connections)
   }
 
   /** Runs `work` when a commit may begin. A lane takes its batch inside, so that it gathers while it waits. */

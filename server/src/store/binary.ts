@@ -314,6 +314,20 @@ export class RowsParameter extends Values {
     this.#count++
   }
 
+  /**
+   * A row that a RowEncoder made, copied as it is.
+   * @returns where its bytes begin in what `finish` returns: the caller may fill in columns of fixed size
+   */
+  encoded(row: Uint8Array): number {
+    this.#endRow()
+    this.room(row.length + 4)
+    this.#start = this.at
+    this.at += 4
+    this.putBytes(row)
+    this.#count++
+    return this.#start + 4
+  }
+
   finish(): Buffer {
     this.#endRow()
     arrayHeader(this.view, this.#type, this.#count, false)
@@ -331,6 +345,41 @@ export class RowsParameter extends Values {
     if (this.#column !== this.#columns.length)
       throw new TypeError(`a row of ${this.#column} columns instead of ${this.#columns.length}`)
     if (this.#count > 0) this.view.setInt32(this.#start, this.at - this.#start - 4)
+  }
+}
+
+/** One row of a composite, kept until its batch is put together: `start()`, one call per column, then `take`. */
+export class RowEncoder extends Values {
+  readonly #columns: readonly number[]
+  #column = 0
+
+  constructor(columns: readonly number[], capacity = 16_384) {
+    super(capacity)
+    this.#columns = columns
+  }
+
+  start(): this {
+    this.at = 0
+    this.put32(this.#columns.length)
+    this.#column = 0
+    return this
+  }
+
+  /** A copy of the row's bytes, followed by ASCII text of the caller's. */
+  take(text: string): Buffer {
+    if (this.#column !== this.#columns.length)
+      throw new TypeError(`a row of ${this.#column} columns instead of ${this.#columns.length}`)
+    const taken = Buffer.allocUnsafe(this.at + text.length)
+    this.buffer.copy(taken, 0, 0, this.at)
+    taken.write(text, this.at, 'latin1')
+    return taken
+  }
+
+  protected override begin(type: number, size: number): void {
+    const expected = this.#columns[this.#column++]
+    if (type !== expected) throw new TypeError(`column ${this.#column} has type ${expected}, not ${type}`)
+    this.room(size + 4)
+    this.put32(type)
   }
 }
 

@@ -1,6 +1,8 @@
 // An event on its way into the store: what ingest hands to a lane. Everything is computed that does not depend on its
 // place in the trail. The lane adds seq, previous hash, sealing time and leaf hash, and nothing else.
 import type { Entry } from '@affidavit/trail'
+import { entryContent } from '@affidavit/trail'
+import { encodeSealedRow, type SealedColumns } from './sealed-row.ts'
 
 /** The trail that an event goes to. */
 export interface TrailRef {
@@ -19,38 +21,30 @@ export interface Sealable {
   readonly trail: TrailRef
   /** The shard's key epoch when subjects were resolved; a lane refuses older ones (see `stale`). */
   readonly keyEpoch: number
-  readonly body: Entry['body']
-  /** Commitments, standard base64. */
-  readonly facts: string
-  readonly confidential?: string
-  readonly operator?: string
-  readonly personal: Entry['personal']
-  readonly columns: SealableColumns
+  /** The keyed hash of the id as a latin1 string, to compare; null for control entries. */
+  readonly id: string | null
+  /** Whether this is the `open` entry, which must be a trail's first. */
+  readonly opens: boolean
+  /** The row (sealed-row.ts), then the content lines of the entry (docs/spec/entry.md). */
+  readonly bytes: Buffer
+  readonly rowLength: number
 }
 
-/** Columns of `affidavit.events` that are known before sealing. Byte layouts: migrations/0001_ground.sql. */
-export interface SealableColumns {
-  readonly occurredAt: number
-  readonly actor: number | null
-  /** 8 bytes. */
-  readonly target: Buffer | null
-  readonly request: Buffer | null
-  /** 16 bytes. */
-  readonly factsSalt: Buffer
-  readonly action: number | null
-  readonly category: number
-  readonly outcome: number
-  readonly flags: number
-  readonly facts: string
-  readonly personal: Buffer | null
-  readonly confidential: Buffer | null
-  readonly operator: Buffer | null
-  readonly control: string | null
-  /** Packed 8-byte terms. */
-  readonly terms: Buffer
-  /** Keyed hashes, 16 bytes each; null for control entries. */
-  readonly id: Buffer | null
-  readonly bodyDigest: Buffer | null
+/** @param entry what the entry is and commits to; its facts commitment also goes into the row */
+export function sealable(
+  trail: TrailRef,
+  keyEpoch: number,
+  entry: Pick<Entry, 'body' | 'facts' | 'confidential' | 'operator' | 'personal'>,
+  columns: Omit<SealedColumns, 'trail' | 'tenant' | 'factsCommitment'>,
+): Sealable {
+  const row = { ...columns, trail: trail.number, tenant: trail.tenant, factsCommitment: entry.facts }
+  return {
+    trail,
+    keyEpoch,
+    id: columns.id === null ? null : columns.id.toString('latin1'),
+    opens: 'control' in entry.body && entry.body.control.kind === 'open',
+    ...encodeSealedRow(row, entryContent(entry)),
+  }
 }
 
 /** Events of one trail that were sealed in one transaction: what one receipt covers. */
