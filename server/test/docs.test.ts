@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from './database.ts'
+import { referencePages } from './reference.ts'
 import { type StartedServer, startedServer } from './started-server.ts'
 
 const root = join(import.meta.dirname, '..', '..')
@@ -61,6 +62,10 @@ describe('links', () => {
     )
     expect(pagesIn('docs').filter((page) => !linked.has(page) && !linked.has(dirname(page)))).toEqual([])
   })
+})
+
+test.each(Object.entries(referencePages()))('%s is what its table says', (page, text) => {
+  expect(readFileSync(join(root, page), 'utf8')).toBe(text)
 })
 
 /** As GitHub spells them. */
