@@ -12,7 +12,7 @@ import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { actorOf, type PlatformRecorder } from './platform-events.ts'
 import { refuse } from './refused.ts'
-import { Time } from './schemas.ts'
+import { object, orNull, Time } from './schemas.ts'
 
 export interface KeyParts {
   readonly tenants: Tenants<TenantKeys>
@@ -35,7 +35,6 @@ const KeyBody = Type.Object(
   },
   { additionalProperties: false },
 )
-const orNull = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 const keyFields = {
   id: Type.String(),
   name: Type.String(),
@@ -48,11 +47,8 @@ const keyFields = {
   revoked_at: orNull(Time),
   last_used_at: orNull(Time),
 }
-const KeyShape = Type.Object(keyFields, { additionalProperties: false })
-const NewKeyShape = Type.Object(
-  { key: Type.String({ description: 'The key itself, shown this once' }), ...keyFields },
-  { additionalProperties: false },
-)
+const KeyShape = object(keyFields)
+const NewKeyShape = object({ key: Type.String({ description: 'The key itself, shown this once' }), ...keyFields })
 const checkKey = Compile(KeyBody)
 const json = <T>(schema: T) => ({ 'application/json': schema })
 
@@ -70,13 +66,13 @@ export function keyOperations(parts: KeyParts): Operation[] {
       body: json(KeyBody),
       responses: { 201: { description: 'Made', content: json(NewKeyShape) } },
       problems: [
-        'invalid_json',
         'unknown_field',
         'missing_field',
         'wrong_type',
         'invalid_value',
         'too_short',
         'too_long',
+        'too_many',
         'unknown_tenant',
         'missing_scope',
         'wrong_tenant',
@@ -95,7 +91,7 @@ export function keyOperations(parts: KeyParts): Operation[] {
       responses: {
         200: {
           description: 'Keys',
-          content: json(Type.Object({ data: Type.Array(KeyShape) }, { additionalProperties: false })),
+          content: json(object({ data: Type.Array(KeyShape) })),
         },
       },
       problems: ['not_found'],

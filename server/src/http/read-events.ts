@@ -3,7 +3,7 @@
 import { toHex } from '@affidavit/trail'
 import Type from 'typebox'
 import type { Catalog } from '../catalog/catalog.ts'
-import { FilterParameters, parseFilter } from '../filter/filter.ts'
+import { defaultLimit, FilterParameters, maxLimit, parseFilter } from '../filter/filter.ts'
 import { idPattern, tenantPattern } from '../ingest/event.ts'
 import type { Events } from '../query/events.ts'
 import type { Proofs } from '../query/proof.ts'
@@ -14,7 +14,7 @@ import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { readerOf } from './reading.ts'
 import { refuse } from './refused.ts'
-import { Hex32, Time } from './schemas.ts'
+import { ControlEntry, Hex16, Hex32, object, orNull, StoredEvent } from './schemas.ts'
 
 export interface ReadParts {
   readonly catalog: Catalog
@@ -25,32 +25,29 @@ export interface ReadParts {
   readonly operatorName: string
 }
 
-const StoredEvent = Type.Object(
-  {
-    tenant: Type.String(),
-    trail: Type.String(),
-    seq: Type.Integer({ minimum: 0 }),
-    hash: Hex32,
-    previous_hash: Type.Union([Hex32, Type.Null()]),
-    sealed_at: Time,
-    facts: Type.Union([Type.String({ description: 'Exactly the text that was committed to' }), Type.Null()]),
-    facts_salt: Type.Union([Type.String(), Type.Null()]),
-    sentence: Type.Optional(Type.String()),
-  },
-  { additionalProperties: true, description: 'The event, and where and how it is sealed' },
-)
-
-const Proof = Type.Object({
+const part = object({ salt: Type.String({ description: 'Base64' }), content: Type.String() })
+const Proof = object({
   id: Type.String(),
   tenant: Type.String(),
-  trail: Type.String(),
+  trail: Hex16,
   seq: Type.Integer({ minimum: 0 }),
   entry: Type.String({ description: 'The sealed bytes, as text' }),
   leaf_hash: Hex32,
   tree_size: Type.Integer({ minimum: 1 }),
   inclusion: Type.Array(Hex32, { description: 'RFC 6962 audit path, from the leaf up' }),
   checkpoint: Type.String({ description: 'Signed note (C2SP tlog-checkpoint)' }),
-  content: Type.Object({}, { additionalProperties: true, description: 'Payload and salts that open the commitments' }),
+  content: object(
+    {
+      seq: Type.Integer(),
+      facts: Type.Optional(part),
+      confidential: Type.Optional(part),
+      operator: Type.Optional(part),
+      personal: Type.Optional(
+        Type.Array(object({ n: Type.Integer(), salt: Type.String({ description: 'Base64' }), content: Type.String() })),
+      ),
+    },
+    'Payload and salts that open the commitments, as in packs',
+  ),
 })
 
 const oneEvent = {
@@ -71,19 +68,24 @@ export function readOperations(parts: ReadParts): Operation[] {
         'To follow a trail, ask with order=asc and keep the last `next` that was not null as `after`: nothing is missed or repeated. ' +
         'Any `metadata.<key>=value` compares a metadata field.',
       scope: 'events:read',
-      query: { ...FilterParameters.properties, 'metadata.<key>': Type.String({ maxLength: 1024 }) },
+      query: {
+        ...FilterParameters.properties,
+        limit: Type.Integer({ minimum: 1, maximum: maxLimit, default: defaultLimit, description: 'Events per page' }),
+        control: Type.Boolean({ default: false, description: 'Whether control entries are listed, too' }),
+      },
+      metadataQuery: true,
       responses: {
         200: {
           description: 'A page',
           content: {
-            'application/json': Type.Object({
-              data: Type.Array(StoredEvent),
-              next: Type.Union([Type.String(), Type.Null()]),
+            'application/json': object({
+              data: Type.Array(Type.Union([StoredEvent, ControlEntry])),
+              next: orNull(Type.String()),
             }),
           },
         },
       },
-      problems: ['invalid_parameter', 'invalid_cursor', 'missing_scope', 'not_found'],
+      problems: ['invalid_cursor', 'not_found'],
       handle: (call) => list(parts, call),
     },
     {
@@ -100,7 +102,7 @@ export function readOperations(parts: ReadParts): Operation[] {
         const reader = await readerOf(parts.tenants, call, call.query.get('tenant'))
         const event = await parts.events.byId(reader, call.params.id!)
         if (event === undefined) throw notFound()
-        return { status: 200, body: withSentence(parts, event) }
+        return { status: 200, body: presented(parts, event) }
       },
     },
     {
@@ -142,16 +144,24 @@ async function list(parts: ReadParts, call: Call): Promise<Reply> {
   const listing = await parts.events.list(reader, parsed.filter, parsed.page)
   if (listing.kind === 'invalid_cursor')
     throw refuse('invalid_cursor', 'The cursor belongs to another tenant, filter or order, or is damaged.')
-  return { status: 200, body: { data: listing.data.map((event) => withSentence(parts, event)), next: listing.next } }
+  return { status: 200, body: { data: listing.data.map((event) => presented(parts, event)), next: listing.next } }
 }
 
-function withSentence({ catalog, operatorName }: ReadParts, event: ShownEvent): object {
-  if (typeof event.action !== 'string') return event
-  const { id, tenant, action, ...rest } = event
-  const { sentence } = catalog.resolve(event.action)
+/** What people look for first comes first: what happened, then who, whom and how, then the proof of it. */
+function presented({ catalog, operatorName }: ReadParts, event: ShownEvent): object {
+  if (event.control !== undefined) return presentedControl(event)
+  const { id, tenant, action, category, outcome, reason, occurred_at, received_at, actor, ...rest } = event
+  const { sentence } = catalog.resolve(action as string)
   const told = render(event as unknown as Readable, sentence, { operator: operatorName }).text
-  // What people look for first comes first.
-  return { id, tenant, action, sentence: told, ...rest }
+  const head = { id, tenant, action, sentence: told, category, outcome, reason, occurred_at, received_at, actor }
+  return { ...head, targets: [], context: {}, changes: [], metadata: {}, ...rest }
+}
+
+/** A control entry has no members of an event; what its facts say stands apart. */
+function presentedControl({ tenant, control, trail, seq, hash, previous_hash, sealed_at, late, ...rest }: ShownEvent) {
+  const { facts, facts_salt } = rest
+  const details = facts === null ? null : (JSON.parse(facts) as object)
+  return { tenant, control, details, trail, seq, hash, previous_hash, sealed_at, late, facts, facts_salt }
 }
 
 async function prove(parts: ReadParts, call: Call): Promise<Reply> {

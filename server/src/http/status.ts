@@ -2,6 +2,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from '@prometheus-io/client'
 import Type from 'typebox'
 import type { Operation } from './operation.ts'
+import { object } from './schemas.ts'
 
 export interface Readiness {
   readonly ready: boolean
@@ -67,8 +68,8 @@ export class Metrics {
   }
 }
 
-const Health = Type.Object({ status: Type.String() })
-const Ready = Type.Object({ status: Type.String(), waiting_for: Type.Array(Type.String()) })
+const Health = object({ status: Type.String() })
+const Ready = object({ status: Type.String(), waiting_for: Type.Array(Type.String()) })
 
 export function statusOperations(metrics: Metrics, readiness: () => Promise<Readiness>): Operation[] {
   return [

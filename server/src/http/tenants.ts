@@ -15,6 +15,7 @@ import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { actorOf, type PlatformRecorder } from './platform-events.ts'
 import { Refused, refuse } from './refused.ts'
+import { Hex16, object, orNull } from './schemas.ts'
 
 export interface TenantParts {
   readonly catalog: Catalog
@@ -39,24 +40,18 @@ const TenantBody = Type.Object(
   },
   { additionalProperties: false },
 )
-const TenantShape = Type.Object(
-  {
-    id: Type.String(),
-    name: Type.Union([Type.String(), Type.Null()]),
-    state: Type.Enum(['open', 'closed']),
-    trail: Type.String({ pattern: '^[0-9a-f]{32}$' }),
-    vkey: Type.String({ description: "Verifier key of the tenant's trail: pin it" }),
-    policy: Type.Object(
-      {
-        personal: Type.Array(Type.String()),
-        confidential: Type.Array(Type.String()),
-        retention_days: Type.Union([Type.Integer(), Type.Null()]),
-      },
-      { additionalProperties: false },
-    ),
-  },
-  { additionalProperties: false },
-)
+const TenantShape = object({
+  id: Type.String(),
+  name: orNull(Type.String()),
+  state: Type.Enum(['open', 'closed']),
+  trail: Hex16,
+  vkey: Type.String({ description: "Verifier key of the tenant's trail: pin it" }),
+  policy: object({
+    personal: Type.Array(Type.String()),
+    confidential: Type.Array(Type.String()),
+    retention_days: orNull(Type.Integer()),
+  }),
+})
 const checkTenant = Compile(TenantBody)
 const tenantParam = { tenant: Type.String({ pattern: tenantPattern }) }
 const json = <T>(schema: T) => ({ 'application/json': schema })
@@ -80,7 +75,7 @@ export function tenantOperations(parts: TenantParts): Operation[] {
         201: { description: 'Made', content: json(TenantShape) },
         200: { description: 'Changed, or as it was', content: json(TenantShape) },
       },
-      problems: ['invalid_json', 'unknown_field', 'wrong_type', 'invalid_value', 'too_long', 'too_many', 'conflict'],
+      problems: ['unknown_field', 'wrong_type', 'invalid_value', 'too_long', 'too_many', 'conflict'],
       handle: (call) => putTenant(parts, call),
     },
     {
@@ -113,12 +108,7 @@ export function tenantOperations(parts: TenantParts): Operation[] {
       responses: {
         200: {
           description: 'A page',
-          content: json(
-            Type.Object(
-              { data: Type.Array(TenantShape), next: Type.Union([Type.String(), Type.Null()]) },
-              { additionalProperties: false },
-            ),
-          ),
+          content: json(object({ data: Type.Array(TenantShape), next: orNull(Type.String()) })),
         },
       },
       problems: [],

@@ -29,7 +29,7 @@ import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { readerOf } from './reading.ts'
 import { refuse } from './refused.ts'
-import { Hex32 } from './schemas.ts'
+import { Hex16, Hex32, object } from './schemas.ts'
 
 export interface TrailParts {
   readonly store: Database
@@ -49,13 +49,13 @@ const trailParam = Type.String({
   description: 'An earlier trail of the tenant; default: the newest',
 })
 
-const TrailShape = Type.Object({
+const TrailShape = object({
   tenant: Type.String(),
-  trail: Type.String(),
+  trail: Hex16,
   origin: Type.String(),
   vkey: Type.String({ description: 'Verifier key: pin it, from a source you trust' }),
   size: Type.Integer({ minimum: 0, description: 'Entries under the newest checkpoint' }),
-  trails: Type.Array(Type.String(), { description: "The tenant's chain of trails, oldest first" }),
+  trails: Type.Array(Hex16, { description: "The tenant's chain of trails, oldest first" }),
 })
 
 const text = { 'text/plain': Type.String() }
@@ -114,7 +114,7 @@ export function trailOperations(parts: TrailParts): Operation[] {
         200: {
           description: 'The proof (RFC 6962)',
           content: {
-            'application/json': Type.Object({
+            'application/json': object({
               from: Type.Integer(),
               to: Type.Integer(),
               proof: Type.Array(Hex32),
@@ -123,7 +123,7 @@ export function trailOperations(parts: TrailParts): Operation[] {
           },
         },
       },
-      problems: ['not_found', 'not_notarized', 'invalid_parameter'],
+      problems: ['not_found', 'not_notarized'],
       handle: (call) => consistency(parts, call),
     },
     {
@@ -140,7 +140,7 @@ export function trailOperations(parts: TrailParts): Operation[] {
       responses: {
         200: { description: 'Content lines as in packs', content: { 'application/x-ndjson': Type.String() } },
       },
-      problems: ['not_found', 'not_notarized', 'invalid_parameter'],
+      problems: ['not_found', 'not_notarized'],
       handle: (call) => content(parts, call),
     },
     {
@@ -155,7 +155,7 @@ export function trailOperations(parts: TrailParts): Operation[] {
         to: seqParam('Entry after the last one; default: the size of the newest checkpoint'),
       },
       responses: { 200: { description: 'A ZIP file', content: binary('application/zip') } },
-      problems: ['not_found', 'not_notarized', 'invalid_parameter'],
+      problems: ['not_found', 'not_notarized'],
       handle: (call) => pack(parts, call),
     },
   ]

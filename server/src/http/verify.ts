@@ -1,20 +1,16 @@
 // POST /v1/verify: a second opinion from the server about a pack or a receipt. Convenient, and worth no more than the
 // server itself: who does not want to trust it verifies with the CLI or another implementation of docs/spec.
-import {
-  NoteError,
-  type PackError,
-  PackReader,
-  parseVkey,
-  verifyEd25519,
-  verifyPack,
-  verifyReceipt,
-} from '@affidavit/trail'
+import { Worker } from 'node:worker_threads'
+import { NoteError, parseVkey, VERDICTS, verifyEd25519, verifyReceipt } from '@affidavit/trail'
 import Type from 'typebox'
 import { Compile } from 'typebox/compile'
-import { parseStrict } from '../ingest/strict-json.ts'
 import { sha256 } from '../query/sha256.ts'
+import { Gate } from './gate.ts'
+import { jsonBody } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
-import { Refused, refuse } from './refused.ts'
+import type { PackCheck } from './pack-check.ts'
+import { refuse } from './refused.ts'
+import { Hex16, object, Time } from './schemas.ts'
 
 export interface VerifyParts {
   /** Verifier key of a trail under this deployment's log key. */
@@ -27,9 +23,41 @@ const ReceiptsBody = Type.Object(
   { additionalProperties: false },
 )
 const checkReceipts = Compile(ReceiptsBody)
-const Verdicts = Type.Object({}, { additionalProperties: true, description: 'Outcome, separate verdicts and findings' })
+const verdict = Type.Enum([...VERDICTS])
+const PackVerdict = object({
+  outcome: Type.Enum(['held', 'tampered', 'unchecked']),
+  verdicts: object(Object.fromEntries(VERDICTS.map((name) => [name, Type.Enum(['held', 'failed', 'unchecked'])]))),
+  findings: Type.Array(
+    object({
+      verdict,
+      state: Type.Enum(['failed', 'unchecked']),
+      code: Type.String(),
+      seq: Type.Optional(Type.Integer()),
+      message: Type.String(),
+    }),
+  ),
+  first_wrong: Type.Optional(Type.Integer({ description: 'The lowest seq of a failed finding' })),
+  assurance: Type.Enum(['anchored', 'tamper-detecting only']),
+  notes: Type.Array(Type.String()),
+})
+const ReceiptVerdicts = object({
+  receipts: Type.Array(
+    object({
+      outcome: Type.Enum(['signed', 'not_ours', 'malformed', 'bad_key', 'bad_signature']),
+      trail: Type.Optional(Hex16),
+      first: Type.Optional(Type.Integer()),
+      last: Type.Optional(Type.Integer()),
+      sealed_at: Type.Optional(Time),
+    }),
+  ),
+})
+
+/** What one pack may take. */
+const patience_ms = 120_000
+const heap_mb = 512
 
 export function verifyOperations(parts: VerifyParts): Operation[] {
+  const oneAtATime = new Gate(1, 1)
   return [
     {
       method: 'POST',
@@ -42,34 +70,49 @@ export function verifyOperations(parts: VerifyParts): Operation[] {
       scope: 'verify',
       body: { 'application/zip': Type.String({ format: 'binary' }), 'application/json': ReceiptsBody },
       bodyLimit: packBytes,
-      responses: { 200: { description: 'What was found', content: { 'application/json': Verdicts } } },
-      problems: ['invalid_json', 'invalid_value', 'invalid_request'],
-      handle: (call) => (call.headers['content-type']?.includes('zip') ? ofPack(call) : ofReceipts(parts, call)),
+      responses: {
+        200: {
+          description: 'What was found',
+          content: { 'application/json': Type.Union([PackVerdict, ReceiptVerdicts]) },
+        },
+      },
+      problems: ['unknown_field', 'missing_field', 'wrong_type', 'too_long', 'too_many', 'invalid_value'],
+      handle: (call) =>
+        call.headers['content-type']?.includes('zip') ? ofPack(oneAtATime, call) : ofReceipts(parts, call),
     },
   ]
 }
 
-async function ofPack({ body }: Call): Promise<Reply> {
-  const file = {
-    size: body.length,
-    read: async (offset: number, length: number) => body.subarray(offset, offset + length),
-  }
-  try {
-    const report = await verifyPack(await PackReader.open(sha256, file), { hash: sha256, verify: verifyEd25519 })
-    return { status: 200, body: report }
-  } catch (error) {
-    if ((error as PackError).name !== 'PackError') throw error
-    throw refuse('invalid_request', `The pack could not be checked: ${(error as Error).message}.`)
-  }
+async function ofPack(oneAtATime: Gate, { body }: Call): Promise<Reply> {
+  const check = await oneAtATime.within(1, () => inThread(body))
+  if (!check.ok) throw refuse('invalid_request', `The pack could not be checked: ${check.message}.`)
+  const { firstWrong, ...report } = check.report
+  return { status: 200, body: { ...report, ...(firstWrong !== undefined && { first_wrong: firstWrong }) } }
+}
+
+function inThread(body: Buffer): Promise<PackCheck> {
+  const worker = new Worker(new URL('./pack-check.ts', import.meta.url), {
+    workerData: body,
+    resourceLimits: { maxOldGenerationSizeMb: heap_mb },
+  })
+  return new Promise((resolve) => {
+    const giveUp = (message: string) => {
+      resolve({ ok: false, message })
+      void worker.terminate()
+    }
+    const timer = setTimeout(() => giveUp('it takes too long'), patience_ms)
+    worker.once('message', resolve)
+    worker.once('error', () => giveUp('it needs more memory than a check may have'))
+    worker.once('exit', () => {
+      clearTimeout(timer)
+      resolve({ ok: false, message: 'the check was cut off' })
+    })
+  })
 }
 
 async function ofReceipts({ vkey }: VerifyParts, { body }: Call): Promise<Reply> {
-  const parsed = parseStrict(body)
-  if (!parsed.ok) throw new Refused(parsed.problem)
-  if (!checkReceipts.Check(parsed.value))
-    throw refuse('invalid_value', 'Send {"receipts": ["…"]} with 1 to 100 signed notes.', '/receipts')
-  const results = await Promise.all(parsed.value.receipts.map((note) => checkReceipt(vkey, note)))
-  return { status: 200, body: { receipts: results } }
+  const { receipts } = jsonBody(body, checkReceipts)
+  return { status: 200, body: { receipts: await Promise.all(receipts.map((note) => checkReceipt(vkey, note))) } }
 }
 
 async function checkReceipt(vkey: VerifyParts['vkey'], note: string): Promise<object> {
