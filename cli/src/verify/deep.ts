@@ -6,8 +6,9 @@ import { commitText, toHex } from '@affidavit/trail'
 import { Failure } from '../failure.ts'
 import { asFailure, ServerRefused } from '../remote.ts'
 import { ahead } from './ahead.ts'
-import { type Dimension, dimensions, type Expected } from './expected.ts'
+import type { Expected } from './expected.ts'
 import { nodeSha256 } from './node-hash.ts'
+import { type Question, questionsOf } from './questions.ts'
 import type { ServerLog } from './server-log.ts'
 
 export interface ColumnFinding {
@@ -39,29 +40,17 @@ export interface DeepResult {
   readonly notes: readonly string[]
 }
 
-interface Question {
-  /** Query parameters beside tenant, order and limit. */
-  readonly filter: string
-  readonly expected: readonly number[]
-  /** Other events may match, too: an address also finds people by their e-mail. */
-  readonly mayHaveMore: boolean
-}
-
 const AT_ONCE = 4
 const PAGE = 1000
 const MOST_FINDINGS = 100
-const DAY_MS = 86_400_000
-/** What a query parameter takes; longer values cannot be asked for. */
-const LONGEST: Readonly<Partial<Record<Dimension, number>>> = { actor: 320, target: 320, action: 128, request_id: 256 }
-
 /** Compares every filter. Throws Failure when the server stops answering. */
 export async function checkColumns(options: DeepOptions): Promise<DeepResult> {
   const findings: ColumnFinding[] = []
-  const { questions, notes } = questionsOf(options)
+  const { questions, notes } = questionsOf(options.expected, options.mostValues)
   let done = 0
   try {
     for await (const { item, result } of ahead(questions, AT_ONCE, (question) => ask(question, options))) {
-      findings.push(...result.slice(0, MOST_FINDINGS - findings.length))
+      findings.push(...result.filter(isNew(findings)).slice(0, MOST_FINDINGS - findings.length))
       done += 1
       options.progress(done, questions.length, item.filter)
     }
@@ -80,57 +69,44 @@ export async function checkColumns(options: DeepOptions): Promise<DeepResult> {
   return { state, findings, filters: done, notes }
 }
 
-function questionsOf({ expected, mostValues }: DeepOptions): { questions: Question[]; notes: string[] } {
-  const questions: Question[] = [
-    { filter: '', expected: expected.events, mayHaveMore: false },
-    { filter: 'control=true', expected: expected.entries, mayHaveMore: false },
-  ]
-  const notes: string[] = []
-  for (const dimension of dimensions) {
-    const values = [...expected.values.get(dimension)!].filter(([value]) => canAsk(dimension, value))
-    for (const [value, seqs] of values.slice(0, mostValues)) questions.push(question(dimension, value, seqs))
-    if (values.length > mostValues)
-      notes.push(`${dimension}: ${mostValues} of ${values.length} values compared (--deep-values)`)
-    const unaskable = expected.values.get(dimension)!.size - values.length
-    if (unaskable > 0) notes.push(`${dimension}: ${unaskable} value(s) that no filter takes were not compared`)
-  }
-  return { questions, notes }
-}
-
-function canAsk(dimension: Dimension, value: string): boolean {
-  if (dimension === 'action' && value.includes('*')) return false
-  return value.length <= (LONGEST[dimension] ?? 64) && value.isWellFormed()
-}
-
-function question(dimension: Dimension, value: string, expected: readonly number[]): Question {
-  const isPerson = dimension === 'actor' || dimension === 'target'
-  return { filter: parameters(dimension, value), expected, mayHaveMore: isPerson && value.includes('@') }
-}
-
-function parameters(dimension: Dimension, value: string): string {
-  if (dimension !== 'day') return `${dimension}=${encodeURIComponent(value)}`
-  const next = new Date(Date.parse(value) + DAY_MS).toISOString().slice(0, 10)
-  return `from=${value}&to=${next}`
+/** Groups are asked in two rounds, so what is hidden shows twice. */
+function isNew(findings: readonly ColumnFinding[]): (finding: ColumnFinding) => boolean {
+  return ({ seq, message }) => !findings.some((known) => known.seq === seq && known.message === message)
 }
 
 /** Walks all pages of one filter and compares. */
-async function ask(question: Question, options: DeepOptions): Promise<ColumnFinding[]> {
+async function compare(question: Question, options: DeepOptions): Promise<ColumnFinding[]> {
   const { expected, filter, mayHaveMore } = question
-  const wanted = new Set(expected)
   const findings: ColumnFinding[] = []
-  const fail = (code: string, seq: number, message: string) =>
-    findings.push({ verdict: 'column', state: 'failed', code, seq, message, filter })
-  const name = filter === '' ? 'the unfiltered list' : `the filter ${decodeURIComponent(filter)}`
+  const fail = (code: string, seq: number, message: string, which = filter) =>
+    findings.push({ verdict: 'column', state: 'failed', code, seq, message, filter: which })
+  const seen = new Set<number>()
   for await (const shown of listed(question, options)) {
     const { seq } = shown
-    const isExpected = wanted.delete(seq)
-    if (!isExpected && !mayHaveMore && !options.expected.unknown.has(seq))
-      fail('surplus', seq, `${name} returns entry ${seq}, whose facts do not match it`)
+    if (seen.has(seq)) fail('repeated', seq, `${nameOf(filter)} returns entry ${seq} twice`)
+    else if (!expected.has(seq) && !mayHaveMore && !options.expected.unknown.has(seq))
+      fail('surplus', seq, `${nameOf(filter)} returns entry ${seq}, whose facts do not match it`)
+    seen.add(seq)
     if (filter === '') for (const wrong of contradictions(shown, options.expected)) fail('shown_otherwise', seq, wrong)
   }
-  for (const seq of wanted) fail('hidden', seq, `${name} leaves out entry ${seq}, whose facts match it`)
+  for (const [seq, which] of expected) {
+    if (!seen.has(seq)) fail('hidden', seq, `${nameOf(which)} leaves out entry ${seq}, whose facts match it`, which)
+  }
   return findings
 }
+
+/** A filter that the server does not take leaves its events uncompared; the others are still asked. */
+async function ask(question: Question, options: DeepOptions): Promise<ColumnFinding[]> {
+  try {
+    return await compare(question, options)
+  } catch (error) {
+    if (!(error instanceof ServerRefused) || ![400, 422].includes(error.status)) throw error
+    const message = `${nameOf(question.filter)} is refused: ${error.message}`
+    return [{ verdict: 'column', state: 'unchecked', code: 'refused', message, filter: question.filter }]
+  }
+}
+
+const nameOf = (filter: string) => (filter === '' ? 'the unfiltered list' : `the filter ${decodeURIComponent(filter)}`)
 
 interface Shown extends Readonly<Record<string, unknown>> {
   readonly seq: number
