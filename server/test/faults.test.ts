@@ -1,0 +1,122 @@
+// Acknowledged means durable: a real server and its PostgreSQL are killed at random moments under load, and the oracle
+// looks at everything afterwards. AFFIDAVIT_LONG=1 makes 30 rounds of 10; AFFIDAVIT_KILL_ROUNDS=500 is the long run.
+import { execFileSync } from 'node:child_process'
+import { randomInt } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, onTestFinished, test } from 'vitest'
+import { checkTrails, type Kept, listAll } from './check-trail.ts'
+import { Load } from './faults-load.ts'
+import { isAlive, type ServerProcess, startProcess } from './server-process.ts'
+
+const long = process.env.AFFIDAVIT_LONG === '1'
+const rounds = Number(process.env.AFFIDAVIT_KILL_ROUNDS || (long ? 30 : 10))
+const tenants = ['acme', 'globex', 'initech', 'umbrella']
+
+async function embedded(): Promise<ServerProcess> {
+  const server = await startProcess()
+  onTestFinished(() => server.remove())
+  return server
+}
+
+const loadOn = (server: ServerProcess) =>
+  new Load({ urls: [server.url], key: server.operatorKey, tenants, connections: 5, batch: 30 })
+
+const serviceOf = (server: ServerProcess) => ({ url: server.url, key: server.operatorKey })
+
+/** Nothing acknowledged is missing, nothing is there twice, every trail verifies and grew from its last checkpoint. */
+async function expectWhole(server: ServerProcess, load: Load, kept: Map<string, Kept>): Promise<void> {
+  expect(load.wrong).toEqual([])
+  const wrong = await checkTrails({ service: serviceOf(server), tenants, acknowledged: load.acknowledged, kept }).catch(
+    (error: Error) => [`${error.message}\n${server.log}`],
+  )
+  expect(wrong).toEqual([])
+}
+
+/** The same question asked of the API that people use. */
+async function expectListed(server: ServerProcess, load: Load): Promise<void> {
+  for (const tenant of tenants) {
+    const times = new Map<string, number>()
+    for (const { id } of await listAll(serviceOf(server), tenant)) times.set(id, (times.get(id) ?? 0) + 1)
+    const told = new Set(load.acknowledged.filter((one) => one.tenant === tenant).map(({ id }) => id))
+    expect([...told].filter((id) => times.get(id) !== 1)).toEqual([])
+    expect([...times.values()].filter((n) => n !== 1)).toEqual([])
+  }
+}
+
+test(
+  `the server killed under load, ${rounds} rounds`,
+  async () => {
+    const server = await embedded()
+    const load = loadOn(server)
+    const kept = new Map<string, Kept>()
+    for (let round = 0; round < rounds; round++) {
+      const before = load.acknowledged.length
+      load.start()
+      while (load.acknowledged.length === before) await sleep(5)
+      await sleep(randomInt(20, 500))
+      await server.kill()
+      await load.stop()
+      await server.start()
+      await load.settle()
+      await expectWhole(server, load, kept)
+    }
+    await expectListed(server, load)
+  },
+  30_000 + rounds * 10_000,
+)
+
+/** Process ids of the backends under a postmaster that serve connections of ours. */
+function backendsOf(postmaster: number): number[] {
+  const children = execFileSync('pgrep', ['-P', String(postmaster)], { encoding: 'utf8' })
+    .split('\n')
+    .filter(Boolean)
+  return children.map(Number).filter((pid) => {
+    try {
+      return / \[local\] |\) \w+$/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' '))
+    } catch {
+      return false // it went meanwhile
+    }
+  })
+}
+
+test(
+  `PostgreSQL killed under load, ${rounds} rounds, and the server goes on by itself`,
+  async () => {
+    const server = await embedded()
+    const load = loadOn(server)
+    const kept = new Map<string, Kept>()
+    load.start()
+    for (let round = 0; round < rounds; round++) {
+      const before = load.acknowledged.length
+      while (load.acknowledged.length < before + 200) await sleep(5)
+      await sleep(randomInt(20, 300))
+      const postmaster = server.postgresPid!
+      if (round % 2 === 0) process.kill(postmaster, 'SIGKILL')
+      else {
+        const backends = backendsOf(postmaster)
+        expect(backends.length).toBeGreaterThan(0)
+        process.kill(backends[randomInt(backends.length)]!, 'SIGKILL')
+      }
+      const killed = Date.now()
+      const answered = load.acknowledged.length
+      while (load.acknowledged.length < answered + 50) {
+        if (Date.now() - killed > 30_000) throw new Error(`nothing is sealed any more\n${server.log}`)
+        await sleep(10)
+      }
+    }
+    await load.stop()
+    await load.settle()
+    expect(isAlive(server.pid)).toBe(true)
+    await expectWhole(server, load, kept)
+    await expectListed(server, load)
+    // Whoever asked meanwhile was told so, soon, and when to come back.
+    expect(load.refused.length).toBeGreaterThan(0)
+    for (const { retryAfter, text } of load.refused) {
+      expect(Number(retryAfter)).toBeGreaterThan(0)
+      expect(JSON.parse(text)).toMatchObject({ status: 503, code: 'unavailable' })
+    }
+    expect(Math.max(...load.refused.map(({ ms }) => ms))).toBeLessThan(15_000)
+  },
+  30_000 + rounds * 10_000,
+)

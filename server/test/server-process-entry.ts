@@ -1,0 +1,15 @@
+// The process behind server-process.ts: a server as `affidavit serve` runs it, which tells its parent where it listens.
+//   node server-process-entry.ts      settings from the environment; prints one line of JSON; SIGTERM ends it cleanly
+import { readConfig } from '../src/config.ts'
+import { startServer } from '../src/main.ts'
+
+const read = readConfig()
+if (!read.ok) throw new Error(read.problems.join('\n'))
+try {
+  const server = await startServer(read.config)
+  console.log(JSON.stringify({ url: server.url }))
+  process.once('SIGTERM', () => void server.stop())
+} catch (error) {
+  console.log(JSON.stringify({ error: (error as Error).message }))
+  process.exitCode = 1
+}
