@@ -154,12 +154,12 @@ export class Lane {
     const stale: Waiting[] = []
     const ids = new Set<string>()
     for (const item of rest) {
-      const { id } = item.sealable.columns
+      const { id } = item.sealable
       if (item.sealable.keyEpoch !== state.keyEpoch) stale.push(item)
       else if (id === null) now.push(item)
       else {
         // The second of two equal ids in one batch waits until the first is stored, and is then found like any repeat.
-        const name = `${item.sealable.trail.tenant} ${id.toString('latin1')}`
+        const name = `${item.sealable.trail.tenant} ${id}`
         if (ids.has(name)) later.push(item)
         else {
           ids.add(name)
@@ -216,10 +216,10 @@ export class Lane {
     const openings: Waiting[] = []
     const seen = new Set<number>()
     for (const { sealable } of items) {
-      const { trail, body } = sealable
+      const { trail, opens } = sealable
       if (seen.has(trail.number)) continue
       seen.add(trail.number)
-      if (state.heads.get(trail.number)!.size > 0 || ('control' in body && body.control.kind === 'open')) continue
+      if (opens || state.heads.get(trail.number)!.size > 0) continue
       openings.push({ sealable: this.#context.opening(trail, state.keyEpoch), ticket: new Ticket(1), index: 0 })
     }
     return openings.length === 0 ? items : [...openings, ...items]
