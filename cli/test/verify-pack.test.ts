@@ -26,7 +26,6 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'affidavit-verify-'))
   await writeFile(at('whole.zip'), await packOf())
   await writeFile(at('old.txt'), await signedCheckpoint(trail, 123))
-  await writeFile(at('new.txt'), await signedCheckpoint(trail, 300))
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
@@ -53,6 +52,15 @@ test('with a pinned key or a kept checkpoint it is anchored', async () => {
 test('a key that did not sign is evidence', async () => {
   const told = await verified([at('whole.zip'), '--vkey', seededKey(ORIGIN, 'other').vkey])
   expect(told).toMatchObject({ outcome: 'tampered', verdicts: { signature: 'failed', anchors: 'failed' } })
+})
+
+test('a kept checkpoint that the key given did not sign accuses nobody', async () => {
+  const args = ['verify', at('whole.zip'), '--checkpoint', at('old.txt'), '--vkey']
+  expect(await affidavit([...args, LOG.vkey])).toMatchObject({ code: 0 })
+  expect(await affidavit([...args, seededKey(ORIGIN, 'other').vkey])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('is not signed by the key given'),
+  })
 })
 
 test('a changed payload is evidence, its seq is named, and it comes first', async () => {

@@ -52,7 +52,7 @@ export const keys: Define = (parent, terminal) => {
 }
 
 const scopesHelp = `
-Scopes: events:write, events:read, verify, tenants:read, tenants:write, keys:manage;
+Scopes: events:write, events:read, events:confidential, verify, tenants:read, tenants:write, keys:manage;
 for operator keys also tenants:create and operator. docs/reference lists what each allows.
 
 Examples:

@@ -3,6 +3,7 @@ import {
   type Checkpoint,
   EXIT_CODES,
   formatVkey,
+  NoteError,
   type PackReader,
   parseCheckpoint,
   parseNote,
@@ -49,6 +50,7 @@ export async function runVerify(subject: string, options: VerifyArguments, termi
     checkpoint: options.checkpoint === undefined ? undefined : await readCheckpoint(options.checkpoint),
     state: options.state === undefined ? undefined : await State.load(options.state),
   }
+  await checkBrought(brought)
   const report = /^https?:\/\//.test(subject)
     ? await overHttp(subject, options, brought, terminal)
     : await ofFile(subject, options, brought, terminal)
@@ -56,6 +58,17 @@ export async function runVerify(subject: string, options: VerifyArguments, termi
   if (options.json) printReportJson(report, exitCode, terminal)
   else printReport(report, terminal)
   return exitCode
+}
+
+/** What was brought must agree with itself before anybody is accused by it. */
+async function checkBrought({ vkeys, checkpoint }: Brought): Promise<void> {
+  if (vkeys.length === 0 || checkpoint === undefined) return
+  const { verified } = await verifyNote(verifyEd25519, checkpoint.note, vkeys).catch((error: unknown) => {
+    if (error instanceof NoteError) return { verified: [] }
+    throw error
+  })
+  if (verified.length === 0)
+    throw new Failure(`${checkpoint.label} is not signed by the key given. One of the two is not of this trail.`)
 }
 
 /** Verifies a pack with nothing from outside, as `affidavit pack` does with what it wrote. */
