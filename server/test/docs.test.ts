@@ -52,6 +52,15 @@ describe('links', () => {
     expect(broken).toEqual([])
   })
 
+  test.each(pages)('%s names source files that are there', (page) => {
+    const named = [...readFileSync(join(root, page), 'utf8').matchAll(/`([\w./-]+\/[\w.-]+\.(?:ts|sql|py))`/g)]
+    const places = ['', 'server/src', 'server']
+    const missing = named
+      .map(([, path]) => path!)
+      .filter((path) => !places.some((at) => existsSync(join(root, at, path))))
+    expect(missing).toEqual([])
+  })
+
   test('every page of docs is linked from another one', () => {
     const linked = new Set(
       pages.flatMap((page) =>
