@@ -18,7 +18,9 @@ begin
       end if;
     exception when duplicate_object or unique_violation then null; -- made by another database at this very moment
     end;
-    if not pg_has_role(current_user, 'affidavit_' || name, 'member') then
+    -- From PostgreSQL 16 on, whoever creates a role is its member without the right to act as it.
+    if not pg_has_role(current_user, 'affidavit_' || name,
+        case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end) then
       execute format('grant %I to current_user', 'affidavit_' || name);
     end if;
   end loop;

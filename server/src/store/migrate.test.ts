@@ -72,3 +72,26 @@ test('databases of one cluster migrate at once, though they share its roles', as
   for (const names of ran) expect(names.length).toBeGreaterThan(0)
   await Promise.all(others.map((other) => other.drop()))
 })
+
+test('an owner who is no superuser migrates, with the rights over roles that CREATEROLE gives', async () => {
+  const { superuser, login } = database
+  const name = `app_${login.database.slice(-12)}`
+  const { rows } = await superuser.query<{ version: number }>(
+    `select current_setting('server_version_num')::int as version`,
+  )
+  // Who creates a role gets this over it; here the cluster has the roles already.
+  const rights = rows[0]!.version >= 160_000 ? 'with admin true, inherit false, set false' : 'with admin option'
+  await superuser.query(
+    `create role ${name} login createrole password 'app'; alter database ${login.database} owner to ${name}`,
+  )
+  const roles = await superuser.query<{ rolname: string }>(
+    `select rolname from pg_roles where rolname like 'affidavit\\_%'`,
+  )
+  for (const { rolname } of roles.rows.filter(({ rolname }) => !rolname.startsWith('affidavit_test')))
+    await superuser.query(`grant ${rolname} to ${name} ${rights}`)
+  try {
+    expect((await migrate({ ...login, user: name, password: 'app' }, silent)).length).toBeGreaterThan(0)
+  } finally {
+    await superuser.query(`reassign owned by ${name} to current_user; drop owned by ${name}; drop role ${name}`)
+  }
+})
