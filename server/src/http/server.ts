@@ -60,7 +60,8 @@ export function buildServer(options: ServerOptions): FastifyInstance {
   })
   app.decorateRequest('admitted', null)
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('*', (request: FastifyRequest) => readBody(request))
+  // The handler reads the body itself, when it knows that it wants it.
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const told = toRefused(error)
     const url = request.routeOptions.url
@@ -102,7 +103,7 @@ function addRoute(app: FastifyInstance, operation: Operation, { apiKeys }: Serve
         const params = pathParameters(operation, request.params as Record<string, string>)
         const query = new URLSearchParams(request.raw.url?.split('?', 2)[1] ?? '')
         check(params, query)
-        const given = (request.body as Buffer | undefined) ?? Buffer.alloc(0)
+        const given = await readBody(operation, request, share)
         const body = await share.decode(given, request.headers['content-encoding'], limitOf(operation))
         const call = { principal, params, query, headers: request.headers, body, arrivalMs: Date.now() }
         return answer(request, reply, await operation.handle(call), operation.scope !== null)
@@ -115,12 +116,12 @@ function addRoute(app: FastifyInstance, operation: Operation, { apiKeys }: Serve
 
 const limitOf = ({ body, bodyLimit }: Operation): number => (body === undefined ? 0 : (bodyLimit ?? defaultBodyLimit))
 
-async function readBody(request: FastifyRequest): Promise<Buffer> {
-  const { operation } = request.routeOptions.config
-  if (operation === undefined || request.admitted === null) return Buffer.alloc(0)
-  if (operation.body === undefined && request.headers['content-length'] !== '0')
-    throw refuse('invalid_request', 'This operation takes no body.')
-  return request.admitted.share.read(request.raw, limitOf(operation))
+async function readBody(operation: Operation, { method, raw }: FastifyRequest, share: BodyShare): Promise<Buffer> {
+  const { 'content-length': length = '0', 'transfer-encoding': encoding } = raw.headers
+  // A body of GET or HEAD means nothing (RFC 9110 §9.3.1).
+  if ((length === '0' && encoding === undefined) || method === 'GET' || method === 'HEAD') return Buffer.alloc(0)
+  if (operation.body === undefined) throw refuse('invalid_request', 'This operation takes no body.')
+  return share.read(raw, limitOf(operation))
 }
 
 function answer(

@@ -114,6 +114,8 @@ interface SchemaError {
   params: object
 }
 
+const formats: Readonly<Record<string, string>> = { 'date-time': '2026-03-10T18:33:14Z' }
+
 /** One error of the schema as problems with our codes. The value itself is never repeated. */
 export function toProblems({ keyword, instancePath: pointer, params }: SchemaError): Problem[] {
   const given = params as Record<string, unknown>
@@ -134,10 +136,23 @@ export function toProblems({ keyword, instancePath: pointer, params }: SchemaErr
       return [problem('too_short', `Must have at least ${given.limit} character.`, pointer)]
     case 'maxLength':
       return [problem('too_long', `May have at most ${given.limit} characters.`, pointer)]
+    case 'minItems':
+      return [problem('too_short', `Must have at least ${given.limit} element.`, pointer)]
     case 'maxItems':
       return [problem('too_many', `May have at most ${given.limit} elements.`, pointer)]
     case 'maxProperties':
       return [problem('too_many', `May have at most ${given.limit} members.`, pointer)]
+    case 'minimum':
+    case 'maximum':
+      return [
+        problem('invalid_value', `Must be at ${keyword === 'minimum' ? 'least' : 'most'} ${given.limit}.`, pointer),
+      ]
+    case 'format':
+      return [
+        problem('invalid_value', `Must be a ${given.format}, for example ${formats[`${given.format}`]}.`, pointer),
+      ]
+    case 'uniqueItems':
+      return [problem('invalid_value', 'Must name each value once.', pointer)]
     case 'pattern':
       return [problem('invalid_value', `Must match ${given.pattern}.`, pointer)]
     default:
