@@ -30,6 +30,7 @@ import { Subjects } from './keys/subjects.ts'
 import { KeyChest, type TenantKeys } from './keys/tenant-keys.ts'
 import { NotaryThread } from './notarize/thread.ts'
 import { opening } from './opening.ts'
+import { policyEntries } from './policy-entries.ts'
 import { Events } from './query/events.ts'
 import { Proofs } from './query/proof.ts'
 import { controlEntry } from './seal/control.ts'
@@ -220,16 +221,18 @@ async function assemble(
       own,
       recorder,
       vkey,
-      sealPolicy: (tenant, principal) =>
-        seal(tenant, (epoch) =>
-          controlEntry(
-            tenant.trail,
-            epoch,
-            { kind: 'policy', about: 'capture', version: 1 },
-            { by: { id: principal.keyId, name: principal.name }, policy: tenant.policy },
-            Date.now(),
-          ),
-        ),
+      sealPolicy: async (tenant, principal) => {
+        const before = (await tenants.get(tenant.id))?.policy ?? null
+        const facts = { by: { id: principal.keyId, name: principal.name }, policy: tenant.policy }
+        for (const control of await policyEntries(
+          database.pool('follower'),
+          tenant.trail.number,
+          before,
+          tenant.policy,
+        )) {
+          await seal(tenant, (epoch) => controlEntry(tenant.trail, epoch, control, facts, Date.now()))
+        }
+      },
     }),
     ...keyOperations({ tenants, own, apiKeys, recorder }),
     ...readOperations({
