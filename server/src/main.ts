@@ -11,7 +11,7 @@ import { Gate } from './http/gate.ts'
 import { keyOperations } from './http/keys.ts'
 import { openApi } from './http/openapi.ts'
 import { OwnTenants } from './http/own-tenants.ts'
-import { PlatformRecorder } from './http/platform-events.ts'
+import { PlatformRecorder, tenantCreated } from './http/platform-events.ts'
 import { RateLimit } from './http/rate-limit.ts'
 import { readOperations } from './http/read-events.ts'
 import { refuse } from './http/refused.ts'
@@ -129,9 +129,10 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
   )
   closers.add(() => notary.stop())
   const app = await assemble(config, log, closers, { database, embedded, keys, partitions, notary })
-  const operatorKeyFile = await makeOperatorKey(config, app.apiKeys)
   const url = await app.server.listen({ host: config.host, port: config.port })
   closers.add(() => app.server.close())
+  // After listening: a start that fails on a taken port must not use up the one start that shows the key.
+  const operatorKeyFile = await makeOperatorKey(config, app.apiKeys)
   log.info({ url, database: embedded === null ? 'external' : 'embedded' }, 'listening')
   return { url, operatorKeyFile, recoveryFile: keys.recoveryFile, stop: () => closers.close(log) }
 }
@@ -180,6 +181,7 @@ async function assemble(
     subjects,
     actions: new ActionNumbers(ingestPool),
     seal: (sealables) => sealer.submit(sealables),
+    onTenantMade: (tenant, key) => recorder.note(tenantCreated(tenant, { type: 'api_key', ...key })),
   })
   const recorder = new PlatformRecorder(ingest, log)
   closers.add(() => recorder.flush())

@@ -99,3 +99,17 @@ export function actorOf(principal: Principal, tenant: string | undefined): objec
   const isInternal = principal.internal || (principal.tenant === null && tenant !== undefined)
   return { type: 'api_key', id: principal.keyId, name: principal.name, ...(isInternal && { internal: true }) }
 }
+
+/** The record of a tenant's making in the operator's trail, however it was made; once per tenant. */
+export function tenantCreated(
+  tenant: { id: string; name: string | null; trail: { id: string } },
+  actor: object,
+): PlatformEvent {
+  return {
+    id: `tenant.created:${tenant.trail.id}`,
+    tenant: undefined,
+    action: 'affidavit.tenant.created',
+    actor,
+    targets: [{ type: 'tenant', id: tenant.id, ...(tenant.name !== null && { name: tenant.name }) }],
+  }
+}

@@ -13,7 +13,7 @@ import { type Tenant, TenantRefused, type Tenants } from '../tenants/tenants.ts'
 import { jsonBody } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
-import { actorOf, type PlatformRecorder } from './platform-events.ts'
+import { actorOf, type PlatformRecorder, tenantCreated } from './platform-events.ts'
 import { Refused, refuse } from './refused.ts'
 import { Hex16, object, orNull } from './schemas.ts'
 
@@ -152,13 +152,7 @@ async function settle(
   tenant: Tenant<TenantKeys>,
   policy: PolicyInput | undefined,
 ): Promise<Tenant<TenantKeys>> {
-  await parts.recorder.record({
-    id: `tenant.created:${tenant.trail.id}`,
-    tenant: undefined,
-    action: 'affidavit.tenant.created',
-    actor: actorOf(principal!, undefined),
-    targets: [target(tenant)],
-  })
+  await parts.recorder.record(tenantCreated(tenant, actorOf(principal!, undefined)))
   const meant = policy === undefined ? tenant : { ...tenant, policy: complete(policy) }
   await parts.sealPolicy(meant, principal!)
   return policy === undefined ? tenant : ((await parts.tenants.update(tenant.id, { policy })) ?? tenant)

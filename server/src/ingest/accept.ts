@@ -47,6 +47,8 @@ export interface IngestParts {
   readonly actions: ActionNumbers
   /** Makes events durable; see seal/sealer.ts. */
   readonly seal: (sealables: readonly Sealable[]) => Promise<SealOutcome[]>
+  /** Told of each tenant that an event made. */
+  readonly onTenantMade?: (tenant: Tenant<TenantKeys>, key: NonNullable<Producer['key']>) => void
 }
 
 /** The items of a batch, each parsed when it is asked for; an array will do. */
@@ -199,8 +201,12 @@ export class Ingest {
     const found = await tenants.load(ids)
     if (ids.has(OPERATOR_TENANT) && !found.has(OPERATOR_TENANT))
       found.set(OPERATOR_TENANT, (await tenants.operator()).tenant)
-    if (batch.producer.mayCreateTenants) {
-      for (const id of ids) if (!found.has(id)) found.set(id, (await tenants.create(id)).tenant)
+    const { key, mayCreateTenants } = batch.producer
+    for (const id of mayCreateTenants ? ids : []) {
+      if (found.has(id)) continue
+      const { tenant, created } = await tenants.create(id)
+      found.set(id, tenant)
+      if (created && key !== undefined) this.#parts.onTenantMade?.(tenant, key)
     }
     return homeless.flatMap((traveller) => {
       const tenant = found.get(traveller.event.tenant ?? OPERATOR_TENANT)
