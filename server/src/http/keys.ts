@@ -99,14 +99,14 @@ export function keyOperations(parts: KeyParts): Operation[] {
     },
     {
       method: 'DELETE',
-      path: '/v1/keys/{key}',
+      path: '/v1/keys/{id}',
       operationId: 'revokeKey',
       tag: 'Keys',
       summary: 'Revoke an API key',
       description: 'It is refused everywhere within 10 seconds.',
       scope: 'keys:manage',
       params: {
-        key: Type.String({ pattern: '^[A-Za-z0-9]{1,40}$', description: 'Its id, the third part of the key' }),
+        id: Type.String({ pattern: '^[A-Za-z0-9]{1,40}$', description: 'Its id, the third part of the key' }),
       },
       responses: { 204: { description: 'Revoked, now or before' } },
       problems: ['not_found'],
@@ -219,7 +219,7 @@ async function listKeys(parts: KeyParts, call: Call): Promise<Reply> {
 
 async function revokeKey(parts: KeyParts, call: Call): Promise<Reply> {
   const principal = call.principal!
-  const id = call.params.key!
+  const id = call.params.id!
   const revoked = await parts.apiKeys.revoke(id, principal.tenant ?? 'any')
   if (revoked === undefined) throw refuse('not_found', 'There is no such key, or the key may not know of it.')
   const { record } = revoked

@@ -1,4 +1,5 @@
 // Path and query parameters against the schemas that the OpenAPI document shows.
+import type { TSchema } from 'typebox'
 import { Compile, type Validator } from 'typebox/compile'
 import type { Operation } from './operation.ts'
 import { refuse } from './refused.ts'
@@ -15,7 +16,7 @@ export function checkParameters(operation: Operation): CheckParameters {
   return (params, query) => {
     for (const [name, validator] of inPath) {
       if (!validator!.Check(params[name]))
-        throw refuse('invalid_parameter', `The path parameter ${name} is not well-formed.`)
+        throw refuse('invalid_parameter', `The path parameter ${name} ${rule(operation.params![name]!)}.`)
     }
     const seen = new Set<string>()
     for (const [name, value] of query) {
@@ -27,7 +28,7 @@ export function checkParameters(operation: Operation): CheckParameters {
       if (seen.has(name)) throw refuse('invalid_parameter', `The query parameter ${name} can be given once.`)
       seen.add(name)
       if (!validator.Check(value) && !validator.Check(asScalar(value)))
-        throw refuse('invalid_parameter', `The query parameter ${name} is not well-formed.`)
+        throw refuse('invalid_parameter', `The query parameter ${name} ${rule(operation.query![name]!)}.`)
     }
   }
 }
@@ -43,6 +44,16 @@ function compiled(schemas: Operation['params']): Map<string, Validator | null> {
 function asScalar(text: string): unknown {
   if (text === 'true' || text === 'false') return text === 'true'
   return /^-?\d{1,15}$/.test(text) ? Number(text) : text
+}
+
+/** What a value must be, as the end of a sentence. */
+function rule(schema: TSchema): string {
+  const { type, pattern, enum: values, minimum, maximum, maxLength } = schema as Record<string, unknown>
+  if (Array.isArray(values)) return `must be ${values.join(' or ')}`
+  if (type === 'boolean') return 'must be true or false'
+  if (type === 'integer') return `must be a whole number from ${minimum} to ${maximum}`
+  if (pattern !== undefined) return `must match ${pattern}`
+  return maxLength === undefined ? 'is not well-formed' : `must have 1 to ${maxLength} characters`
 }
 
 /** A name that the client made up, fit for a sentence. */

@@ -9,7 +9,7 @@ import { compilePolicy } from '../ingest/policy.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Principal } from '../tenants/api-keys.ts'
 import { type Policy, type PolicyInput, PolicySchema } from '../tenants/policy.ts'
-import { type Tenant, TenantRefused, type Tenants } from '../tenants/tenants.ts'
+import { OPERATOR_TENANT, type Tenant, TenantRefused, type Tenants } from '../tenants/tenants.ts'
 import { jsonBody } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
@@ -54,6 +54,8 @@ const TenantShape = object({
 })
 const checkTenant = Compile(TenantBody)
 const tenantParam = { tenant: Type.String({ pattern: tenantPattern }) }
+/** The operator's own tenant is there already, and nobody's to change. */
+const newTenantParam = { tenant: Type.String({ pattern: tenantPattern.replace('^', `^(?!${OPERATOR_TENANT}$)`) }) }
 const json = <T>(schema: T) => ({ 'application/json': schema })
 
 export function tenantOperations(parts: TenantParts): Operation[] {
@@ -68,7 +70,7 @@ export function tenantOperations(parts: TenantParts): Operation[] {
         'Making needs the scope tenants:create, changing tenants:write as well. A body is not needed. ' +
         'A change is sealed in the trail before it takes effect, which it does on every server within 10 seconds.',
       scope: 'tenants:create',
-      params: tenantParam,
+      params: newTenantParam,
       body: json(TenantBody),
       bodyOptional: true,
       responses: {

@@ -101,6 +101,7 @@ export function writeOperations(parts: WriteParts): Operation[] {
       summary: 'Record many events',
       description:
         'NDJSON, a JSON array, or {"events": […]}; gzip is accepted. Each event is accepted or refused for itself. ' +
+        `Up to ${batchLimits.items} events in ${batchBytes / 1024 / 1024} MiB once decompressed. ` +
         'With `Prefer: return=minimal` the answer counts, and lists only what was refused.',
       scope: 'events:write',
       requestHeaders: { ...requestHeaders, Prefer: Type.Optional(Type.String({ description: 'return=minimal' })) },
@@ -108,14 +109,14 @@ export function writeOperations(parts: WriteParts): Operation[] {
         'application/x-ndjson': Type.String({ description: 'One event per line' }),
         'application/json': Type.Unsafe({
           anyOf: [
-            { type: 'array', items: batchItem, maxItems: batchLimits.items },
+            { type: 'array', items: batchItem },
             {
               type: 'object',
-              properties: { events: { type: 'array', items: batchItem, maxItems: batchLimits.items } },
+              properties: { events: { type: 'array', items: batchItem } },
               required: ['events'],
               additionalProperties: false,
             },
-            { type: 'object', description: 'A single event is a batch, too' },
+            { description: 'A single event is a batch, too; anything else is one event refused' },
           ],
         }),
       },
