@@ -2,8 +2,7 @@
  * Commitments: what an entry says about content that may be forgotten (docs/spec/commitment.md). Over plaintext and
  * salted, so that re-encryption never changes an entry and an erased value cannot be guessed from its hash.
  */
-import { toBase64 } from './bytes.ts'
-import { type Hash, type HmacKey, hmac } from './hash.ts'
+import { type Hash, type HmacKey, hashText, hmac } from './hash.ts'
 
 export const SALT_BYTES = 16
 
@@ -11,7 +10,8 @@ export const SALT_BYTES = 16
 export type CommitmentKind = 'facts' | 'control' | 'confidential' | 'operator' | 'personal'
 
 const ascii = new TextEncoder()
-const TAGS: Readonly<Record<CommitmentKind, Uint8Array>> = {
+/** What stands in front of the salt. */
+export const TAGS: Readonly<Record<CommitmentKind, Uint8Array>> = {
   facts: ascii.encode('affidavit/1 facts\n'),
   control: ascii.encode('affidavit/1 control\n'),
   confidential: ascii.encode('affidavit/1 confidential\n'),
@@ -24,6 +24,16 @@ let scratch = new Uint8Array(65_536)
 
 /** SHA-256(tag ‖ 16 salt bytes ‖ content); text content is hashed as UTF-8. Throws RangeError for another salt length. */
 export function commit(hash: Hash, kind: CommitmentKind, salt: Uint8Array, content: Uint8Array | string): Uint8Array {
+  return hash(committed(kind, salt, content))
+}
+
+/** `commit` as an entry spells it. */
+export function commitText(hash: Hash, kind: CommitmentKind, salt: Uint8Array, content: Uint8Array | string): string {
+  return hashText(hash, committed(kind, salt, content))
+}
+
+/** The bytes that a commitment hashes, in the scratch buffer. */
+function committed(kind: CommitmentKind, salt: Uint8Array, content: Uint8Array | string): Uint8Array {
   if (salt.length !== SALT_BYTES) throw new RangeError(`a salt has ${SALT_BYTES} bytes, not ${salt.length}`)
   const tag = TAGS[kind]
   const start = tag.length + SALT_BYTES
@@ -37,12 +47,7 @@ export function commit(hash: Hash, kind: CommitmentKind, salt: Uint8Array, conte
     scratch.set(content, start)
     end += content.length
   }
-  return hash(scratch.subarray(0, end))
-}
-
-/** `commit` as an entry spells it. */
-export function commitText(hash: Hash, kind: CommitmentKind, salt: Uint8Array, content: Uint8Array | string): string {
-  return toBase64(commit(hash, kind, salt, content))
+  return scratch.subarray(0, end)
 }
 
 /**

@@ -5,12 +5,14 @@ import { type Payload, type SaltedPart, saltBytes } from './content.ts'
 import type { Entry } from './entry.ts'
 import type { Hash } from './hash.ts'
 import type { Withheld } from './manifest.ts'
+import { highestMarkerOf } from './marker.ts'
 import type { Findings } from './verdict.ts'
 import type { Announcement } from './walk.ts'
 
 export interface ContentOptions {
   readonly hash: Hash
-  readonly absence: Absence
+  /** Undefined as long as not all announcements are known: `settle` then says what the gaps are worth. */
+  readonly absence: Absence | undefined
   readonly findings: Findings
   readonly withheld: readonly Withheld[]
   /** What was announced as gone may still be served until this long (ms) after its announcement … */
@@ -19,86 +21,127 @@ export interface ContentOptions {
   readonly now: number
 }
 
+/**
+ * The parts of one payload, asked for in the order of the format: each method but `commitment` reads the next part if
+ * it is there. A ContentReader between `open` and `close` is one.
+ */
+export interface Parts {
+  facts(): boolean
+  confidential(): boolean
+  operator(): boolean
+  /** The number of the next personal line that is there, -1 after the last. */
+  personal(): number
+  /** Of the part just read, base64; undefined when its salt is none. */
+  commitment(hash: Hash, kind: CommitmentKind): string | undefined
+  text(): SaltedPart
+}
+
+/** More gaps than are ever reported need not be remembered. */
+const GAPS = 100
+
 export class ContentVerifier {
   private readonly options: ContentOptions
   private readonly withheld: ReadonlySet<string>
-  private readonly quiet: boolean
-  private checkedParts = 0
+  /** Announcements to look at, unless nothing was announced as gone. */
+  private readonly absence: Absence | undefined
+  private readonly gaps: { readonly seq: number; readonly name: string }[] = []
 
   constructor(options: ContentOptions) {
     this.options = options
     this.withheld = new Set(options.withheld)
-    this.quiet = options.absence.quiet
-  }
-
-  /** Parts whose commitment was recomputed. */
-  get parts(): number {
-    return this.checkedParts
+    this.absence = options.absence?.quiet === false ? options.absence : undefined
   }
 
   /** Checks one entry, whose own bytes were verified before, against its payload. */
   check(seq: number, entry: Entry, payload: Payload): void {
-    const gone = this.quiet ? undefined : this.options.absence.payloadGone(seq, entry)
-    this.facts(seq, entry, payload, gone)
-    this.part(seq, 'confidential', entry.confidential, payload.confidential, gone)
-    this.part(seq, 'operator', entry.operator, payload.operator, gone)
-    this.personal(seq, entry, payload, gone)
+    this.checkParts(seq, entry, new PayloadParts(payload), true)
   }
 
-  private facts(seq: number, entry: Entry, payload: Payload, gone: Announcement | undefined): void {
-    if (payload.facts === undefined) {
-      if (gone === undefined) this.unexplained(seq, 'facts')
-      else this.options.absence.checkRetention(seq, entry, gone)
+  /** `check` for parts as they are read. @param compare false: the commitments were compared before */
+  checkParts(seq: number, entry: Entry, parts: Parts, compare: boolean): void {
+    const gone = this.absence?.payloadGone(seq, entry)
+    this.facts(seq, entry, parts, compare, gone)
+    this.part(seq, 'confidential', entry.confidential, parts, compare, gone)
+    this.part(seq, 'operator', entry.operator, parts, compare, gone)
+    this.personal(seq, entry, parts, compare, gone)
+  }
+
+  /** All announcements are known now and none lets anything be gone: every gap so far is a finding. */
+  settle(): void {
+    for (const { seq, name } of this.gaps) this.unexplained(seq, name)
+  }
+
+  private facts(seq: number, entry: Entry, parts: Parts, compare: boolean, gone: Announcement | undefined): void {
+    if (!parts.facts()) {
+      if (gone === undefined) this.gap(seq, 'facts')
+      else this.options.absence!.checkRetention(seq, entry, gone)
       return
     }
-    this.compare(seq, 'event' in entry.body ? 'facts' : 'control', entry.facts, payload.facts, 'facts')
+    if (compare) {
+      const isEvent = 'event' in entry.body
+      this.compare(seq, isEvent ? 'facts' : 'control', entry.facts, parts, 'facts')
+      if (isEvent) this.markers(seq, entry, parts)
+    }
     if (gone !== undefined) this.stillServed(seq, 'facts', gone)
+  }
+
+  /** A value that was cut out of the facts must be in one of the entry's personal lines. */
+  private markers(seq: number, entry: Entry, parts: Parts): void {
+    const highest = highestMarkerOf(parts.text().content)
+    if (highest < entry.personal.length) return
+    this.options.findings.fail(
+      'content',
+      'no_such_person',
+      `facts of entry ${seq} name a personal line that the entry does not have`,
+      seq,
+    )
   }
 
   private part(
     seq: number,
     kind: 'confidential' | 'operator',
     commitment: string | undefined,
-    part: SaltedPart | undefined,
+    parts: Parts,
+    compare: boolean,
     gone: Announcement | undefined,
   ): void {
-    if (part === undefined) {
-      if (commitment !== undefined && gone === undefined && !this.withheld.has(kind)) this.unexplained(seq, kind)
+    if (!(kind === 'confidential' ? parts.confidential() : parts.operator())) {
+      if (commitment !== undefined && gone === undefined && !this.withheld.has(kind)) this.gap(seq, kind)
       return
     }
-    if (commitment === undefined)
-      this.options.findings.fail('content', 'not_committed', `${kind} of entry ${seq} is not in the entry`, seq)
-    else this.compare(seq, kind, commitment, part, kind)
+    if (commitment === undefined) {
+      if (compare) this.notCommitted(seq, kind)
+    } else if (compare) this.compare(seq, kind, commitment, parts, kind)
     if (gone !== undefined) this.stillServed(seq, kind, gone)
   }
 
-  private personal(seq: number, entry: Entry, payload: Payload, gone: Announcement | undefined): void {
-    const parts = payload.personal ?? []
-    let at = 0
+  private personal(seq: number, entry: Entry, parts: Parts, compare: boolean, gone: Announcement | undefined): void {
+    let there = parts.personal()
     for (let n = 0; n < entry.personal.length; n++) {
       const line = entry.personal[n]!
-      const part = parts[at]?.n === n ? parts[at++] : undefined
-      const erased = this.quiet ? undefined : (gone ?? this.options.absence.subjectGone(seq, entry, line.key))
-      if (part !== undefined) {
-        this.compare(seq, 'personal', line.commitment, part, `personal ${n}`)
+      const erased = gone ?? this.absence?.subjectGone(seq, entry, line.key)
+      if (there === n) {
+        if (compare) this.compare(seq, 'personal', line.commitment, parts, `personal ${n}`)
         if (erased !== undefined) this.stillServed(seq, `personal ${n}`, erased)
-      } else if (erased === undefined && !this.withheld.has('personal')) this.unexplained(seq, `personal ${n}`)
+        there = parts.personal()
+      } else if (erased === undefined && !this.withheld.has('personal')) this.gap(seq, `personal ${n}`)
     }
-    if (at < parts.length) {
-      this.options.findings.fail(
-        'content',
-        'not_committed',
-        `personal ${parts[at]!.n} of entry ${seq} is not in the entry`,
-        seq,
-      )
-    }
+    if (there >= 0 && compare) this.notCommitted(seq, `personal ${there}`)
+    while (there >= 0) there = parts.personal()
   }
 
-  private compare(seq: number, kind: CommitmentKind, commitment: string, part: SaltedPart, name: string): void {
-    this.checkedParts++
-    const salt = saltBytes(part.salt)
-    if (salt !== undefined && commitText(this.options.hash, kind, salt, part.content) === commitment) return
+  private compare(seq: number, kind: CommitmentKind, commitment: string, parts: Parts, name: string): void {
+    if (parts.commitment(this.options.hash, kind) === commitment) return
     this.options.findings.fail('content', 'content_changed', `${name} of entry ${seq} is not what was sealed`, seq)
+  }
+
+  private notCommitted(seq: number, name: string): void {
+    this.options.findings.fail('content', 'not_committed', `${name} of entry ${seq} is not in the entry`, seq)
+  }
+
+  private gap(seq: number, name: string): void {
+    if (this.options.absence !== undefined) this.unexplained(seq, name)
+    else if (this.gaps.length < GAPS) this.gaps.push({ seq, name })
   }
 
   private unexplained(seq: number, name: string): void {
@@ -121,5 +164,50 @@ export class ContentVerifier {
       `${name} of entry ${seq} is there though entry ${gone.seq} announced its end`,
       seq,
     )
+  }
+}
+
+/** A payload that was read already. */
+class PayloadParts implements Parts {
+  private readonly payload: Payload
+  private readonly lines: NonNullable<Payload['personal']>
+  private next = 0
+  private part: SaltedPart | undefined
+
+  constructor(payload: Payload) {
+    this.payload = payload
+    this.lines = payload.personal ?? []
+  }
+
+  facts(): boolean {
+    return this.read(this.payload.facts)
+  }
+
+  confidential(): boolean {
+    return this.read(this.payload.confidential)
+  }
+
+  operator(): boolean {
+    return this.read(this.payload.operator)
+  }
+
+  personal(): number {
+    const line = this.lines[this.next++]
+    return this.read(line) ? line!.n : -1
+  }
+
+  commitment(hash: Hash, kind: CommitmentKind): string | undefined {
+    const { salt, content } = this.text()
+    const bytes = saltBytes(salt)
+    return bytes === undefined ? undefined : commitText(hash, kind, bytes, content)
+  }
+
+  text(): SaltedPart {
+    return this.part!
+  }
+
+  private read(part: SaltedPart | undefined): boolean {
+    this.part = part
+    return part !== undefined
   }
 }

@@ -2,14 +2,33 @@
  * The hash function as a parameter: browsers have no synchronous SHA-256, Node has a fast one, and this package may
  * import neither. Everything that hashes takes a `Hash` first. HMAC-SHA256 (RFC 2104) is built on it.
  */
+import { toBase64 } from './bytes.ts'
 
-/** SHA-256 of `data`, 32 bytes. It must not keep `data`: callers reuse the buffer. */
-export type Hash = (data: Uint8Array) => Uint8Array
+/** SHA-256. It must not keep `data`: callers reuse the buffer. */
+export interface Hash {
+  /** SHA-256 of `data`, 32 bytes. */
+  (data: Uint8Array): Uint8Array
+  /** The same as base64, where the platform gives that faster than bytes: a verifier mostly compares text. */
+  readonly base64?: (data: Uint8Array) => string
+  /** The same, written into `target` from `at` on. `data` may be the target: it is read before anything is written. */
+  readonly into?: (data: Uint8Array, target: Uint8Array, at: number) => void
+}
 
 /** Ed25519 (RFC 8032) signature check. Resolves to false for a wrong signature or an unusable key; never rejects. */
 export type VerifySignature = (publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array) => Promise<boolean>
 
 export const HASH_BYTES = 32
+
+/** The hash as entries spell it. */
+export function hashText(hash: Hash, data: Uint8Array): string {
+  return hash.base64 === undefined ? toBase64(hash(data)) : hash.base64(data)
+}
+
+/** Writes the hash into `target` from `at` on. */
+export function hashInto(hash: Hash, data: Uint8Array, target: Uint8Array, at: number): void {
+  if (hash.into === undefined) target.set(hash(data), at)
+  else hash.into(data, target, at)
+}
 
 const BLOCK_BYTES = 64
 

@@ -1,10 +1,11 @@
 /** The root of a trail from a part of its bundles and the hash tiles beside them. */
 import { toBase64 } from './bytes.ts'
 import { CompactRange } from './compact-range.ts'
-import type { Hash } from './hash.ts'
+import { HASH_BYTES, type Hash } from './hash.ts'
 import { decodeTile, TILE_WIDTH, type TileId } from './tiles.ts'
-import { treeRoot } from './tree.ts'
+import { tileRoot, treeRoot } from './tree.ts'
 import type { Findings } from './verdict.ts'
+import type { WalkedBundle } from './walk.ts'
 
 export class PackRoot {
   private readonly hash: Hash
@@ -22,9 +23,9 @@ export class PackRoot {
   }
 
   /** The leaf hashes of a bundle; full ones become one hash a level up. */
-  bundle(index: number, leaves: readonly Uint8Array[]): void {
-    if (leaves.length === TILE_WIDTH) this.levels[1]?.set(index, treeRoot(this.hash, leaves))
-    else this.edge = leaves
+  bundle(index: number, walked: WalkedBundle): void {
+    if (walked.tile.length === TILE_WIDTH * HASH_BYTES) this.levels[1]?.set(index, tileRoot(this.hash, walked.tile))
+    else this.edge = walked.leaves
   }
 
   /** A hash tile; tiles come level by level. What was recomputed below must stand in it. */

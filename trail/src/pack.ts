@@ -4,6 +4,7 @@
  */
 
 import { encodeContent, type Payload } from './content.ts'
+import { ContentReader } from './content-reader.ts'
 import type { Hash } from './hash.ts'
 import {
   bundleNumbers,
@@ -159,6 +160,11 @@ export class PackReader {
     if (lines.pop() !== '' || lines.length > TILE_WIDTH)
       throw new PackError('malformed', 'content does not end in a line')
     return lines
+  }
+
+  /** The same, to be read part by part. */
+  async content(index: number): Promise<ContentReader> {
+    return new ContentReader(await this.text(contentPath(index)))
   }
 }
 

@@ -4,7 +4,7 @@
  * would cut them to 32 bits, so everything here divides.
  */
 import { equalBytes } from './bytes.ts'
-import { HASH_BYTES, type Hash } from './hash.ts'
+import { HASH_BYTES, type Hash, hashInto } from './hash.ts'
 
 /** Half open: `from` is in, `to` is not. */
 export interface Range {
@@ -58,6 +58,25 @@ export function treeRoot(hash: Hash, leaves: readonly Uint8Array[]): Uint8Array 
     level = above
   }
   return level[0]!
+}
+
+/** Levels of a tile are hashed over the ones below them, here. */
+let work = new Uint8Array(256 * HASH_BYTES)
+
+/** `treeRoot` over hashes that stand one after another, as in a tile. */
+export function tileRoot(hash: Hash, tile: Uint8Array): Uint8Array {
+  if (tile.length === 0) return emptyRoot(hash)
+  if (tile.length > work.length) work = new Uint8Array(tile.length)
+  work.set(tile)
+  for (let width = tile.length / HASH_BYTES; width > 1; width = Math.ceil(width / 2)) {
+    for (let i = 0; i + 1 < width; i += 2) {
+      const from = i * HASH_BYTES
+      for (let k = 0; k < 2 * HASH_BYTES; k++) pair[k + 1] = work[from + k]!
+      hashInto(hash, pair, work, from / 2)
+    }
+    if (width % 2 === 1) work.copyWithin(((width - 1) / 2) * HASH_BYTES, (width - 1) * HASH_BYTES, width * HASH_BYTES)
+  }
+  return work.slice(0, HASH_BYTES)
 }
 
 /** The complete subtrees that a range consists of, from left to right; `from` must be a multiple of what it splits to. */

@@ -6,16 +6,18 @@ import { Absence } from './absence.ts'
 import { equalBytes } from './bytes.ts'
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
 import { CompactRange } from './compact-range.ts'
-import { decodeContent } from './content.ts'
+import type { ContentReader } from './content-reader.ts'
 import { ContentVerifier } from './content-verifier.ts'
-import type { Hash, VerifySignature } from './hash.ts'
-import { bundleNumbers, contentNumbers, contentSeqs, packTiles } from './manifest.ts'
+import type { Entry } from './entry.ts'
+import { HASH_BYTES, type Hash, type VerifySignature } from './hash.ts'
+import { bundleNumbers, contentNumbers, contentSeqs, type Manifest, packTiles } from './manifest.ts'
 import { NoteError, parseVkey, type VerifierKey, verifyNote } from './note.ts'
 import type { PackReader } from './pack.ts'
 import { PackRoot } from './pack-root.ts'
 import { TILE_WIDTH, tilePath, tileWidth } from './tiles.ts'
+import { tileRoot } from './tree.ts'
 import { conclude, Findings, type Verdict, type Verification } from './verdict.ts'
-import { decodeEntries, EntryVerifier } from './walk.ts'
+import { decodeEntries, EntryVerifier, type WalkedBundle } from './walk.ts'
 
 /** A checkpoint the verifier kept from before: from its own storage, never from the party under check. */
 export interface KeptCheckpoint {
@@ -35,7 +37,10 @@ export interface VerifyOptions {
   readonly now?: number
   /** How long (ms) something announced as gone may still be served; default one day. */
   readonly graceMs?: number
-  /** Called with the number of entries done, per bundle. */
+  /**
+   * Called with the number of entries done, per bundle. Contents have a phase of their own only where they could not be
+   * checked together with the entries.
+   */
   readonly progress?: (entries: number, phase: 'entries' | 'content') => void
 }
 
@@ -56,10 +61,18 @@ export async function verifyPack(pack: PackReader, options: VerifyOptions): Prom
     findings.fail('inclusion', 'other_checkpoint', 'the checkpoint is not the one the manifest speaks of')
   }
   const walk = new EntryVerifier(options.hash, manifest.trail, manifest.origin, findings)
-  const { root, keptRoot } = await walkBundles(pack, walk, options, findings)
+  const onTheWay = new ContentVerifier({
+    hash: options.hash,
+    absence: undefined,
+    findings,
+    withheld: manifest.withheld,
+    graceMs: 0,
+    now: 0,
+  })
+  const { root, keptRoot, comparedTo } = await walkBundles(pack, walk, onTheWay, options, findings)
   if (checkpoint !== undefined) checkRoot(checkpoint.root, root, findings)
   if (options.kept !== undefined) checkKept(options.kept, manifest, { root, keptRoot }, findings)
-  await checkContent(pack, walk, options, findings)
+  await checkContent(pack, walk, onTheWay, comparedTo, options, findings)
   settleAnchors(options, findings)
   if (manifest.withheld.length > 0) notes.push(`withheld from this pack: ${manifest.withheld.join(', ')}`)
   if (manifest.optional.length > 0) notes.push(`present but not checked: ${manifest.optional.join(', ')}`)
@@ -112,25 +125,47 @@ export async function checkSignature(
   }
 }
 
+/** What one walk over the bundles gives. */
+interface Walked {
+  readonly root: Uint8Array | undefined
+  readonly keptRoot: Uint8Array | undefined
+  /** Contents of bundles below this number were compared on the way. */
+  readonly comparedTo: number
+}
+
+/**
+ * Walks over all bundles. As long as nothing announces that payloads are gone, contents are checked on the way, so that
+ * each bundle is read once.
+ */
 async function walkBundles(
   pack: PackReader,
   walk: EntryVerifier,
+  contents: ContentVerifier,
   options: VerifyOptions,
   findings: Findings,
-): Promise<{ root: Uint8Array | undefined; keptRoot: Uint8Array | undefined }> {
+): Promise<Walked> {
   const { manifest } = pack
   const tree = new PackRoot(options.hash, manifest.size, findings)
   const older = new OlderRoot(options.hash, options.kept?.size)
-  for await (const [index, bytes] of readAhead(bundleNumbers(manifest), (index) => pack.bundle(index))) {
+  const withContent = new Set(contentNumbers(manifest))
+  let comparedTo = Number.POSITIVE_INFINITY
+  const read = (index: number) =>
+    Promise.all([pack.bundle(index), withContent.has(index) && walk.isQuiet ? pack.content(index) : undefined])
+  for await (const [index, [bytes, content]] of readAhead(bundleNumbers(manifest), read)) {
     const walked = walk.bundle(index, bytes, tileWidth('entries', index, manifest.size))
-    if (walked === undefined) continue
-    tree.bundle(index, walked.leaves)
-    older.bundle(walked.first, walked.leaves)
+    if (!walk.isQuiet) comparedTo = Math.min(comparedTo, index)
+    else if (content !== undefined) {
+      checkBundleContent(index, walked?.entries, content, { manifest, contents, findings, compare: true })
+    }
+    if (walked !== undefined) {
+      tree.bundle(index, walked)
+      older.bundle(walked)
+    }
     options.progress?.(walk.count, 'entries')
   }
   walk.finish()
   for (const tile of packTiles(manifest.size, manifest.bundles)) tree.tile(tile, await pack.read(tilePath(tile)))
-  return { root: tree.root(), keptRoot: older.root }
+  return { root: tree.root(), keptRoot: older.root, comparedTo }
 }
 
 /** Reads the next members while the one before is checked: inflating happens on other threads. */
@@ -166,18 +201,12 @@ class OlderRoot {
     if (size === 0) this.root = this.range.root()
   }
 
-  bundle(first: number, leaves: readonly Uint8Array[]): void {
+  bundle({ first, tile, leaves }: WalkedBundle): void {
     if (first !== this.range.size || first >= this.size) return
-    const count = Math.min(leaves.length, this.size - first)
-    if (count === TILE_WIDTH) this.appendFull(leaves)
+    const count = Math.min(tile.length / HASH_BYTES, this.size - first)
+    if (count === TILE_WIDTH) this.range.appendSubtree(8, tileRoot(this.hash, tile))
     else for (const leaf of leaves.slice(0, count)) this.range.append(leaf)
     if (this.range.size === this.size) this.root = this.range.root()
-  }
-
-  private appendFull(leaves: readonly Uint8Array[]): void {
-    const bundle = new CompactRange(this.hash)
-    for (const leaf of leaves) bundle.append(leaf)
-    this.range.appendSubtree(8, bundle.root())
   }
 }
 
@@ -218,31 +247,34 @@ function checkKept(
     )
 }
 
+/** Checks what the walk has left: contents behind the first announcement, and all gaps in the light of them all. */
 async function checkContent(
   pack: PackReader,
   walk: EntryVerifier,
+  onTheWay: ContentVerifier,
+  comparedTo: number,
   options: VerifyOptions,
   findings: Findings,
 ): Promise<void> {
   const { manifest } = pack
+  const absence = new Absence(walk.announcements, findings)
+  if (absence.quiet) onTheWay.settle()
   const contents = new ContentVerifier({
     hash: options.hash,
-    absence: new Absence(walk.announcements, findings),
+    absence,
     findings,
     withheld: manifest.withheld,
     graceMs: options.graceMs ?? DAY_MS,
     now: options.now ?? Date.parse(walk.lastSealedAt),
   })
   let done = 0
-  for (const index of contentNumbers(manifest)) {
-    done += checkBundleContent(
-      index,
-      await pack.bundle(index),
-      await pack.contentLines(index),
-      pack,
-      contents,
-      findings,
-    )
+  const left = [...contentNumbers(manifest)].filter((index) => !absence.quiet || index >= comparedTo)
+  for await (const [index, [bundle, content]] of readAhead(left, (index) =>
+    Promise.all([pack.bundle(index), pack.content(index)]),
+  )) {
+    const entries = decodeEntries(bundle, index * TILE_WIDTH, tileWidth('entries', index, manifest.size))
+    const read = entries?.map(({ entry }) => entry)
+    done += checkBundleContent(index, read, content, { manifest, contents, findings, compare: index >= comparedTo })
     options.progress?.(done, 'content')
   }
   findings.held('content')
@@ -250,31 +282,41 @@ async function checkContent(
   findings.held('completeness')
 }
 
+interface BundleContent {
+  readonly manifest: Manifest
+  readonly contents: ContentVerifier
+  readonly findings: Findings
+  /** False: only gaps are of interest, the rest was checked and reported on the walk. */
+  readonly compare: boolean
+}
+
+/** Checks the content lines of one bundle. @returns how many it has */
 function checkBundleContent(
   index: number,
-  bundle: Uint8Array,
-  lines: readonly string[],
-  pack: PackReader,
-  contents: ContentVerifier,
-  findings: Findings,
+  entries: readonly (Entry | undefined)[] | undefined,
+  lines: ContentReader,
+  { manifest, contents, findings, compare }: BundleContent,
 ): number {
-  const { manifest } = pack
   const first = index * TILE_WIDTH
-  const entries = decodeEntries(bundle, first, tileWidth('entries', index, manifest.size))
-  let at = 0
+  let count = 0
   for (const seq of contentSeqs(manifest, index)) {
-    const line = lines[at++]
-    const payload = line === undefined ? undefined : decodeContent(line)
-    if (payload?.seq !== seq) {
-      findings.fail('completeness', 'content_order', `the content of entry ${seq} is not in its place`, seq)
-      return at
+    const isThere = !lines.isAtEnd && lines.open() === seq
+    if (!isThere) {
+      if (compare)
+        findings.fail('completeness', 'content_order', `the content of entry ${seq} is not in its place`, seq)
+      return count
     }
-    const entry = entries?.[seq - first]?.entry
-    if (entry !== undefined) contents.check(seq, entry, payload)
-    else
-      findings.cannotCheck('content', 'no_entry', `entry ${seq} could not be read, so neither could its content`, seq)
+    const entry = entries?.[seq - first]
+    if (entry !== undefined) contents.checkParts(seq, entry, lines, compare)
+    else {
+      lines.skipParts()
+      const message = `entry ${seq} could not be read, so neither could its content`
+      if (compare) findings.cannotCheck('content', 'no_entry', message, seq)
+    }
+    lines.close()
+    count++
   }
-  if (at < lines.length) {
+  if (!lines.isAtEnd && compare) {
     findings.fail(
       'completeness',
       'content_order',
@@ -282,7 +324,7 @@ function checkBundleContent(
       first,
     )
   }
-  return at
+  return count
 }
 
 /** An anchor is what came from outside: a pinned key that signed, a kept checkpoint that the trail grew from. */

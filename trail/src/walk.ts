@@ -2,13 +2,12 @@
  * The walk over a trail's entries in order: chain, order, times, and what control entries announce. Offline packs and
  * live logs are checked by this same code.
  */
-import { toBase64 } from './bytes.ts'
+import { toBase64, writeHash } from './bytes.ts'
 import type { Control } from './control.ts'
 import { type Entry, EntryReader } from './entry.ts'
 import { EntryError } from './entry-error.ts'
-import type { Hash } from './hash.ts'
-import { decodeBundle, TILE_WIDTH } from './tiles.ts'
-import { leafHash } from './tree.ts'
+import { HASH_BYTES, type Hash, hashText } from './hash.ts'
+import { decodeBundle, decodeTile, TILE_WIDTH } from './tiles.ts'
 import type { Findings } from './verdict.ts'
 
 /** A control entry met on the walk. */
@@ -18,10 +17,25 @@ export interface Announcement {
   readonly control: Control
 }
 
-export interface WalkedBundle {
+/** A bundle behind the walk. */
+export class WalkedBundle {
+  /** Seq of its first entry. */
   readonly first: number
-  /** Leaf hashes of the entries as they are. */
-  readonly leaves: readonly Uint8Array[]
+  /** Undefined where bytes are no entry this program knows. */
+  readonly entries: readonly (Entry | undefined)[]
+  /** Leaf hashes of the entries as they are, one after another. */
+  readonly tile: Uint8Array
+
+  constructor(first: number, entries: readonly (Entry | undefined)[], tile: Uint8Array) {
+    this.first = first
+    this.entries = entries
+    this.tile = tile
+  }
+
+  /** The leaf hashes one by one, as views. */
+  get leaves(): readonly Uint8Array[] {
+    return decodeTile(this.tile) ?? []
+  }
 }
 
 /** The entries of a bundle and the seq each should have; undefined where bytes are no entry this program knows. */
@@ -34,23 +48,54 @@ export interface BundleEntry {
 
 /** Splits and decodes a bundle, or undefined when it does not hold exactly `width` entries. */
 export function decodeEntries(bundle: Uint8Array, first: number, width: number): BundleEntry[] | undefined {
+  const split = splitBundle(bundle, width)
+  if (split === undefined) return undefined
+  const reader = new EntryReader(split.bytes)
+  return split.starts.map((start, at) => {
+    const end = start + split.lengths[at]!
+    const read = readEntry(reader, start, end, undefined)
+    const bytes = split.bytes.subarray(start, end)
+    return read instanceof EntryError
+      ? { seq: first + at, bytes, entry: undefined, error: read }
+      : { seq: first + at, bytes, entry: read, error: undefined }
+  })
+}
+
+function readEntry(reader: EntryReader, start: number, end: number, previous: string | undefined): Entry | EntryError {
+  try {
+    return reader.read(start, end, previous)
+  } catch (error) {
+    if (error instanceof EntryError) return error
+    throw error
+  }
+}
+
+interface SplitBundle {
+  /** The bundle with zeros for the lengths. */
+  readonly bytes: Uint8Array
+  readonly starts: readonly number[]
+  readonly lengths: readonly number[]
+}
+
+/**
+ * Where the entries of a bundle are, or undefined when it does not hold exactly `width`. Without the lengths between
+ * them the whole is ASCII, which becomes text many times faster; and the zero in front of each entry is the prefix of
+ * its leaf hash.
+ */
+function splitBundle(bundle: Uint8Array, width: number): SplitBundle | undefined {
   const parts = decodeBundle(bundle)
   if (parts?.length !== width) return undefined
-  const base = bundle.byteOffset
-  // Without the lengths between the entries the whole is ASCII, which becomes text many times faster.
-  const entriesOnly = bundle.slice()
-  for (const part of parts) entriesOnly.fill(0, part.byteOffset - base - 2, part.byteOffset - base)
-  const reader = new EntryReader(entriesOnly)
-  return parts.map((bytes, at) => {
-    const start = bytes.byteOffset - base
-    const seq = first + at
-    try {
-      return { seq, bytes, entry: reader.read(start, start + bytes.length), error: undefined }
-    } catch (error) {
-      if (error instanceof EntryError) return { seq, bytes, entry: undefined, error }
-      throw error
-    }
-  })
+  const bytes = bundle.slice()
+  const lengths = parts.map((part) => part.length)
+  const starts: number[] = []
+  let at = 0
+  for (const length of lengths) {
+    bytes[at] = 0
+    bytes[at + 1] = 0
+    starts.push(at + 2)
+    at += 2 + length
+  }
+  return { bytes, starts, lengths }
 }
 
 export class EntryVerifier {
@@ -68,6 +113,7 @@ export class EntryVerifier {
   /** A broken link, kept until the next entry shows which of the two was changed. */
   private broken: number | undefined
   private entries = 0
+  private quiet = true
 
   constructor(hash: Hash, trail: string, origin: string, findings: Findings) {
     this.hash = hash
@@ -81,6 +127,11 @@ export class EntryVerifier {
     return this.lastTime
   }
 
+  /** Whether nothing met so far lets a payload be gone. */
+  get isQuiet(): boolean {
+    return this.quiet
+  }
+
   /** Entries seen so far. */
   get count(): number {
     return this.entries
@@ -92,13 +143,23 @@ export class EntryVerifier {
    */
   bundle(index: number, bytes: Uint8Array, width: number, leaves?: readonly Uint8Array[]): WalkedBundle | undefined {
     const first = index * TILE_WIDTH
-    const entries = decodeEntries(bytes, first, width)
-    if (entries === undefined) {
+    const split = splitBundle(bytes, width)
+    if (split === undefined) {
       this.findings.fail('completeness', 'bundle_entries', `bundle ${index} does not hold ${width} entries`, first)
       return undefined
     }
     if (first !== this.next) this.skipTo(first)
-    return { first, leaves: entries.map((entry, at) => this.entry(entry, leaves?.[at])) }
+    const reader = new EntryReader(split.bytes)
+    const tile = new Uint8Array(width * HASH_BYTES)
+    const entries = split.starts.map((start, at) => {
+      const end = start + split.lengths[at]!
+      const leaf = hashText(this.hash, split.bytes.subarray(start - 1, end))
+      writeHash(leaf, tile, at * HASH_BYTES)
+      const expected = leaves?.[at]
+      if (expected !== undefined && leaf !== toBase64(expected)) this.changed(first + at)
+      return this.entry(first + at, leaf, readEntry(reader, start, end, this.lastLeaf))
+    })
+    return new WalkedBundle(first, entries, tile)
   }
 
   /** Ends the walk: a broken link at the very end is reported now. */
@@ -114,13 +175,12 @@ export class EntryVerifier {
     this.lastLeaf = undefined
   }
 
-  private entry({ seq, bytes, entry, error }: BundleEntry, expected: Uint8Array | undefined): Uint8Array {
-    const leaf = leafHash(this.hash, bytes)
-    const leafText = toBase64(leaf)
-    if (expected !== undefined && leafText !== toBase64(expected)) {
-      this.findings.fail('inclusion', 'entry_changed', `entry ${seq} is not the one in the tree`, seq)
-    }
-    if (entry === undefined) this.refuse(seq, error)
+  private changed(seq: number): void {
+    this.findings.fail('inclusion', 'entry_changed', `entry ${seq} is not the one in the tree`, seq)
+  }
+
+  private entry(seq: number, leaf: string, entry: Entry | EntryError): Entry | undefined {
+    if (entry instanceof EntryError) this.refuse(seq, entry)
     else {
       this.place(seq, entry)
       this.link(seq, entry)
@@ -132,15 +192,15 @@ export class EntryVerifier {
       this.findings.fail('chain', 'after_close', `entry ${seq} follows the close entry ${this.closedAt}`, seq)
     }
     this.next = seq + 1
-    this.lastLeaf = leafText
+    this.lastLeaf = leaf
     this.entries++
-    return leaf
+    return entry instanceof EntryError ? undefined : entry
   }
 
-  private refuse(seq: number, error: EntryError | undefined): void {
+  private refuse(seq: number, error: EntryError): void {
     this.settle(false)
-    const message = `entry ${seq}: ${error?.message ?? 'unreadable'}`
-    if (error?.unknown) this.findings.cannotCheck('chain', error.code, message, seq)
+    const message = `entry ${seq}: ${error.message}`
+    if (error.unknown) this.findings.cannotCheck('chain', error.code, message, seq)
     else this.findings.fail('chain', 'not_an_entry', message, seq)
   }
 
@@ -203,6 +263,23 @@ export class EntryVerifier {
       )
     }
     if (control.kind === 'close') this.closedAt ??= seq
+    if (mayExplain(control)) this.quiet = false
     this.announcements.push({ seq, sealedAt: entry.sealedAt, control })
+  }
+}
+
+/** Whether payloads may be gone because of this entry. */
+function mayExplain(control: Control): boolean {
+  switch (control.kind) {
+    case 'prune':
+    case 'erase':
+    case 'redact':
+    case 'lost':
+    case 'state':
+      return true
+    case 'close':
+      return control.reason === 'deleted'
+    default:
+      return false
   }
 }

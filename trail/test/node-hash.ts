@@ -2,9 +2,18 @@
 import { hash } from 'node:crypto'
 import type { Hash } from '../src/index.ts'
 
-export const nodeSha256: Hash = (data) => {
+function bytes(data: Uint8Array): Uint8Array {
   const digest = new Uint8Array(32)
-  const text = hash('sha256', data, 'binary')
-  for (let i = 0; i < 32; i++) digest[i] = text.charCodeAt(i)
+  writeInto(data, digest, 0)
   return digest
 }
+
+function writeInto(data: Uint8Array, target: Uint8Array, at: number): void {
+  const text = hash('sha256', data, 'binary')
+  for (let i = 0; i < 32; i++) target[at + i] = text.charCodeAt(i)
+}
+
+export const nodeSha256: Hash = Object.assign(bytes, {
+  base64: (data: Uint8Array) => hash('sha256', data, 'base64'),
+  into: writeInto,
+})

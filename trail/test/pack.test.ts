@@ -419,6 +419,46 @@ describe('explained absence', () => {
   })
 })
 
+describe('contents checked on the walk and after it', () => {
+  it('are each judged once, and gaps in the light of what is announced later', async () => {
+    const trail = makeTrail(plan(700, { 300: { kind: 'redact', seqs: [5, 310] } }, { 699: 3 }))
+    const payloads = trail.payloads.map((payload) => {
+      if (payload.seq === 5 || payload.seq === 310) return { seq: payload.seq }
+      if (payload.seq === 20 || payload.seq === 620) return without(payload, 'facts')
+      if (payload.seq !== 10 && payload.seq !== 610) return payload
+      return { ...payload, facts: { ...payload.facts!, content: '{}' } }
+    })
+    const { findings } = await check(await pack({ ...trail, payloads }))
+    expect(findings.map(({ code, seq }) => `${code} ${seq}`)).toEqual([
+      'content_changed 10',
+      'content_changed 610',
+      'unexplained 20',
+      'unexplained 620',
+    ])
+    const explained = trail.payloads.map((payload) => ([5, 310].includes(payload.seq) ? { seq: payload.seq } : payload))
+    expect((await check(await pack({ ...trail, payloads: explained }))).outcome).toBe('held')
+    const served = await check(await pack(trail))
+    expect(served.findings.map(({ code, seq }) => `${code} ${seq}`)).toContain('still_there 5')
+  })
+})
+
+describe('markers of personal lines', () => {
+  /** Seals facts that name personal line n in entry 2, which has lines 0 and 1. */
+  const naming = async (content: string) => {
+    const facts = new Map([[2, content]])
+    return check(await pack(makeTrail(plan(5), facts)))
+  }
+
+  it('must name a line that the entry has', async () => {
+    expect((await naming('{"actor":{"name":{"$personal":1}}}')).outcome).toBe('held')
+    for (const named of ['{"$personal":2}', '{ "$personal": 2 }', '{"$personal":"0"}', '{"$p\\u0065rsonal":99}']) {
+      const result = await naming(`{"actor":{"name":${named}}}`)
+      expect(first(result), named).toBe('content no_such_person 2')
+      expect(result.outcome).toBe('tampered')
+    }
+  })
+})
+
 describe('a damaged file', () => {
   const trail = makeTrail(plan(3))
 

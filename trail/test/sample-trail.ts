@@ -84,15 +84,19 @@ export interface Planned {
   readonly minutes?: number
 }
 
-/** A trail of `plan.length` entries: control entries where planned, else events that go through all shapes. */
-export function makeTrail(plan: readonly Planned[]): SampleTrail {
+/**
+ * A trail of `plan.length` entries: control entries where planned, else events that go through all shapes.
+ * `factsInstead`: other facts by seq.
+ */
+export function makeTrail(plan: readonly Planned[], factsInstead?: ReadonlyMap<number, string>): SampleTrail {
   const trail: SampleTrail = { entries: [], bytes: [], leaves: [], payloads: [] }
-  for (const [seq, planned] of plan.entries()) seal(trail, seq, planned)
+  for (const [seq, planned] of plan.entries()) {
+    seal(trail, seq, planned, part(`facts ${seq}`, factsInstead?.get(seq) ?? factsOf(seq, planned.control)))
+  }
   return trail
 }
 
-function seal(trail: SampleTrail, seq: number, planned: Planned): void {
-  const facts = part(`facts ${seq}`, factsOf(seq, planned.control))
+function seal(trail: SampleTrail, seq: number, planned: Planned, facts: SaltedPart): void {
   const confidential = seq % 5 === 3 ? part(`confidential ${seq}`, `[["/changes",[{"path":"/role"}]]]`) : undefined
   const operator = seq % 3 === 2 ? part(`operator ${seq}`, `[["/context/session_id","s-${seq}"]]`) : undefined
   const personal = planned.control === undefined ? people(seq, facts) : []
@@ -130,7 +134,8 @@ function factsOf(seq: number, control: Control | undefined): string {
     id: `evt_${seq}`,
     action: 'user.role.updated',
     occurred_at: sampleTime(seq),
-    actor: { type: 'user', id: `user_${seq % 3}`, name: { $personal: 0 } },
+    // Entries without a personal line have nobody whose name was cut out.
+    actor: { type: 'user', id: `user_${seq % 3}`, ...(seq % 3 > 0 && { name: { $personal: 0 } }) },
     outcome: 'success',
   })
 }
