@@ -1,0 +1,404 @@
+// Tampering by a database superuser with every trigger off, on a trail of about 600 entries under a checkpoint. After
+// each attack an auditor takes a pack home and asks the verifier, and `affidavit verify` asks the running server; both
+// know the key, and may have kept the checkpoint of the visit before. Every attack is undone afterwards.
+import { generateKeyPairSync, sign } from 'node:crypto'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  CompactRange,
+  commitText,
+  concatBytes,
+  decodeBundle,
+  decodeEntry,
+  type Entry,
+  encodeEntry,
+  formatCheckpoint,
+  formatVkey,
+  leafHash,
+  type NoteSigner,
+  parseVkey,
+  signNote,
+  TILE_WIDTH,
+  toBase64,
+} from '@affidavit/trail'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { type Told, verified } from '../../cli/test/command-line.ts'
+import { openKeys } from '../src/keys/open-keys.ts'
+import { sha256 } from '../src/query/sha256.ts'
+import { checkpointOf, downloadPack, get, type Kept, notarized, type Service, verdictOf } from './check-trail.ts'
+import { freshDatabase, type TestDatabase } from './database.ts'
+import { type ServerProcess, startProcess } from './server-process.ts'
+
+const tenant = 'victim'
+const size = 601
+/** Where an attacker strikes: in the second of three bundles. */
+const struck = 300
+const older = 400
+let database: TestDatabase
+let server: ServerProcess
+let service: Service
+let folder: string
+let trail: number
+let kept: Kept
+/** What the notary had stored when the trail had `older` entries. */
+let past: { size: number; root: Buffer; range: Buffer; note: string }
+
+const tables = ['events', 'event_ids', 'tiles', 'notarized', 'heads', 'personas'] as const
+
+beforeAll(async () => {
+  database = await freshDatabase()
+  server = await startProcess({ databaseUrl: database.url })
+  service = { url: server.url, key: server.operatorKey }
+  folder = await mkdtemp(join(tmpdir(), 'affidavit-tamper-'))
+  await record(0, older - 1)
+  await notarized(service, tenant, older)
+  const { rows } = await database.superuser.query(
+    `select n.* from affidavit.notarized n join affidavit.trails t on t.number = n.trail
+       join affidavit.tenants o on o.number = t.tenant where o.id = $1`,
+    [tenant],
+  )
+  past = rows[0]
+  trail = rows[0].trail
+  await record(older - 1, size - 1)
+  const { vkey } = await notarized(service, tenant, size)
+  const pack = await downloadPack(service, tenant)
+  kept = { vkey, checkpoint: await checkpointOf(pack) }
+  await writeFile(join(folder, 'kept.txt'), await pack.text('checkpoint'))
+  for (const table of tables)
+    await database.superuser.query(`create table public.${table} as select * from affidavit.${table}`)
+})
+
+afterAll(async () => {
+  await server?.remove()
+  await database?.drop()
+  await rm(folder, { recursive: true, force: true })
+})
+
+afterEach(async () => {
+  for (const table of tables)
+    await attack(`delete from affidavit.${table};
+      insert into affidavit.${table} overriding system value select * from public.${table}`)
+})
+
+async function record(from: number, to: number): Promise<void> {
+  const events = Array.from({ length: to - from }, (_, n) => {
+    const i = from + n
+    return {
+      id: `event-${i}`,
+      tenant,
+      action: i % 3 === 0 ? 'user.login' : 'document.updated',
+      outcome: i % 10 === 0 ? 'failure' : 'success',
+      actor: { type: 'user', id: `user_${i % 12}`, name: `Person ${i % 12}`, email: `p${i % 12}@example.com` },
+      targets: [{ type: 'document', id: `doc_${i % 11}` }],
+      context: { request_id: `req_${i % 20}`, ip: `10.1.1.${i % 12}` },
+    }
+  })
+  const response = await fetch(`${service.url}/v1/events/batch`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${service.key}`, 'content-type': 'application/json' },
+    body: JSON.stringify(events),
+  })
+  expect(await response.json()).toMatchObject({ accepted: to - from, rejected: 0 })
+}
+
+/** Runs SQL as a superuser with every trigger off. */
+async function attack(sql: string): Promise<void> {
+  await database.superuser.query('set session_replication_role = replica')
+  try {
+    await database.superuser.query(sql)
+  } finally {
+    await database.superuser.query('set session_replication_role = origin')
+  }
+}
+
+/** What `affidavit verify URL` says to somebody who knows the key. */
+const askCommand = (...more: string[]): Promise<Told> =>
+  verified([service.url, '--tenant', tenant, '--key', service.key, '--vkey', kept.vkey, ...more], {})
+/** The checkpoint kept at the visit before. */
+const memory = () => ['--checkpoint', join(folder, 'kept.txt')]
+
+const askPack = async (withMemory = false) =>
+  verdictOf(await downloadPack(service, tenant), withMemory ? kept : { vkey: kept.vkey })
+
+const at = (seq: number) => `trail = ${trail} and seq = ${seq}`
+const update = (set: string, seq = struck) => `update affidavit.events set ${set} where ${at(seq)}`
+const personaOf = (seq: number) =>
+  `select ('x' || encode(substring(personal from 9 for 8), 'hex'))::bit(64)::bigint from affidavit.events where ${at(seq)}`
+
+test('untouched, everything holds', async () => {
+  expect((await askPack(true)).outcome).toBe('held')
+  const told = await askCommand('--deep', ...memory())
+  expect(told).toMatchObject({ outcome: 'held', exit_code: 0, assurance: 'anchored' })
+})
+
+interface Attack {
+  sql: () => string
+  /** First wrong seq, as the command names it. */
+  first: number
+  /** The same in a pack, which has no tiles to tell a wrong entry from its wrong neighbour by; default: `first`. */
+  inPack?: number | 'held'
+  /** A verdict that must have failed. */
+  verdict: string
+}
+
+const attacks: Record<string, Attack> = {
+  facts: { sql: () => update(`facts = replace(facts, 'doc_', 'dog_')`), first: struck, verdict: 'content' },
+  'facts, one space': { sql: () => update(`facts = facts || ' '`), first: struck, verdict: 'content' },
+  'facts removed': { sql: () => update('facts = null, facts_salt = null'), first: struck, verdict: 'absence' },
+  salt: { sql: () => update('facts_salt = gen_random_uuid()'), first: struck, verdict: 'content' },
+  commitment: { sql: () => update('facts_commitment = sha256(facts_commitment)'), first: struck, verdict: 'inclusion' },
+  category: { sql: () => update('category = category % 6 + 1'), first: struck, verdict: 'inclusion' },
+  // An entry's bytes hold the hash before it and not its own: what changes is the entry that follows.
+  hash: { sql: () => update('hash = sha256(hash)'), first: struck + 1, verdict: 'chain' },
+  'hash of the last entry': {
+    sql: () => update('hash = sha256(hash)', size - 1),
+    first: size - 1,
+    inPack: 'held', // no entry follows, and a pack of the whole trail has no use for hashes that it can compute
+    verdict: 'inclusion',
+  },
+  "the previous entry's hash": {
+    sql: () => update('hash = sha256(hash)', struck - 1),
+    first: struck,
+    verdict: 'chain',
+  },
+  'sealing time': { sql: () => update(`sealed_at = sealed_at - interval '1 hour'`), first: struck, verdict: 'time' },
+  'sealing time, one millisecond': {
+    sql: () => update(`sealed_at = sealed_at + interval '1 millisecond'`),
+    first: struck,
+    verdict: 'inclusion',
+  },
+  'a line given to another person': {
+    sql: () =>
+      update(`personal = overlay(personal placing (select substring(personal for 16) from affidavit.events
+        where ${at(struck + 1)}) from 1 for 16)`),
+    first: struck,
+    verdict: 'inclusion',
+  },
+  'one deleted': {
+    sql: () => `delete from affidavit.events where ${at(struck)}`,
+    first: struck,
+    verdict: 'completeness',
+  },
+  'the last one deleted': {
+    sql: () => `delete from affidavit.events where ${at(size - 1)}`,
+    first: size - 1,
+    verdict: 'completeness',
+  },
+  'two swapped': {
+    sql: () => `update affidavit.events set seq = -1 - seq where trail = ${trail} and seq in (${struck}, ${struck + 9});
+      update affidavit.events set seq = ${2 * struck + 9} + 1 + seq where trail = ${trail} and seq < 0`,
+    first: struck,
+    inPack: struck + 1,
+    verdict: 'chain',
+  },
+  'one inserted, the others renumbered': {
+    sql: () => `update affidavit.events set seq = -1 - seq where trail = ${trail} and seq >= ${struck};
+      update affidavit.events set seq = -seq where trail = ${trail} and seq < 0;
+      insert into affidavit.events select (jsonb_populate_record(e, '{"seq": ${struck}, "position": 1000000}')).*
+        from affidavit.events e where ${at(struck - 100)};
+      update affidavit.heads set size = size + 1 where trail = ${trail}`,
+    first: struck,
+    inPack: struck + 1,
+    verdict: 'chain',
+  },
+}
+
+/** Both verifiers see it and name the place. */
+async function expectCaught({ first, inPack, verdict }: Omit<Attack, 'sql'>): Promise<void> {
+  const told = await askCommand()
+  const short = told.findings
+    .slice(0, 6)
+    .map(({ verdict, code, seq, message }) => `${verdict} ${code} ${seq} ${message}`)
+  expect(told, short.join('\n')).toMatchObject({ outcome: 'tampered', exit_code: 1, first_wrong: first })
+  expect(told.verdicts[verdict]).toBe('failed')
+  const pack = await askPack().catch((error: Error) => error.message)
+  // A pack that cannot be made says so: by a problem, or by a file that breaks off.
+  if (typeof pack === 'string') expect(pack).toMatch(/^pack: 5\d\d|terminated|truncated/)
+  else if (inPack === 'held') expect(pack.outcome).toBe('held')
+  else expect(pack).toMatchObject({ outcome: 'tampered', firstWrong: inPack ?? first })
+}
+
+describe('what was sealed is changed', () => {
+  test.each(Object.keys(attacks))('%s', async (name) => {
+    await attack(attacks[name]!.sql())
+    await expectCaught(attacks[name]!)
+  })
+
+  test('a server that cannot make a pack breaks off at once, and still answers', async () => {
+    await attack(attacks['one deleted']!.sql())
+    const started = Date.now()
+    await expect(askPack()).rejects.toThrow()
+    expect(Date.now() - started).toBeLessThan(5_000)
+    expect((await get(service, '/readyz')).status).toBe(200)
+    const range = await get(service, `/v1/trails/${tenant}/content?from=0&to=10`)
+    expect((await range.text()).trimEnd().split('\n')).toHaveLength(10)
+  })
+})
+
+describe("people's values are changed", () => {
+  /** The first event of the person of event `struck`. */
+  const first = 1 + ((struck - 1) % 12)
+
+  test.each([
+    [
+      'a ciphertext',
+      () => `update affidavit.personas set content = set_byte(content, 20, get_byte(content, 20) # 1)
+      where number = (${personaOf(struck)})`,
+    ],
+    ['one deleted', () => `delete from affidavit.personas where number = (${personaOf(struck)})`],
+    [
+      'two swapped',
+      () => `update affidavit.personas p set content = q.content from affidavit.personas q
+      where (p.number = (${personaOf(struck)}) and q.number = (${personaOf(struck - 1)}))
+         or (q.number = (${personaOf(struck)}) and p.number = (${personaOf(struck - 1)}))`,
+    ],
+  ])('%s', async (name, sql) => {
+    await attack(sql())
+    await server.restart() // it may show for some seconds what it has opened before
+    await expectCaught({ first: name === 'two swapped' ? first - 1 : first, verdict: 'absence' })
+  })
+})
+
+describe('a column only: packs hold, and --deep names the event that a filter loses', () => {
+  test.each([
+    ['action', `action = (select max(number) from affidavit.actions a where a.number <> events.action)`],
+    ['occurred_at', `occurred_at = occurred_at - interval '2 days'`],
+    ['actor', 'actor = actor + 1'],
+    ['target', 'target = target + 1, terms = array[]::bigint[]'],
+    ['terms', 'terms = array[]::bigint[]'],
+    ['request', 'request = request + 1, terms = array[]::bigint[]'],
+  ])('%s', async (_name, set) => {
+    await attack(update(set))
+    expect((await askPack()).outcome).toBe('held')
+    const told = await askCommand('--deep')
+    expect(told).toMatchObject({ outcome: 'tampered', exit_code: 1, first_wrong: struck })
+    expect(told.verdicts.columns).toBe('failed')
+  })
+
+  test('outcome: no filter reads the column, so nothing can be hidden with it', async () => {
+    await attack(update('outcome = (outcome + 1) % 3'))
+    expect(await askCommand('--deep')).toMatchObject({ outcome: 'held', verdicts: { columns: 'held' } })
+  })
+})
+
+describe('tiles', () => {
+  test('a hash of leaves replaced: the command names the entry', async () => {
+    await attack(`update affidavit.tiles set hashes = set_byte(hashes, ${32 * 44}, get_byte(hashes, ${32 * 44}) # 1)
+      where trail = ${trail} and level = 0 and index = 1`)
+    expect(await askCommand()).toMatchObject({ outcome: 'tampered', first_wrong: TILE_WIDTH + 44 })
+  })
+
+  test('a hash of subtrees replaced: the command names its first entry, and a pack that relies on it fails', async () => {
+    await attack(`update affidavit.tiles set hashes = set_byte(hashes, 40, get_byte(hashes, 40) # 1)
+      where trail = ${trail} and level = 1`)
+    expect(await askCommand()).toMatchObject({ outcome: 'tampered', first_wrong: TILE_WIDTH })
+    const pack = await downloadPack(service, tenant, '?from=10&to=20')
+    expect((await verdictOf(pack, { vkey: kept.vkey })).outcome).toBe('tampered')
+  })
+})
+
+describe('the end or the past is replaced, and a verifier kept the checkpoint from before', () => {
+  /** The entries as the server shows them, changed at `struck` and chained anew. */
+  async function rewritten(): Promise<{ entries: Entry[]; leaves: Uint8Array[] }> {
+    const entries: Entry[] = []
+    for (let index = 0; index * TILE_WIDTH < size; index++) {
+      const width = Math.min(TILE_WIDTH, size - index * TILE_WIDTH)
+      const partial = width < TILE_WIDTH ? `.p/${width}` : ''
+      const response = await get(service, `/v1/trails/${tenant}/tile/entries/00${index}${partial}`)
+      for (const bytes of decodeBundle(new Uint8Array(await response.arrayBuffer()))!) entries.push(decodeEntry(bytes))
+    }
+    const { rows } = await database.superuser.query(
+      `select facts, facts_salt from affidavit.events where ${at(struck)}`,
+    )
+    const salt = Buffer.from(rows[0].facts_salt.replaceAll('-', ''), 'hex')
+    const forged = commitText(sha256, 'facts', salt, rows[0].facts.replace('doc_', 'dog_'))
+    const leaves: Uint8Array[] = []
+    const chained = entries.map((entry, seq) => {
+      const next: Entry = {
+        ...entry,
+        ...(seq === struck && { facts: forged }),
+        ...(seq > 0 && { previous: toBase64(leaves[seq - 1]!) }),
+      }
+      leaves.push(leafHash(sha256, Buffer.from(encodeEntry(next), 'latin1')))
+      return next
+    })
+    return { entries: chained, leaves }
+  }
+
+  const hex = (bytes: Uint8Array) => `'\\x${Buffer.from(bytes).toString('hex')}'`
+
+  /** Everything that is derived from entries, made anew, and signed by `signer`. */
+  async function rewrite(signer: NoteSigner): Promise<void> {
+    const { entries, leaves } = await rewritten()
+    await attack(
+      update(`facts = regexp_replace(facts, 'doc_', 'dog_'),
+      facts_commitment = decode('${entries[struck]!.facts}', 'base64')`),
+    )
+    const hashes = leaves.map((leaf, seq) => `(${seq}, ${hex(leaf)}::bytea)`).join()
+    await attack(`update affidavit.events e set hash = n.hash from (values ${hashes}) as n (seq, hash)
+      where e.trail = ${trail} and e.seq = n.seq`)
+    const range = new CompactRange(sha256)
+    const subtrees: Uint8Array[] = []
+    for (const leaf of leaves) range.append(leaf)
+    for (let index = 0; (index + 1) * TILE_WIDTH <= size; index++) {
+      const tile = leaves.slice(index * TILE_WIDTH, (index + 1) * TILE_WIDTH)
+      const subtree = new CompactRange(sha256)
+      for (const leaf of tile) subtree.append(leaf)
+      subtrees.push(subtree.root())
+      await attack(`update affidavit.tiles set hashes = ${hex(concatBytes(...tile))}
+        where trail = ${trail} and level = 0 and index = ${index}`)
+    }
+    await attack(
+      `update affidavit.tiles set hashes = ${hex(concatBytes(...subtrees))} where trail = ${trail} and level = 1`,
+    )
+    const note = await signNote(formatCheckpoint(kept.checkpoint!.origin, size, range.root()), [signer])
+    await attack(`update affidavit.notarized set root = ${hex(range.root())}, range = ${hex(range.toBytes())},
+      note = '${note}' where trail = ${trail}`)
+  }
+
+  test('the tail deleted, and an older checkpoint of our own put back', async () => {
+    await attack(`delete from affidavit.events where trail = ${trail} and seq >= ${past.size};
+      delete from affidavit.tiles where trail = ${trail} and level = 0 and index = 1;
+      update affidavit.tiles set hashes = substring(hashes for 32) where trail = ${trail} and level = 1;
+      update affidavit.heads set size = ${past.size}, hash = (select hash from affidavit.events
+        where ${at(past.size - 1)}) where trail = ${trail};
+      update affidavit.notarized set size = ${past.size}, root = ${hex(past.root)}, range = ${hex(past.range)},
+        note = '${past.note}' where trail = ${trail}`)
+    // Without memory nobody can know: that is what kept checkpoints, receipts and the registry are for.
+    expect((await askPack()).outcome).toBe('held')
+    expect(await askCommand(...memory())).toMatchObject({ outcome: 'tampered', first_wrong: past.size })
+    // A pack may be older than what one has kept; it proves nothing about the rest.
+    expect((await askPack(true)).outcome).toBe('unchecked')
+  })
+
+  test('the past rewritten and signed with the real log key', async () => {
+    const keys = await openKeys({ keeper: database.store.pool('keeper'), folder: join(server.folder, 'keys') })
+    await rewrite(keys.logKey.signer(kept.checkpoint!.origin))
+    expect((await askPack()).outcome).toBe('held')
+    expect(await askPack(true)).toMatchObject({
+      outcome: 'tampered',
+      verdicts: { signature: 'held', consistency: 'failed' },
+    })
+    expect(await askCommand(...memory())).toMatchObject({ outcome: 'tampered', verdicts: { consistency: 'failed' } })
+  })
+
+  test('the past rewritten and signed with another key of the same name', async () => {
+    const { publicKey, privateKey } = generateKeyPairSync('ed25519')
+    const name = kept.checkpoint!.origin
+    const { id } = parseVkey(
+      sha256,
+      formatVkey(sha256, name, publicKey.export({ format: 'der', type: 'spki' }).subarray(-32)),
+    )
+    await rewrite({ name, id, sign: (message) => sign(null, message, privateKey) })
+    expect(await askPack()).toMatchObject({ outcome: 'tampered', verdicts: { signature: 'failed' } })
+    expect(await askCommand()).toMatchObject({ outcome: 'tampered', verdicts: { signature: 'failed' } })
+  })
+
+  test('only the checkpoint replaced', async () => {
+    await attack(`update affidavit.notarized set note = replace(note, E'\\n${size}\\n', E'\\n${size - 1}\\n'),
+      size = ${size - 1} where trail = ${trail}`)
+    expect(await askPack()).toMatchObject({ outcome: 'tampered', verdicts: { signature: 'failed' } })
+    expect(await askCommand()).toMatchObject({ outcome: 'tampered', verdicts: { signature: 'failed' } })
+  })
+})
