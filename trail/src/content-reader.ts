@@ -33,6 +33,8 @@ for (const [value, character] of [...'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 
 /** Grows to the largest content seen and is reused. */
 let scratch = new Uint8Array(65_536)
+/** The scratch buffer from where contents begin. */
+let room = scratch.subarray(CONTENT_AT)
 
 /**
  * Reads lines in order: `open`, then the parts in the order of the format, then `close`. Each part read can be asked for
@@ -107,12 +109,15 @@ export class ContentReader {
   commitment(hash: Hash, kind: CommitmentKind): string | undefined {
     const { content, salt } = this
     const most = CONTENT_AT + content.length * 3
-    if (most > scratch.length) scratch = new Uint8Array(most * 2)
+    if (most > scratch.length) {
+      scratch = new Uint8Array(most * 2)
+      room = scratch.subarray(CONTENT_AT)
+    }
     if (!writeSalt(salt)) return undefined
     const tag = TAGS[kind]
     const start = SALT_AT - tag.length
     for (let i = 0; i < tag.length; i++) scratch[start + i] = tag[i]!
-    const { written } = encoder.encodeInto(content, scratch.subarray(CONTENT_AT))
+    const { written } = encoder.encodeInto(content, room)
     return hashText(hash, scratch.subarray(start, CONTENT_AT + written))
   }
 

@@ -201,11 +201,12 @@ class OlderRoot {
     if (size === 0) this.root = this.range.root()
   }
 
-  bundle({ first, tile, leaves }: WalkedBundle): void {
+  bundle(walked: WalkedBundle): void {
+    const { first, tile } = walked
     if (first !== this.range.size || first >= this.size) return
     const count = Math.min(tile.length / HASH_BYTES, this.size - first)
     if (count === TILE_WIDTH) this.range.appendSubtree(8, tileRoot(this.hash, tile))
-    else for (const leaf of leaves.slice(0, count)) this.range.append(leaf)
+    else for (const leaf of walked.leaves.slice(0, count)) this.range.append(leaf)
     if (this.range.size === this.size) this.root = this.range.root()
   }
 }

@@ -7,7 +7,7 @@ import type { Control } from './control.ts'
 import { type Entry, EntryReader } from './entry.ts'
 import { EntryError } from './entry-error.ts'
 import { HASH_BYTES, type Hash, hashText } from './hash.ts'
-import { decodeBundle, decodeTile, TILE_WIDTH } from './tiles.ts'
+import { decodeTile, TILE_WIDTH } from './tiles.ts'
 import type { Findings } from './verdict.ts'
 
 /** A control entry met on the walk. */
@@ -83,18 +83,20 @@ interface SplitBundle {
  * its leaf hash.
  */
 function splitBundle(bundle: Uint8Array, width: number): SplitBundle | undefined {
-  const parts = decodeBundle(bundle)
-  if (parts?.length !== width) return undefined
   const bytes = bundle.slice()
-  const lengths = parts.map((part) => part.length)
   const starts: number[] = []
+  const lengths: number[] = []
   let at = 0
-  for (const length of lengths) {
+  while (at < bytes.length) {
+    if (at + 2 > bytes.length) return undefined
+    const length = bytes[at]! * 256 + bytes[at + 1]!
     bytes[at] = 0
     bytes[at + 1] = 0
     starts.push(at + 2)
+    lengths.push(length)
     at += 2 + length
   }
+  if (at !== bytes.length || starts.length !== width) return undefined
   return { bytes, starts, lengths }
 }
 
