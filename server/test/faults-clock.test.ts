@@ -3,7 +3,8 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import type { Accepted, Ingest } from '../src/ingest/accept.ts'
+import type { Ingest } from '../src/ingest/accept.ts'
+import type { Accepted } from '../src/ingest/answer.ts'
 import { openKeys } from '../src/keys/open-keys.ts'
 import { DatabaseClock } from '../src/seal/clock.ts'
 import type { Sealer } from '../src/seal/sealer.ts'
@@ -49,7 +50,7 @@ const jump = (by: string) => database.superuser.query('update fake.clock set jum
 async function send(): Promise<Accepted> {
   const producer = { key: { id: 'k', name: 'K' }, tenant: 'clocks', mayCreateTenants: true, personal: [] }
   const value = { action: 'user.login', actor: { type: 'user', id: 'u1' } }
-  const [result] = await ingest.accept([{ ok: true, value }], producer, Date.now())
+  const [result] = await ingest.accept([{ ok: true as const, value }], producer, Date.now())
   return result!
 }
 

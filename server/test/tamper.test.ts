@@ -346,11 +346,11 @@ describe('the end or the past is replaced, and a verifier kept the checkpoint fr
       const subtree = new CompactRange(sha256)
       for (const leaf of tile) subtree.append(leaf)
       subtrees.push(subtree.root())
-      await attack(`update affidavit.tiles set hashes = ${hex(concatBytes(...tile))}
+      await attack(`update affidavit.tiles set hashes = ${hex(concatBytes(tile))}
         where trail = ${trail} and level = 0 and index = ${index}`)
     }
     await attack(
-      `update affidavit.tiles set hashes = ${hex(concatBytes(...subtrees))} where trail = ${trail} and level = 1`,
+      `update affidavit.tiles set hashes = ${hex(concatBytes(subtrees))} where trail = ${trail} and level = 1`,
     )
     const note = await signNote(formatCheckpoint(kept.checkpoint!.origin, size, range.root()), [signer])
     await attack(`update affidavit.notarized set root = ${hex(range.root())}, range = ${hex(range.toBytes())},
