@@ -35,11 +35,14 @@ grant usage on schema public to public;
 
 create type affidavit.sealed_row as (
   seq bigint,
+  hash bytea,
+  facts_salt uuid,
+  id uuid,
+  body uuid,
   occurred_at timestamp with time zone,
   actor bigint,
   target bigint,
   request bigint,
-  facts_salt uuid,
   trail integer,
   tenant integer,
   action integer,
@@ -47,15 +50,12 @@ create type affidavit.sealed_row as (
   outcome smallint,
   flags smallint,
   facts_commitment bytea,
-  hash bytea,
   facts text,
   personal bytea,
   confidential bytea,
   operator bytea,
   control text,
-  terms bigint[],
-  id uuid,
-  body uuid
+  terms bigint[]
 );
 
 create table affidavit.actions (
@@ -186,6 +186,7 @@ alter table affidavit.events force row level security;
 alter table affidavit.events add constraint events_pkey PRIMARY KEY (trail, seq, day);
 CREATE INDEX events_action ON ONLY affidavit.events USING btree (tenant, action, seq) WHERE (action IS NOT NULL);
 CREATE INDEX events_actor ON ONLY affidavit.events USING btree (tenant, actor, action, seq) WHERE (actor IS NOT NULL);
+CREATE INDEX events_control ON ONLY affidavit.events USING btree (trail, seq) WHERE (control IS NOT NULL);
 CREATE INDEX events_position ON ONLY affidavit.events USING btree (shard, "position");
 create policy finder on affidavit.events for select to affidavit_finder using (true);
 create policy followers on affidavit.events for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
@@ -339,6 +340,7 @@ create table affidavit.subjects (
   number bigint not null generated always as identity,
   tenant integer not null,
   token uuid not null,
+  id_token bigint,
   key_id uuid not null default gen_random_uuid(),
   created_at timestamp with time zone not null default now(),
   erased_at timestamp with time zone
@@ -348,6 +350,7 @@ alter table affidavit.subjects enable row level security;
 alter table affidavit.subjects force row level security;
 alter table affidavit.subjects add constraint subjects_pkey PRIMARY KEY (number);
 alter table affidavit.subjects add constraint subjects_tenant_token_key UNIQUE (tenant, token);
+CREATE INDEX subjects_id ON affidavit.subjects USING btree (tenant, id_token) WHERE (id_token IS NOT NULL);
 create policy followers on affidavit.subjects for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy ingest on affidavit.subjects for all to affidavit_ingest using (true) with check (true);
 create policy owner_all on affidavit.subjects for all to affidavit_owner using (true) with check (true);
@@ -528,16 +531,17 @@ alter function affidavit.admit_personas(integer[],bigint[],uuid[],bytea[],intege
 revoke all on function affidavit.admit_personas(integer[],bigint[],uuid[],bytea[],integer[],bigint[]) from public;
 grant execute on function affidavit.admit_personas(integer[],bigint[],uuid[],bytea[],integer[],bigint[]) to affidavit_ingest;
 
-CREATE OR REPLACE FUNCTION affidavit.admit_subjects(p_tenants integer[], p_tokens uuid[])
+CREATE OR REPLACE FUNCTION affidavit.admit_subjects(p_tenants integer[], p_tokens uuid[], p_id_tokens bigint[])
  RETURNS TABLE(number bigint, key_id uuid)
  LANGUAGE plpgsql
  SET search_path TO 'affidavit', 'pg_temp'
 AS $function$
 #variable_conflict use_column
 begin
-  insert into subjects (tenant, token)
-    select distinct u.tenant, u.token from unnest(p_tenants, p_tokens) as u (tenant, token)
+  insert into subjects (tenant, token, id_token)
+    select u.tenant, u.token, max(u.id_token) from unnest(p_tenants, p_tokens, p_id_tokens) as u (tenant, token, id_token)
     where not exists (select from subjects s where s.tenant = u.tenant and s.token = u.token)
+    group by u.tenant, u.token
     order by u.tenant, u.token -- two batches that wait for each other's rows must wait in one order
     on conflict do nothing;
   -- A statement of its own: it sees the rows of those who were faster.
@@ -546,9 +550,9 @@ begin
       left join subjects s on s.tenant = u.tenant and s.token = u.token
     order by u.n;
 end $function$;
-alter function affidavit.admit_subjects(integer[],uuid[]) owner to affidavit_owner;
-revoke all on function affidavit.admit_subjects(integer[],uuid[]) from public;
-grant execute on function affidavit.admit_subjects(integer[],uuid[]) to affidavit_ingest;
+alter function affidavit.admit_subjects(integer[],uuid[],bigint[]) owner to affidavit_owner;
+revoke all on function affidavit.admit_subjects(integer[],uuid[],bigint[]) from public;
+grant execute on function affidavit.admit_subjects(integer[],uuid[],bigint[]) to affidavit_ingest;
 
 CREATE OR REPLACE FUNCTION affidavit.advance(p_shard smallint, p_position bigint, p_count integer, p_fence bigint, p_key_epoch bigint, p_sealed_at timestamp with time zone, p_trails integer[], p_before bigint[], p_after bigint[], p_hashes bytea[])
  RETURNS void
@@ -574,6 +578,10 @@ begin
   end if;
   if p_sealed_at > clock_timestamp() + interval '1 second' then
     raise exception 'sealed_at % is ahead of the database clock', p_sealed_at using errcode = 'AF004';
+  end if;
+  -- A day closes minutes after its end: nothing may arrive in it later, whatever held a statement up.
+  if p_sealed_at < clock_timestamp() - interval '5 minutes' then
+    raise exception 'sealed_at % is long past', p_sealed_at using errcode = 'AF004';
   end if;
   update heads h set size = u.after, hash = u.hash
     from unnest(p_trails, p_before, p_after, p_hashes) as u (trail, before, after, hash)
@@ -603,7 +611,6 @@ begin
   if not found then return false; end if;
   execute format('create index %I on %I using gin (terms) with (fastupdate = off)', v_name || '_terms', v_name);
   execute format('create index %I on %I (tenant, seq) where flags & 1 = 0', v_name || '_overflow', v_name);
-  execute format('drop index if exists %I, %I', v_name || '_target', v_name || '_request');
   execute format('analyze %I', v_name);
   update event_days set closed_at = clock_timestamp() where day = p_day;
   return true;
@@ -713,6 +720,23 @@ RETURN (NULLIF(current_setting('affidavit.tenant'::text, true), ''::text))::inte
 alter function affidavit.current_tenant() owner to affidavit_owner;
 grant execute on function affidavit.current_tenant() to public;
 
+CREATE OR REPLACE FUNCTION affidavit.days_due()
+ RETURNS TABLE(day date, closed boolean)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  select d.day, d.closed_at is not null from event_days d
+    where d.day < ((clock_timestamp() - interval '10 minutes') at time zone 'UTC')::date
+      and case when d.closed_at is null then not exists (select from cursors c where c.day <= d.day)
+        else to_regclass('events_' || to_char(d.day, 'YYYYMMDD') || '_target') is not null
+          or to_regclass('events_' || to_char(d.day, 'YYYYMMDD') || '_request') is not null end
+    order by d.day;
+$function$;
+alter function affidavit.days_due() owner to affidavit_owner;
+revoke all on function affidavit.days_due() from public;
+grant execute on function affidavit.days_due() to affidavit_retention;
+
 CREATE OR REPLACE FUNCTION affidavit.fence(p_shard smallint)
  RETURNS affidavit.shards
  LANGUAGE sql
@@ -730,6 +754,7 @@ CREATE OR REPLACE FUNCTION affidavit.find(p_trail integer, p_low bigint, p_high 
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
  SET search_path TO 'affidavit', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   v_tenant int := affidavit.current_tenant();
@@ -788,19 +813,40 @@ alter function affidavit.lock_shard(smallint) owner to affidavit_owner;
 revoke all on function affidavit.lock_shard(smallint) from public;
 grant execute on function affidavit.lock_shard(smallint) to affidavit_sealer;
 
-CREATE OR REPLACE FUNCTION affidavit.operator_commitments(p_trail integer, p_low bigint, p_high bigint)
+CREATE OR REPLACE FUNCTION affidavit.operator_commitments(p_trail integer, p_seqs bigint[], p_first_day date, p_last_day date)
  RETURNS TABLE(seq bigint, commitment bytea)
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'affidavit', 'pg_temp'
 AS $function$
   select e.seq, substring(e.operator for 32) from events e
-  where e.tenant = affidavit.current_tenant() and e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.operator is not null;
+  where e.tenant = affidavit.current_tenant() and e.trail = p_trail and e.seq = any(p_seqs)
+    and e.day >= p_first_day and e.day <= p_last_day and e.operator is not null;
 $function$;
-alter function affidavit.operator_commitments(integer,bigint,bigint) owner to affidavit_owner;
-revoke all on function affidavit.operator_commitments(integer,bigint,bigint) from public;
-grant execute on function affidavit.operator_commitments(integer,bigint,bigint) to affidavit_operator_reader;
-grant execute on function affidavit.operator_commitments(integer,bigint,bigint) to affidavit_reader;
+alter function affidavit.operator_commitments(integer,bigint[],date,date) owner to affidavit_owner;
+revoke all on function affidavit.operator_commitments(integer,bigint[],date,date) from public;
+grant execute on function affidavit.operator_commitments(integer,bigint[],date,date) to affidavit_operator_reader;
+grant execute on function affidavit.operator_commitments(integer,bigint[],date,date) to affidavit_reader;
+
+CREATE OR REPLACE FUNCTION affidavit.partitions_ahead()
+ RETURNS TABLE(until date, tomorrow boolean)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  with attached as (
+    select c.relname::text as name from pg_inherits i join pg_class c on c.oid = i.inhrelid
+      where i.inhparent in ('events'::regclass, 'event_ids'::regclass) and not i.inhdetachpending),
+  ahead as (
+    select day, 'events_' || to_char(day, 'YYYYMMDD') in (table attached)
+        and 'event_ids_' || to_char(date_trunc('week', day), 'YYYYMMDD') in (table attached) as there
+      from (select (clock_timestamp() at time zone 'UTC')::date + n as day, n from generate_series(0, 60) as n) as days)
+  select (select max(day) from ahead a where there and not exists (select from ahead b where b.day < a.day and not b.there)),
+    (select there from ahead order by day offset 1 limit 1);
+$function$;
+alter function affidavit.partitions_ahead() owner to affidavit_owner;
+revoke all on function affidavit.partitions_ahead() from public;
+grant execute on function affidavit.partitions_ahead() to affidavit_retention;
 
 CREATE OR REPLACE FUNCTION affidavit.refuse_change()
  RETURNS trigger
@@ -843,8 +889,8 @@ begin
     select r.seq, p_position + r.n - 1, p_sealed_at, r.occurred_at, r.actor, r.target, r.request, r.facts_salt, r.trail, r.tenant,
       r.action, v_day, p_shard, r.category, r.outcome, r.flags, r.facts_commitment, r.hash, r.facts, r.personal, r.confidential,
       r.operator, r.control, r.terms
-    from unnest(p_rows) with ordinality as r (seq, occurred_at, actor, target, request, facts_salt, trail, tenant, action, category,
-      outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms, id, body, n);
+    from unnest(p_rows) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at, actor, target, request, trail,
+      tenant, action, category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
   return clock_timestamp();
 end $function$;
 alter function affidavit.seal(smallint,bigint,integer,bigint,bigint,timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[],integer) owner to affidavit_owner;
@@ -879,6 +925,26 @@ end $function$;
 alter function affidavit.settle_deployment(jsonb) owner to affidavit_owner;
 revoke all on function affidavit.settle_deployment(jsonb) from public;
 grant execute on function affidavit.settle_deployment(jsonb) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION affidavit.trim_day(p_day date)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_name text := 'events_' || to_char(p_day, 'YYYYMMDD');
+begin
+  if not exists (select from event_days where day = p_day and closed_at is not null) then
+    raise exception 'day % is not closed', p_day using errcode = 'AF009';
+  end if;
+  if to_regclass(v_name || '_target') is null and to_regclass(v_name || '_request') is null then return false; end if;
+  execute format('drop index if exists %I, %I', v_name || '_target', v_name || '_request');
+  return true;
+end $function$;
+alter function affidavit.trim_day(date) owner to affidavit_owner;
+revoke all on function affidavit.trim_day(date) from public;
+grant execute on function affidavit.trim_day(date) to affidavit_retention;
 
 CREATE OR REPLACE FUNCTION affidavit.update_tenant(p_id text, p_name text, p_policy jsonb)
  RETURNS boolean

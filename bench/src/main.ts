@@ -1,7 +1,9 @@
 // npm run bench -- ingest | single | growth | query | verify   [--folder DIR] [--events N] [--runs N]
+//   query: [--searches N] [--only PART OF A NAME] [--keep], which leaves the stored events in DIR for the next run
 import { parseArgs } from 'node:util'
 import { growth } from './growth.ts'
 import { ingest } from './ingest.ts'
+import { query } from './query.ts'
 import { single } from './single.ts'
 
 const { positionals, values } = parseArgs({
@@ -10,6 +12,9 @@ const { positionals, values } = parseArgs({
     folder: { type: 'string', default: '/var/tmp' },
     events: { type: 'string' },
     runs: { type: 'string', default: '3' },
+    searches: { type: 'string', default: '200' },
+    only: { type: 'string', default: '' },
+    keep: { type: 'boolean', default: false },
   },
 })
 const runs = Number(values.runs)
@@ -19,6 +24,7 @@ const benchmarks: Record<string, () => Promise<void>> = {
   ingest: () => ingest(values.folder, events(200_000), runs),
   single: () => single(values.folder, events(10_000), runs),
   growth: () => growth(values.folder, events(10_000_000) / 1_000_000),
+  query: () => query({ ...values, events: events(200_000), searches: Number(values.searches) }),
 }
 
 const chosen = benchmarks[positionals[0] ?? '']

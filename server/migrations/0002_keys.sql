@@ -26,13 +26,14 @@ end $$;
 
 -- ─── Subjects ───────────────────────────────────────────────────────────────────────────────────────────────────
 -- Finds subjects by token and makes those that do not exist, in the order asked. A null row was erased at this moment.
-create function affidavit.admit_subjects(p_tenants int[], p_tokens uuid[]) returns table (number bigint, key_id uuid)
+create function affidavit.admit_subjects(p_tenants int[], p_tokens uuid[], p_id_tokens bigint[]) returns table (number bigint, key_id uuid)
   language plpgsql set search_path = affidavit, pg_temp as $$
 #variable_conflict use_column
 begin
-  insert into subjects (tenant, token)
-    select distinct u.tenant, u.token from unnest(p_tenants, p_tokens) as u (tenant, token)
+  insert into subjects (tenant, token, id_token)
+    select u.tenant, u.token, max(u.id_token) from unnest(p_tenants, p_tokens, p_id_tokens) as u (tenant, token, id_token)
     where not exists (select from subjects s where s.tenant = u.tenant and s.token = u.token)
+    group by u.tenant, u.token
     order by u.tenant, u.token -- two batches that wait for each other's rows must wait in one order
     on conflict do nothing;
   -- A statement of its own: it sees the rows of those who were faster.

@@ -22,6 +22,8 @@ import { type CacheLimits, TwoGenerations } from './two-generations.ts'
 /** One person of an event, in the order of its personal lines. */
 export interface PersonLine {
   readonly identity: Identity
+  /** The id, where it is no personal value: it finds the person's events even after an erasure. */
+  readonly openId?: string | undefined
   /** The persona: JSON array of [pointer, value] pairs, serialised once. Undefined: only the subject is needed. */
   readonly content?: string | undefined
   /** What the persona is found by: names and their words, e-mail, IP addresses. Asked only for a new persona. */
@@ -225,10 +227,11 @@ export class Subjects {
     if (unknown.size === 0) return
     const asked = [...unknown.values()]
     const { rows } = await this.#ingest.query<{ number: number | null; key_id: string }>(
-      'select number, key_id from affidavit.admit_subjects($1, $2)',
+      'select number, key_id from affidavit.admit_subjects($1, $2, $3)',
       [
         asked.map(([first]) => first!.tenant.number),
         asked.map(([first]) => first!.tenant.keys.subjectToken(first!.identity).toString('hex')),
+        asked.map(([first]) => idToken(first!)),
       ],
     )
     for (const [at, { number, key_id }] of rows.entries()) {
@@ -306,6 +309,10 @@ export class Subjects {
     )
     return rows.flatMap(({ number }, at) => (number === null ? [] : [[fresh[at]!.digest, number]]))
   }
+}
+
+function idToken({ line, tenant }: Pending): string | null {
+  return line.openId === undefined ? null : tenant.keys.subjectIdToken(line.openId).toString()
 }
 
 function searchTokens({ line, tenant }: Pending): Set<bigint> {

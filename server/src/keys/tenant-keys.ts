@@ -57,6 +57,11 @@ export class TenantKeys {
     return this.#token('subject', identity)
   }
 
+  /** Column `subjects.id_token`: a signed 64-bit number. */
+  subjectIdToken(id: string): bigint {
+    return this.#token('subject id', id).readBigInt64BE(0)
+  }
+
   /** Column `personas.digest`, 16 bytes. */
   personaToken(subject: number, content: string): Buffer {
     return this.#token('persona', `${subject}\n${content}`)

@@ -146,6 +146,68 @@ describe('cursors', () => {
   })
 })
 
+describe('actors', () => {
+  const deed = (actor: object, context: object = {}) => ({ action: 'door.opened', actor, context })
+  let people: Reader
+
+  beforeAll(async () => {
+    people = {
+      tenant: await world.tenant('people', { personal: ['/metadata/badge'] }),
+      operator: false,
+      confidential: false,
+    }
+  })
+
+  it('are found by id whatever their type and home tenant', async () => {
+    await world.seal('people', now, [
+      deed({ id: 'visitor', tenant: 'other', name: 'Ada' }),
+      deed({ id: 'visitor' }),
+      deed({ id: 'visitor', type: 'service' }),
+      { ...deed({ id: 'guard' }), targets: [{ type: 'user', id: 'visitor', name: 'Ada' }] },
+    ])
+    expect(seqs(await all({ actor: 'visitor' }, people))).toEqual([2, 1, 0])
+    expect(seqs(await all({ actor: 'visitor', action: 'door.*' }, people))).toEqual([2, 1, 0])
+    expect(seqs(await all({ actor: 'ada' }, people))).toEqual([])
+  })
+
+  it('with any number of personas are found by their e-mail address', async () => {
+    const from = (address: number) => ({ ip: `10.1.${address >> 8}.${address & 255}` })
+    const many = Array.from({ length: 600 }, (_, i) => deed({ id: 'mobile', email: 'mobile@example.com' }, from(i)))
+    await world.seal('people', now, many)
+    const { rows } = await world.database.superuser.query(
+      'select count(*)::int as n from affidavit.persona_tokens t join affidavit.subjects s on s.number = t.subject where t.tenant = $1',
+      [people.tenant.number],
+    )
+    expect(rows[0].n).toBeGreaterThan(600)
+    expect(await all({ actor: 'Mobile@example.com', limit: '1000' }, people)).toHaveLength(600)
+  })
+
+  it('stay findable by an id that is no personal value once they are erased, and by nothing else', async () => {
+    await world.seal('people', now, [
+      deed({ id: 'leaver', email: 'leaver@example.com' }),
+      deed({ id: 'mailed@example.com' }),
+      { ...deed({ id: 'B-77' }), metadata: { badge: 'B-77' } },
+    ])
+    const count = async (actor: string) => (await all({ actor }, people)).length
+    expect(await Promise.all(['leaver', 'leaver@example.com', 'mailed@example.com', 'B-77'].map(count))).toEqual([
+      1, 1, 1, 1,
+    ])
+    const { superuser } = world.database
+    const { rows } = await superuser.query(
+      `update affidavit.subjects set token = gen_random_uuid(), erased_at = now() where tenant = $1 returning number`,
+      [people.tenant.number],
+    )
+    await superuser.query('delete from affidavit.personas where tenant = $1', [people.tenant.number])
+    await superuser.query('delete from affidavit.persona_tokens where tenant = $1', [people.tenant.number])
+    world.personas.forget(rows.map((row) => row.number))
+    expect(await Promise.all(['leaver', 'leaver@example.com', 'mailed@example.com', 'B-77'].map(count))).toEqual([
+      1, 0, 0, 0,
+    ])
+    expect(await all({ actor: 'leaver' }, people)).toMatchObject([{ actor: { id: 'leaver', email: null } }])
+    expect(await all({ actor: 'visitor' }, people)).toHaveLength(3)
+  })
+})
+
 describe('polling', () => {
   it('neither misses nor repeats while writers go on', async () => {
     await world.tenant('busy')

@@ -12,7 +12,7 @@ import { type CursorScope, decodeCursor, encodeCursor, type Place } from './curs
 import { readRows } from './read.ts'
 import { resolve } from './resolve.ts'
 import { openPeople, openRow, type Reader, type ShownEvent, show } from './row.ts'
-import { readSpans, readTrails, type Trail } from './spans.ts'
+import { readChain, readSpans, readTrails, type SpannedTrail, type Trail } from './spans.ts'
 import { type Search, walkTrail } from './walk.ts'
 
 export interface EventPage {
@@ -37,18 +37,22 @@ export class Events {
     const start = page.after === null ? null : decodeCursor(scope, page.after)
     if (start === undefined) return { kind: 'invalid_cursor' }
     return poolFor(this.#store, reader).asTenant(reader.tenant.number, async (session) => {
+      const [chain, resolution] = await Promise.all([
+        readChain(session),
+        resolve(session, reader.tenant.number, reader.tenant.keys, filter),
+      ])
       const search: Search = {
         session,
         reader,
         personas: this.#personas,
-        resolution: await resolve(session, reader.tenant.number, reader.tenant.keys, filter),
+        resolution,
         matches: compileFilter(filter),
         order: page.order,
         limit: page.limit,
         found: [],
         spent: { scannedRows: 0, candidates: 0, started_ms: performance.now() },
       }
-      const next = await walkChain(search, start)
+      const next = await walkChain(search, chain, start)
       return {
         kind: 'page',
         data: search.found.map(({ trail, event }) => show(reader, trail, event)),
@@ -82,7 +86,10 @@ export async function findId(
   id: string,
 ): Promise<{ trail: Trail; seq: number } | undefined> {
   const { rows } = await session.query<{ trail: number; seq: number }>(
-    'select trail, seq from affidavit.event_ids where tenant = $1 and id = $2::uuid order by week desc limit 1',
+    {
+      name: 'id',
+      text: 'select trail, seq from affidavit.event_ids where tenant = $1 and id = $2::uuid order by week desc limit 1',
+    },
     [reader.tenant.number, reader.tenant.keys.idToken(id).toString('hex')],
   )
   const found = rows[0]
@@ -92,15 +99,14 @@ export async function findId(
 }
 
 /** Walks a tenant's trails one after the other. @returns where the next page begins, or null */
-async function walkChain(search: Search, start: Place | null): Promise<Place | null> {
+async function walkChain(search: Search, trails: SpannedTrail[], start: Place | null): Promise<Place | null> {
   const desc = search.order === 'desc'
-  const chain = await readTrails(search.session, search.reader.tenant.number)
-  if (desc) chain.reverse()
+  const chain = desc ? trails.toReversed() : trails
   let place = start
   for (const trail of chain) {
     if (start !== null && (desc ? trail.ordinal > start.ordinal : trail.ordinal < start.ordinal)) continue
     const from = start?.ordinal === trail.ordinal ? start.seq : desc ? trail.size : 0
-    const { at, end } = await walkTrail(search, trail, await readSpans(search.session, trail), from)
+    const { at, end } = await walkTrail(search, trail, from)
     place = { ordinal: trail.ordinal, seq: at }
     if (!end || search.found.length >= search.limit) break
   }

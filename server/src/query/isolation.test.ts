@@ -11,13 +11,13 @@ import { Events } from './events.ts'
 import { Proofs } from './proof.ts'
 import { readRows } from './read.ts'
 import { resolve } from './resolve.ts'
-import { readSpans, readTrails, type Span, type Trail } from './spans.ts'
+import { readChain, readSpans, readTrails, type Span, type Trail } from './spans.ts'
 
 let world: SealedDays
 let ours: Tenant<TenantKeys>
 let theirs: Tenant<TenantKeys>
 let trail: Trail
-let spans: Span[]
+let spans: readonly Span[]
 let plan: Plan
 let theirId: string
 const now = Date.now()
@@ -83,7 +83,7 @@ describe('a search with the conditions of another tenant', () => {
         rows: await readRows(session, reader(theirs), trail, spans, [0, 1]),
         entries: await readEntries(session, reader(theirs), world.personas, trail, spans, [0, 1]),
         trails: await readTrails(session, theirs.number),
-        days: await readSpans(session, { ...trail, size: 0 }),
+        days: await readChain(session, trail.number),
         operator: (
           await session.query('select * from affidavit.operator_commitments($1, $2, $3, $4)', [
             trail.number,

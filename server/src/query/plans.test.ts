@@ -1,11 +1,12 @@
 // What PostgreSQL really does for each filter, as the role that asks: auto_explain reports every statement, those inside
 // the finder's function included, with the rows that each node touched. No plan may read a partition from end to end, and
 // none may touch more than a small part of the tenant.
-import type pg from 'pg'
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { dayMs, type SealedDays, sealedDays } from '../../test/sealed-days.ts'
 import { everything, type Filter } from '../filter/filter.ts'
 import type { Database, Queryable } from '../store/database.ts'
+import { types } from '../store/values.ts'
 import { Events } from './events.ts'
 import type { Reader } from './row.ts'
 
@@ -67,20 +68,30 @@ beforeAll(async () => {
     }
   }
   await world.database.superuser.query('vacuum analyze')
-  client = await world.database.connect()
+  client = new pg.Client({
+    ...world.database.login,
+    types,
+    pipeline: true,
+    options: '-c timezone=UTC -c datestyle=ISO',
+  })
+  await client.connect()
   await client.query(`load 'auto_explain'; set auto_explain.log_min_duration = 0; set auto_explain.log_analyze = on;
     set auto_explain.log_nested_statements = on; set auto_explain.log_format = json; set client_min_messages = log`)
   client.on('notice', ({ message }) => notices.push(message ?? ''))
   events = new Events({ store: explained(client), personas: world.personas })
 }, 180_000)
-afterAll(() => world.drop())
+afterAll(async () => {
+  await client.end()
+  await world.drop()
+})
 
 /** The store's reader pool over the one connection that reports its plans. */
 function explained(session: pg.Client): Database {
   const asTenant = async <Result>(tenant: number, work: (session: Queryable) => Promise<Result>) => {
     await session.query(
       `begin isolation level repeatable read read only; set local role affidavit_operator_reader;
-       select set_config('affidavit.tenant', '${tenant}', true)`,
+       select set_config('affidavit.tenant', '${tenant}', true),
+         set_config('plan_cache_mode', 'force_generic_plan', true)`,
     )
     try {
       return await work(session as Queryable)

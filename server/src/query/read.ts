@@ -21,7 +21,9 @@ export async function readRows(
   const places = placesOf(spans, seqs)
   if (places.seqs.length === 0) return []
   const { rows } = await session.query<EventRow>(
-    `select e.*, p.hash as previous,
+    {
+      name: reader.operator ? 'rows of operators' : 'rows',
+      text: `select e.*, p.hash as previous,
        case when e.facts is null and e.control is null
          then (select a.action from affidavit.actions a where a.number = e.action_number) end as action
      from unnest($2::bigint[], $3::date[], $4::date[], $5::date[]) with ordinality as u (seq, first_day, last_day, previous_day, n)
@@ -34,6 +36,7 @@ export async function readRows(
        where p.trail = $1 and p.tenant = $6 and p.seq = u.seq - 1 and p.day >= u.previous_day and p.day <= u.last_day
          and p.day >= $7::date and p.day <= $8::date limit 1) p on true
      order by u.n`,
+    },
     [
       trail.number,
       places.seqs,

@@ -7,7 +7,6 @@ import { type TermKey, termKey, termNumber } from '../filter/hash.ts'
 import { wholeText } from '../filter/people.ts'
 import { maxProbes, type Plan } from '../filter/postgres.ts'
 import { metadataPair, space } from '../filter/terms.ts'
-import { identityText } from '../keys/identity.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Queryable } from '../store/database.ts'
 
@@ -15,70 +14,68 @@ import type { Queryable } from '../store/database.ts'
 export const maxPeople = 512
 const maxTermsOfGroup = 64
 
-/** Actor types under which an id may be known. Identities hold the type, filters do not. */
-const actorTypes = ['user', 'api_key', 'service', 'agent', 'system', 'anonymous']
-
 /** A plan, and the actions that its actors can have done at most, for index probes; or that nothing can match. */
 export type Resolution = { readonly plan: Plan; readonly dictionary: readonly number[] | null } | 'nothing'
 
-interface Person {
-  readonly persona: number
-  readonly subject: number
-}
+/** The personas that a text finds; `many` when they are too many to name. */
+type People = ReadonlyMap<string, readonly bigint[] | 'many'>
 
-/** Who is found by a text; `many` when they are too many to name. */
-type People = ReadonlyMap<string, readonly Person[] | 'many'>
-
+/** The queries are independent of one another and travel together. */
 export async function resolve(
   session: Queryable,
   tenant: number,
   keys: TenantKeys,
   filter: Filter,
 ): Promise<Resolution> {
-  const actions = await resolveActions(session, tenant, filter)
-  const people = await findPeople(session, tenant, keys, filter)
-  const actors = await resolveActors(session, tenant, keys, filter, people)
-  if (actors === 'nobody' || actions?.length === 0) return 'nothing'
+  const [actions, people, actors] = await Promise.all([
+    resolveActions(session, tenant, filter),
+    findPeople(session, tenant, keys, filter),
+    resolveActors(session, tenant, keys, filter),
+  ])
+  if (actors?.length === 0 || actions?.length === 0) return 'nothing'
   const key = termKey(keys.termKey)
-  const groups = groupsOf(key, filter, people)
+  const named = filter.action.length > 0 && !filter.action.includes('*')
   const plan: Plan = {
     actors: actors === 'many' ? null : actors,
-    actions,
-    groups,
+    actions: named ? actions : null,
+    groups: groupsOf(key, filter, people),
     requests: requestsOf(key, filter, people),
     from: filter.from,
     to: filter.to,
     control: filter.control,
   }
-  const dictionary = plan.actors === null || actions !== null ? actions : await wholeDictionary(session, tenant)
-  return { plan, dictionary }
+  return { plan, dictionary: plan.actors === null ? plan.actions : actions }
 }
 
+/**
+ * Numbers of the actions that a filter names; where it names none but actors, all actions of the tenant if they are few
+ * enough to probe each. Null: any action.
+ */
 async function resolveActions(session: Queryable, tenant: number, filter: Filter): Promise<number[] | null> {
-  if (filter.action.length === 0 || filter.action.includes('*')) return null
+  if (filter.action.length === 0 || filter.action.includes('*')) {
+    if (filter.actor.length === 0) return null
+    const { rows } = await session.query<{ number: number }>(
+      { name: 'dictionary', text: 'select number from affidavit.actions where tenant = $1 limit $2' },
+      [tenant, maxProbes + 1],
+    )
+    return rows.length > maxProbes ? null : rows.map((row) => row.number)
+  }
   const patterns = filter.action.filter((action) => action.endsWith('*')).map((action) => action.slice(0, -1))
   const { rows } = await session.query<{ number: number; action: string }>(
-    `select number, action from affidavit.actions
-     where tenant = $1 and (action = any($2) or exists (select from unnest($3::text[]) p where starts_with(action, p)))`,
+    {
+      name: 'actions',
+      text: `select number, action from affidavit.actions
+        where tenant = $1 and (action = any($2) or exists (select from unnest($3::text[]) p where starts_with(action, p)))`,
+    },
     [tenant, filter.action, patterns],
   )
   const matches = actionMatch(filter.action)
   return rows.filter((row) => matches(row.action)).map((row) => row.number)
 }
 
-/** All actions of the tenant when they are few enough to probe each. */
-async function wholeDictionary(session: Queryable, tenant: number): Promise<number[] | null> {
-  const { rows } = await session.query<{ number: number }>(
-    'select number from affidavit.actions where tenant = $1 limit $2',
-    [tenant, maxProbes + 1],
-  )
-  return rows.length > maxProbes ? null : rows.map((row) => row.number)
-}
-
 /** Texts of a filter that may be personal values. Any field may be, if a tenant's policy says so. */
 function personalTexts(filter: Filter): Set<string> {
   const whole = [
-    filter.actor,
     filter.target,
     filter.team,
     filter.ip,
@@ -93,46 +90,46 @@ function personalTexts(filter: Filter): Set<string> {
 async function findPeople(session: Queryable, tenant: number, keys: TenantKeys, filter: Filter): Promise<People> {
   const texts = [...personalTexts(filter)]
   if (texts.length === 0) return new Map()
-  const { rows } = await session.query<{ n: number; personas: bigint[]; subjects: bigint[] }>(
-    `select n::int, array_agg(t.persona) as personas, array_agg(t.subject) as subjects
-     from unnest($2::bigint[]) with ordinality as asked (token, n) cross join lateral (
-       select persona, subject from affidavit.persona_tokens where tenant = $1 and token = asked.token limit $3) t
-     group by n`,
+  const { rows } = await session.query<{ n: number; personas: bigint[] }>(
+    {
+      name: 'people',
+      text: `select n::int, array_agg(t.persona) as personas
+        from unnest($2::bigint[]) with ordinality as asked (token, n) cross join lateral (
+          select persona from affidavit.persona_tokens where tenant = $1 and token = asked.token limit $3) t
+        group by n`,
+    },
     [tenant, texts.map((text) => keys.searchToken(text).toString()), maxPeople + 1],
   )
-  const found = new Map<string, readonly Person[] | 'many'>()
-  for (const { n, personas, subjects } of rows) {
-    const people = personas.map((persona, i) => ({ persona: Number(persona), subject: Number(subjects[i]) }))
-    found.set(texts[n - 1] as string, people.length > maxPeople ? 'many' : people)
-  }
-  return found
+  return new Map(
+    rows.map(({ n, personas }) => [texts[n - 1] as string, personas.length > maxPeople ? 'many' : personas]),
+  )
 }
 
+/**
+ * Subjects by id and by personal value (an e-mail address, or an id that is one). One id may be several subjects: types
+ * of actors, people whose home is another tenant, and people who were erased, whose ids stay.
+ */
 async function resolveActors(
   session: Queryable,
   tenant: number,
   keys: TenantKeys,
   filter: Filter,
-  people: People,
-): Promise<number[] | 'many' | 'nobody' | null> {
+): Promise<number[] | 'many' | null> {
   if (filter.actor.length === 0) return null
-  const subjects = new Set<number>()
-  for (const actor of filter.actor) {
-    const found = people.get(wholeText(actor)) ?? []
-    if (found === 'many') return 'many'
-    for (const { subject } of found) subjects.add(subject)
-  }
-  const tokens = filter.actor.flatMap((actor) => [
-    ...actorTypes.map((type) => keys.subjectToken(identityText({ type, id: actor }, 0))),
-    keys.subjectToken(identityText({ email: actor }, 0)),
-  ])
   const { rows } = await session.query<{ number: number }>(
-    'select number from affidavit.subjects where tenant = $1 and token = any($2::uuid[])',
-    [tenant, tokens.map((token) => token.toString('hex'))],
+    {
+      name: 'actors',
+      text: `select number from affidavit.subjects where tenant = $1 and id_token = any($2::bigint[])
+        union select subject from affidavit.persona_tokens where tenant = $1 and token = any($3::bigint[]) limit $4`,
+    },
+    [
+      tenant,
+      filter.actor.map((id) => keys.subjectIdToken(id).toString()),
+      filter.actor.map((text) => keys.searchToken(wholeText(text)).toString()),
+      maxPeople + 1,
+    ],
   )
-  for (const { number } of rows) subjects.add(number)
-  if (subjects.size > maxPeople) return 'many'
-  return subjects.size === 0 ? 'nobody' : [...subjects]
+  return rows.length > maxPeople ? 'many' : rows.map(({ number }) => number)
 }
 
 /** For each condition the terms of which an event must have one; conditions that too many people satisfy are left out. */
@@ -145,7 +142,7 @@ function groupsOf(key: TermKey, filter: Filter, people: People): string[][] {
   }
   const personas = (text: string): (string | 'many')[] => {
     const found = people.get(text) ?? []
-    return found === 'many' ? ['many'] : found.map(({ persona }) => termNumber(key, space.persona, String(persona)))
+    return found === 'many' ? ['many'] : found.map((persona) => termNumber(key, space.persona, String(persona)))
   }
   const whole = (in_: number) => (value: string) => [termNumber(key, in_, value), ...personas(wholeText(value))]
   add(filter.request_id, whole(space.request))

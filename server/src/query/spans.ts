@@ -26,17 +26,26 @@ export interface Trail {
   readonly size: number
 }
 
+export interface SpannedTrail extends Trail {
+  /** In order of seq, from 0 to the trail's size, without those that retention dropped. */
+  readonly spans: readonly Span[]
+}
+
 /** The tenant's chain of trails, oldest first. The session must be the tenant's. */
 export async function readTrails(session: Queryable, tenant: number): Promise<Trail[]> {
   const { rows } = await session.query<{ number: number; id: string; ordinal: number; size: number }>(
-    `select t.number, t.id, t.ordinal, h.size from affidavit.trails t join affidavit.heads h on h.trail = t.number
-     where t.tenant = $1 order by t.ordinal`,
+    {
+      name: 'trails',
+      text: `select t.number, t.id, t.ordinal, h.size from affidavit.trails t join affidavit.heads h on h.trail = t.number
+        where t.tenant = $1 order by t.ordinal`,
+    },
     [tenant],
   )
   return rows.map((row) => ({ ...row, id: row.id.replaceAll('-', '') }))
 }
 
 interface DayRow extends Record<string, unknown> {
+  trail: number
   day: string
   first_seq: number
   last_seq: number
@@ -45,14 +54,58 @@ interface DayRow extends Record<string, unknown> {
   closed: boolean
 }
 
-/** The spans of a trail in order of seq, from 0 to its size, without those that retention dropped. */
-export async function readSpans(session: Queryable, trail: Trail): Promise<Span[]> {
-  const { rows } = await session.query<DayRow>(
-    `select d.day, d.first_seq, d.last_seq, d.occurred_from, d.occurred_to, e.closed_at is not null as closed
-     from affidavit.days d left join affidavit.event_days e on e.day = d.day where d.trail = $1 order by d.day`,
-    [trail.number],
-  )
-  const spans: Span[] = rows.map((row) => ({
+interface TrailRow extends Record<string, unknown> {
+  number: number
+  id: string
+  ordinal: number
+  size: number
+  /** Day before the trail was made; and today, a minute ahead, for a sealer may be a second ahead of this clock. */
+  first_day: string
+  today: string
+}
+
+/** The session's tenant's chain with all spans, oldest first, in one round trip. One trail only, if its number is given. */
+export async function readChain(session: Queryable, trail: number | null = null): Promise<SpannedTrail[]> {
+  const [{ rows: trails }, { rows: days }] = await Promise.all([
+    session.query<TrailRow>(
+      {
+        name: 'chain',
+        text: `select t.number, t.id, t.ordinal, h.size, (t.created_at at time zone 'UTC')::date - 1 as first_day,
+            ((clock_timestamp() + interval '1 minute') at time zone 'UTC')::date as today
+          from affidavit.trails t join affidavit.heads h on h.trail = t.number
+          where t.tenant = affidavit.current_tenant() and ($1::int is null or t.number = $1) order by t.ordinal`,
+      },
+      [trail],
+    ),
+    session.query<DayRow>(
+      {
+        name: 'days',
+        text: `select d.trail, d.day, d.first_seq, d.last_seq, d.occurred_from, d.occurred_to, e.closed_at is not null as closed
+          from affidavit.days d join affidavit.trails t on t.number = d.trail left join affidavit.event_days e on e.day = d.day
+          where t.tenant = affidavit.current_tenant() and ($1::int is null or t.number = $1) order by d.trail, d.day`,
+      },
+      [trail],
+    ),
+  ])
+  const byTrail = Map.groupBy(days, (row) => row.trail)
+  return trails.map((row) => ({
+    number: row.number,
+    id: row.id.replaceAll('-', ''),
+    ordinal: row.ordinal,
+    size: row.size,
+    spans: spansOf(row, byTrail.get(row.number) ?? []),
+  }))
+}
+
+/** The spans of one trail of the session's tenant. */
+export async function readSpans(session: Queryable, trail: Trail): Promise<readonly Span[]> {
+  const [found] = await readChain(session, trail.number)
+  if (found === undefined) throw new Error(`trail ${trail.number} is not the tenant's`)
+  return found.spans
+}
+
+function spansOf(trail: TrailRow, days: readonly DayRow[]): Span[] {
+  const spans: Span[] = days.map((row) => ({
     low: row.first_seq,
     high: Math.min(row.last_seq + 1, trail.size),
     firstDay: row.day,
@@ -64,20 +117,12 @@ export async function readSpans(session: Queryable, trail: Trail): Promise<Span[
   const known = spans.at(-1)
   const low = known?.high ?? 0
   if (low >= trail.size) return spans
-  const { rows: bounds } = await session.query<{ first: string; last: string }>(
-    // A sealer may be a second ahead of this clock.
-    `select first, greatest(first, ((clock_timestamp() + interval '1 minute') at time zone 'UTC')::date) as last
-     from (select coalesce($2::date, (created_at at time zone 'UTC')::date - 1) as first
-           from affidavit.trails where number = $1) t`,
-    [trail.number, known?.lastDay ?? null],
-  )
-  const bound = bounds[0]
-  if (bound === undefined) throw new Error(`trail ${trail.number} is not the tenant's`)
+  const firstDay = known?.lastDay ?? trail.first_day
   spans.push({
     low,
     high: trail.size,
-    firstDay: bound.first,
-    lastDay: bound.last,
+    firstDay,
+    lastDay: firstDay.localeCompare(trail.today) > 0 ? firstDay : trail.today,
     closed: false,
     occurredFrom: Number.NEGATIVE_INFINITY,
     occurredTo: Number.POSITIVE_INFINITY,

@@ -20,7 +20,7 @@ import type { Queryable } from '../store/database.ts'
 import { readRows } from './read.ts'
 import type { Resolution } from './resolve.ts'
 import { type Opened, openPeople, openRow, type Reader } from './row.ts'
-import type { Span, Trail } from './spans.ts'
+import type { Span, SpannedTrail, Trail } from './spans.ts'
 
 /** What one request may cost. */
 export const budget = {
@@ -72,8 +72,7 @@ const isSpent = ({ spent }: Search) =>
  */
 export async function walkTrail(
   search: Search,
-  trail: Trail,
-  spans: readonly Span[],
+  trail: SpannedTrail,
   from: number,
 ): Promise<{ at: number; end: boolean }> {
   const desc = search.order === 'desc'
@@ -81,13 +80,13 @@ export async function walkTrail(
   if (search.resolution === 'nothing') return { at: stop, end: true }
   const { plan, dictionary } = search.resolution
   const steps = new Steps(plan, dictionary, desc)
-  const wanted = spans.filter((span) => meets(span, plan))
+  const wanted = trail.spans.filter((span) => meets(span, plan))
   let at = from
   while (!isFull(search)) {
     const step = steps.next(wanted, at)
     if (step === undefined) return { at: stop, end: true }
     if (isSpent(search)) return { at, end: false }
-    at = await takeStep(search, trail, spans, step)
+    at = await takeStep(search, trail, step)
   }
   return { at, end: at === stop }
 }
@@ -96,7 +95,7 @@ const meets = (span: Span, plan: Plan) =>
   (plan.from === null || span.occurredTo >= plan.from) && (plan.to === null || span.occurredFrom < plan.to)
 
 /** Reads the candidates of one step. @returns where the walk is now: at the step's end, or after the page's last event */
-async function takeStep(search: Search, trail: Trail, spans: readonly Span[], step: Step): Promise<number> {
+async function takeStep(search: Search, trail: SpannedTrail, step: Step): Promise<number> {
   if (search.resolution === 'nothing') throw new Error('a search that finds nothing takes no step')
   const desc = search.order === 'desc'
   const { plan: asked, dictionary } = search.resolution
@@ -115,9 +114,9 @@ async function takeStep(search: Search, trail: Trail, spans: readonly Span[], st
       lastDay: step.lastDay,
     }
     const query = step.method(plan, window, { order: search.order, limit })
-    const { rows } = await search.session.query<{ seq: number }>(query.text, query.values)
+    const { rows } = await search.session.query<{ seq: number }>(query)
     const seqs = [...new Set(rows.map((row) => row.seq))]
-    const last = await keepMatches(search, trail, spans, seqs)
+    const last = await keepMatches(search, trail, seqs)
     if (last !== undefined) return desc ? last : last + 1
     const end = rows.at(-1)
     if (end === undefined || rows.length < limit) break
@@ -128,14 +127,9 @@ async function takeStep(search: Search, trail: Trail, spans: readonly Span[], st
 }
 
 /** Reads and rechecks candidates. @returns the number that filled the page, if one did */
-async function keepMatches(
-  search: Search,
-  trail: Trail,
-  spans: readonly Span[],
-  seqs: readonly number[],
-): Promise<number | undefined> {
+async function keepMatches(search: Search, trail: SpannedTrail, seqs: readonly number[]): Promise<number | undefined> {
   search.spent.candidates += seqs.length
-  const rows = await readRows(search.session, search.reader, trail, spans, seqs)
+  const rows = await readRows(search.session, search.reader, trail, trail.spans, seqs)
   const people = await openPeople(search.personas, search.reader, rows)
   for (const row of rows) {
     const event = openRow(row, people)
