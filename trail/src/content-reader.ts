@@ -17,10 +17,10 @@ export interface SaltedPart {
 const encoder = new TextEncoder()
 
 const QUOTE = 0x22
+const ZERO = 0x30
 const BACKSLASH = 0x5c
 const SALT_LENGTH = 24
 const SALT_TEXT = /[ !#-[\]-~]{24}/y
-const DECIMAL = /(?:0|[1-9][0-9]{0,15})/y
 /** In the scratch buffer: where salts and contents begin. The tag comes in front, so that all three stand together. */
 const SALT_AT = 32
 const CONTENT_AT = SALT_AT + SALT_BYTES
@@ -43,7 +43,9 @@ let room = scratch.subarray(CONTENT_AT)
 export class ContentReader {
   private readonly lines: string
   private at = 0
-  private salt = ''
+  private saltAt = 0
+  private isSalt = false
+  private readonly salt = new Uint8Array(SALT_BYTES)
   private content = ''
   private lastPersonal = -1
 
@@ -108,22 +110,23 @@ export class ContentReader {
   /** The commitment to the part just read, base64; undefined when its salt is not the base64 of 16 bytes. */
   commitment(hash: Hash, kind: CommitmentKind): string | undefined {
     const { content, salt } = this
+    if (!this.isSalt) return undefined
     const most = CONTENT_AT + content.length * 3
     if (most > scratch.length) {
       scratch = new Uint8Array(most * 2)
       room = scratch.subarray(CONTENT_AT)
     }
-    if (!writeSalt(salt)) return undefined
     const tag = TAGS[kind]
     const start = SALT_AT - tag.length
     for (let i = 0; i < tag.length; i++) scratch[start + i] = tag[i]!
+    for (let i = 0; i < SALT_BYTES; i++) scratch[SALT_AT + i] = salt[i]!
     const { written } = encoder.encodeInto(content, room)
     return hashText(hash, scratch.subarray(start, CONTENT_AT + written))
   }
 
   /** The part just read. */
   text(): SaltedPart {
-    return { salt: this.salt, content: this.content }
+    return { salt: this.lines.slice(this.saltAt, this.saltAt + SALT_LENGTH), content: this.content }
   }
 
   private skip(text: string): boolean {
@@ -137,21 +140,27 @@ export class ContentReader {
   }
 
   private decimal(): number {
-    DECIMAL.lastIndex = this.at
-    const digits = DECIMAL.exec(this.lines)?.[0]
-    const value = Number(digits)
-    if (digits === undefined || !Number.isSafeInteger(value)) throw refusal()
-    this.at += digits.length
+    const { lines, at: from } = this
+    let value = 0
+    let at = from
+    for (let digit = lines.charCodeAt(at) - ZERO; digit >= 0 && digit <= 9; digit = lines.charCodeAt(++at) - ZERO) {
+      if (at - from === 16) throw refusal()
+      value = value * 10 + digit
+    }
+    const isPadded = lines.charCodeAt(from) === ZERO && at - from > 1
+    if (at === from || isPadded || !Number.isSafeInteger(value)) throw refusal()
+    this.at = at
     return value
   }
 
   /** `"salt":"…","content":"…"}`. */
   private part(): true {
     this.expect('"salt":"')
-    // Whether it is a salt is asked later: a wrong one is a finding, not a broken line.
+    this.saltAt = this.at
+    this.isSalt = readSalt(this.lines, this.at, this.salt)
+    // A wrong salt is a finding, not a broken line, as long as it is text.
     SALT_TEXT.lastIndex = this.at
-    if (!SALT_TEXT.test(this.lines)) throw refusal()
-    this.salt = this.lines.slice(this.at, this.at + SALT_LENGTH)
+    if (!this.isSalt && !SALT_TEXT.test(this.lines)) throw refusal()
     this.at += SALT_LENGTH
     this.expect('","content":')
     const end = this.endOfContent()
@@ -183,25 +192,29 @@ export class ContentReader {
   }
 }
 
-/** Puts a salt's bytes into the scratch buffer; false when it is not the base64 of 16 bytes. */
-function writeSalt(salt: string): boolean {
-  let at = 0
+/** Puts the bytes of the salt whose 24 characters stand at `from` into `salt`; false when they are not its base64. */
+function readSalt(text: string, from: number, salt: Uint8Array): boolean {
+  let at = from
   let seen = 0
-  for (let to = SALT_AT; to < SALT_AT + 15; to += 3, at += 4) {
-    const a = BASE64[salt.charCodeAt(at)]!
-    const b = BASE64[salt.charCodeAt(at + 1)]!
-    const c = BASE64[salt.charCodeAt(at + 2)]!
-    const d = BASE64[salt.charCodeAt(at + 3)]!
+  for (let to = 0; to < SALT_BYTES - 1; to += 3, at += 4) {
+    const a = sextet(text.charCodeAt(at))
+    const b = sextet(text.charCodeAt(at + 1))
+    const c = sextet(text.charCodeAt(at + 2))
+    const d = sextet(text.charCodeAt(at + 3))
     seen |= a | b | c | d
-    scratch[to] = (a << 2) | (b >> 4)
-    scratch[to + 1] = (b << 4) | (c >> 2)
-    scratch[to + 2] = (c << 6) | d
+    salt[to] = (a << 2) | (b >> 4)
+    salt[to + 1] = (b << 4) | (c >> 2)
+    salt[to + 2] = (c << 6) | d
   }
-  const a = BASE64[salt.charCodeAt(at)]!
-  const b = BASE64[salt.charCodeAt(at + 1)]!
-  seen |= a | b
-  scratch[SALT_AT + 15] = (a << 2) | (b >> 4)
-  return seen < 64 && (b & 15) === 0 && salt.endsWith('==')
+  const a = sextet(text.charCodeAt(at))
+  const b = sextet(text.charCodeAt(at + 1))
+  salt[SALT_BYTES - 1] = (a << 2) | (b >> 4)
+  return (seen | a | b) < 64 && (b & 15) === 0 && text.startsWith('==', at + 2)
+}
+
+/** 0–63, or 64 for what is no character of base64. */
+function sextet(code: number): number {
+  return code < 256 ? BASE64[code]! : 64
 }
 
 function parseString(literal: string): string {
