@@ -100,7 +100,7 @@ export class BodyShare {
 
   /** @param limit most bytes after decompression */
   async decode(body: Buffer, encoding: string | undefined, limit: number): Promise<Buffer> {
-    if (!isCompressed(encoding) || body.length === 0) return body
+    if (body.length === 0 || !isCompressed(encoding)) return body
     const inflated = await this.#inflate.within(1, () => inflate(body, limit))
     this.grow(inflated.length)
     return inflated

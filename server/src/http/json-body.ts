@@ -1,8 +1,19 @@
 // A JSON body against its schema, refused with the same codes and pointers as an event.
 import { toProblems } from '../ingest/check-event.ts'
-import { problem } from '../ingest/problem.ts'
+import { type ProblemCode, problem } from '../ingest/problem.ts'
 import { parseStrict } from '../ingest/strict-json.ts'
 import { Refused, refuse, several } from './refused.ts'
+
+/** What a body may be refused with once it is JSON. */
+export const bodyProblems: readonly ProblemCode[] = [
+  'unknown_field',
+  'missing_field',
+  'wrong_type',
+  'invalid_value',
+  'too_short',
+  'too_long',
+  'too_many',
+]
 
 interface Checker<T> {
   Check(value: unknown): value is T

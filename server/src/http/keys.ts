@@ -7,7 +7,7 @@ import type { TenantKeys } from '../keys/tenant-keys.ts'
 import { type ApiKeyRecord, ApiKeyRefused, type ApiKeys, type Principal } from '../tenants/api-keys.ts'
 import { operatorScopes, type Scope, scopes } from '../tenants/scopes.ts'
 import type { Tenant, Tenants } from '../tenants/tenants.ts'
-import { jsonBody } from './json-body.ts'
+import { bodyProblems, jsonBody } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { actorOf, type PlatformRecorder } from './platform-events.ts'
@@ -65,18 +65,7 @@ export function keyOperations(parts: KeyParts): Operation[] {
       scope: 'keys:manage',
       body: json(KeyBody),
       responses: { 201: { description: 'Made', content: json(NewKeyShape) } },
-      problems: [
-        'unknown_field',
-        'missing_field',
-        'wrong_type',
-        'invalid_value',
-        'too_short',
-        'too_long',
-        'too_many',
-        'unknown_tenant',
-        'missing_scope',
-        'wrong_tenant',
-      ],
+      problems: [...bodyProblems, 'unknown_tenant', 'missing_scope', 'wrong_tenant'],
       handle: (call) => createKey(parts, call),
     },
     {

@@ -186,8 +186,6 @@ function toRefused(error: FastifyError): Refused {
     return refuse('unavailable', 'The database cannot be reached at the moment.', undefined, { 'retry-after': '2' })
   if (error instanceof SealUnavailable)
     return refuse('unavailable', unavailableDetail(error.code), undefined, { 'retry-after': '2' })
-  if (error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')
-    return refuse('unsupported_media_type', 'Content-Type is not a media type.')
   if (error.statusCode !== undefined && error.statusCode < 500)
     return refuse('invalid_request', 'The request could not be understood.')
   return refuse('internal_error', 'Something went wrong on our side.')

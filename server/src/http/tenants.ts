@@ -10,7 +10,7 @@ import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Principal } from '../tenants/api-keys.ts'
 import { type Policy, type PolicyInput, PolicySchema } from '../tenants/policy.ts'
 import { OPERATOR_TENANT, type Tenant, TenantRefused, type Tenants } from '../tenants/tenants.ts'
-import { jsonBody } from './json-body.ts'
+import { bodyProblems, jsonBody } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { actorOf, type PlatformRecorder, tenantCreated } from './platform-events.ts'
@@ -77,7 +77,7 @@ export function tenantOperations(parts: TenantParts): Operation[] {
         201: { description: 'Made', content: json(TenantShape) },
         200: { description: 'Changed, or as it was', content: json(TenantShape) },
       },
-      problems: ['unknown_field', 'wrong_type', 'invalid_value', 'too_long', 'too_many', 'conflict'],
+      problems: [...bodyProblems, 'conflict'],
       handle: (call) => putTenant(parts, call),
     },
     {

@@ -6,7 +6,7 @@ import Type from 'typebox'
 import { Compile } from 'typebox/compile'
 import { sha256 } from '../query/sha256.ts'
 import { Gate } from './gate.ts'
-import { jsonBody } from './json-body.ts'
+import { bodyProblems, jsonBody } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { PackCheck } from './pack-check.ts'
 import { refuse } from './refused.ts'
@@ -76,7 +76,7 @@ export function verifyOperations(parts: VerifyParts): Operation[] {
           content: { 'application/json': Type.Union([PackVerdict, ReceiptVerdicts]) },
         },
       },
-      problems: ['unknown_field', 'missing_field', 'wrong_type', 'too_long', 'too_many', 'invalid_value'],
+      problems: bodyProblems,
       handle: (call) =>
         call.headers['content-type']?.includes('zip') ? ofPack(oneAtATime, call) : ofReceipts(parts, call),
     },

@@ -10,6 +10,7 @@ import { parseStrict } from '../ingest/strict-json.ts'
 import type { SealedRun } from '../store/sealable.ts'
 import type { Principal } from '../tenants/api-keys.ts'
 import type { Gate } from './gate.ts'
+import { bodyProblems } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { RateLimit } from './rate-limit.ts'
 import { Refused, refuse } from './refused.ts'
@@ -73,14 +74,8 @@ export function writeOperations(parts: WriteParts): Operation[] {
         },
       },
       problems: [
-        'unknown_field',
-        'missing_field',
-        'wrong_type',
-        'invalid_value',
+        ...bodyProblems,
         'invalid_time',
-        'too_short',
-        'too_long',
-        'too_many',
         'reserved_action',
         'reserved_key',
         'event_too_large',

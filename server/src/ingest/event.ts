@@ -32,8 +32,9 @@ export const limits = {
   clockAhead: 24 * 60 * 60 * 1000,
 } as const
 
-export const idPattern = '^[A-Za-z0-9_.:-]{1,64}$'
-export const tenantPattern = '^[A-Za-z0-9._-]{1,64}$'
+// An id is a segment of addresses, where clients resolve `.` and `..` away.
+export const idPattern = '^(?!\\.{1,2}$)[A-Za-z0-9_.:-]{1,64}$'
+export const tenantPattern = '^(?!\\.{1,2}$)[A-Za-z0-9._-]{1,64}$'
 /** ASCII only: actions are names in code, and look-alike letters would slip past a filter. */
 export const actionPattern = '^[A-Za-z0-9_][A-Za-z0-9_.:/-]*$'
 

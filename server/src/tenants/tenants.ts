@@ -182,7 +182,10 @@ export class Tenants<Keys> {
     if (id === OPERATOR_TENANT)
       throw new TenantRefused('tenant_id_reserved', `${OPERATOR_TENANT} is the operator's own trail.`)
     if (!isTenantId(id))
-      throw new TenantRefused('tenant_id_invalid', 'A tenant id has 1 to 64 characters of A–Z a–z 0–9 . _ -')
+      throw new TenantRefused(
+        'tenant_id_invalid',
+        'A tenant id has 1 to 64 characters of A–Z a–z 0–9 . _ - and is not . or ..',
+      )
     return this.#create(id, checkName(options.name ?? null), false)
   }
 
@@ -278,7 +281,8 @@ export class Tenants<Keys> {
   }
 }
 
-export const isTenantId = (id: string) => /^[A-Za-z0-9._-]{1,64}$/.test(id)
+/** Not `.` or `..`: an id is a segment of addresses. */
+export const isTenantId = (id: string) => /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/.test(id)
 
 /** Trail ids are random, so four bits of one spread evenly. Stored at creation, never computed again. */
 const shardOf = (trailId: Buffer) => trailId[15]! % SHARDS
