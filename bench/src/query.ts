@@ -12,6 +12,7 @@ import type { Reader } from '@affidavit/server/query/row.ts'
 import { openDatabase } from '@affidavit/server/store/database.ts'
 import { startEmbedded } from '@affidavit/server/store/embedded.ts'
 import { silent } from '@affidavit/server/store/log.ts'
+import { migrate } from '@affidavit/server/store/migrate.ts'
 import { Tenants } from '@affidavit/server/tenants/tenants.ts'
 import pg from 'pg'
 import { random } from './events.ts'
@@ -99,6 +100,7 @@ export async function query(options: QueryOptions): Promise<void> {
   const month = await storedMonth(dataDir, events)
   const postgres = await startEmbedded({ folder: join(dataDir, 'postgres'), log: silent })
   try {
+    await migrate(postgres.connection, silent) // refuses a folder kept from before a change of the schema
     const store = openDatabase({ login: postgres.connection, log: silent })
     const superuser = new pg.Client(postgres.connection)
     await superuser.connect()

@@ -468,7 +468,6 @@ begin
   if exists (select from event_days where day = p_day) then return; end if;
   execute format('create table %I (like events including all)', v_name);
   execute format('alter table %I add constraint day check (day = %L)', v_name, p_day);
-  execute format('create index %I on %I (tenant, target, seq) where target is not null', v_name || '_target', v_name);
   execute format('create index %I on %I (tenant, request, seq) where request is not null', v_name || '_request', v_name);
   execute format('create trigger refuse_change before update or delete on %I for each row execute function refuse_change()', v_name);
   execute format('create trigger refuse_truncate before truncate on %I for each statement execute function refuse_change()', v_name);
@@ -507,7 +506,7 @@ begin
   end loop;
 end $$;
 
--- Closes a past day: its terms get their index, the two indexes that only an open day needs go.
+-- Closes a past day: its terms get their index, the index that only an open day needs goes.
 create function affidavit.close_day(p_day date) returns boolean
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
@@ -520,7 +519,7 @@ begin
   if not found then return false; end if;
   execute format('create index %I on %I using gin (terms) with (fastupdate = off)', v_name || '_terms', v_name);
   execute format('create index %I on %I (tenant, seq) where flags & 1 = 0', v_name || '_overflow', v_name);
-  execute format('drop index if exists %I, %I', v_name || '_target', v_name || '_request');
+  execute format('drop index if exists %I', v_name || '_request');
   execute format('analyze %I', v_name);
   update event_days set closed_at = clock_timestamp() where day = p_day;
   return true;

@@ -25,7 +25,7 @@ begin
   return true;
 end $$;
 
--- Drops the two indexes that only an open day needs. Returns whether there was one.
+-- Drops the index that only an open day needs. Returns whether there was one.
 create function affidavit.trim_day(p_day date) returns boolean
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
@@ -34,8 +34,8 @@ begin
   if not exists (select from event_days where day = p_day and closed_at is not null) then
     raise exception 'day % is not closed', p_day using errcode = 'AF009';
   end if;
-  if to_regclass(v_name || '_target') is null and to_regclass(v_name || '_request') is null then return false; end if;
-  execute format('drop index if exists %I, %I', v_name || '_target', v_name || '_request');
+  if to_regclass(v_name || '_request') is null then return false; end if;
+  execute format('drop index if exists %I', v_name || '_request');
   return true;
 end $$;
 
@@ -47,8 +47,7 @@ create function affidavit.days_due() returns table (day date, closed boolean)
   select d.day, d.closed_at is not null from event_days d
     where d.day < ((clock_timestamp() - interval '10 minutes') at time zone 'UTC')::date
       and case when d.closed_at is null then not exists (select from cursors c where c.day <= d.day)
-        else to_regclass('events_' || to_char(d.day, 'YYYYMMDD') || '_target') is not null
-          or to_regclass('events_' || to_char(d.day, 'YYYYMMDD') || '_request') is not null end
+        else to_regclass('events_' || to_char(d.day, 'YYYYMMDD') || '_request') is not null end
     order by d.day;
 $$;
 
