@@ -52,6 +52,8 @@ const ReceiptVerdicts = object({
   ),
 })
 
+/** A ZIP file that has members begins with the header of the first one. */
+const zipMagic = 0x504b0304
 /** What one pack may take. */
 const patience_ms = 120_000
 const heap_mb = 512
@@ -84,6 +86,9 @@ export function verifyOperations(parts: VerifyParts): Operation[] {
 }
 
 async function ofPack(oneAtATime: Gate, { body }: Call): Promise<Reply> {
+  // A thread is not started for what is no ZIP file at all.
+  if (body.length < 4 || body.readUInt32BE(0) !== zipMagic)
+    throw refuse('invalid_request', 'The body is no ZIP file, so it is no pack.')
   const check = await oneAtATime.within(1, () => inThread(body))
   if (!check.ok) throw refuse('invalid_request', `The pack could not be checked: ${check.message}.`)
   const { firstWrong, ...report } = check.report
