@@ -89,7 +89,7 @@ test(
     load.start()
     for (let round = 0; round < rounds; round++) {
       const before = load.acknowledged.length
-      while (load.acknowledged.length < before + 200) await sleep(5)
+      while (load.acknowledged.length < before + 100) await sleep(5)
       await sleep(randomInt(20, 300))
       const postmaster = server.postgresPid!
       if (round % 2 === 0) process.kill(postmaster, 'SIGKILL')

@@ -90,6 +90,7 @@ export class ServerProcess {
     const child = spawn(process.execPath, [entry], {
       env: {
         PATH: process.env.PATH,
+        NODE_COMPILE_CACHE: join(tmpdir(), 'affidavit-test-compiled'), // half of a start is compiling
         PORT: String(this.#port),
         AFFIDAVIT_DATA_DIR: this.folder,
         AFFIDAVIT_LOG_LEVEL: 'warn',

@@ -1,0 +1,170 @@
+// Faults around the server: a polite end under load, a full disk, a database that is not there, a first start cut off.
+import { execFileSync, spawnSync } from 'node:child_process'
+import { randomInt } from 'node:crypto'
+import { mkdir, rm, statfs, truncate, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, onTestFinished, test } from 'vitest'
+import { checkTrails, get, type Kept, listAll } from './check-trail.ts'
+import { freshDatabase } from './database.ts'
+import { Load } from './faults-load.ts'
+import { PostgresProxy } from './faults-proxy.ts'
+import { ServerProcess, startProcess, temporaryFolder } from './server-process.ts'
+
+const long = process.env.AFFIDAVIT_LONG === '1'
+const tenants = ['acme', 'globex']
+
+const loadOn = (server: ServerProcess) =>
+  new Load({ urls: [server.url], key: server.operatorKey, tenants, connections: 4, batch: 40 })
+
+async function expectWhole(server: ServerProcess, load: Load): Promise<void> {
+  expect(load.wrong).toEqual([])
+  const service = { url: server.url, key: server.operatorKey }
+  const kept = new Map<string, Kept>()
+  expect(await checkTrails({ service, tenants, acknowledged: load.acknowledged, kept })).toEqual([])
+}
+
+test('SIGTERM under load: what was taken is sealed and answered, exit code 0', async () => {
+  const server = await startProcess()
+  onTestFinished(() => server.remove())
+  const load = loadOn(server)
+  for (let round = 0; round < (long ? 10 : 1); round++) {
+    const before = load.acknowledged.length
+    load.start()
+    while (load.acknowledged.length < before + 100) await sleep(5)
+    await sleep(randomInt(100))
+    const started = Date.now()
+    const stopped = server.stop()
+    await load.stop()
+    expect(await stopped).toBe(0)
+    expect(Date.now() - started).toBeLessThan(15_000)
+    await server.start()
+  }
+  await load.settle()
+  await expectWhole(server, load)
+}, 120_000)
+
+/** A file system of so many MiB, if this user may mount one. */
+async function smallDisk(mib: number): Promise<string | undefined> {
+  const folder = await temporaryFolder()
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${mib}m,mode=755`, 'tmpfs', folder], {
+    encoding: 'utf8',
+  })
+  onTestFinished(async () => {
+    if (mounted.status === 0) execFileSync('umount', ['-l', folder])
+    await rm(folder, { recursive: true, force: true })
+  })
+  return mounted.status === 0 ? folder : undefined
+}
+
+test('a full disk: refused loudly, nothing acknowledged is lost, and sealing goes on once there is room', async (context) => {
+  const folder = await smallDisk(400)
+  if (folder === undefined) {
+    console.log('notice: no file system can be mounted here; the test of a full disk is skipped')
+    return context.skip()
+  }
+  // Small WAL segments recycled early, so that data files meet the end of the disk as well as WAL does.
+  await mkdir(join(folder, 'postgres'), { recursive: true })
+  await writeFile(join(folder, 'postgres', 'custom.conf'), `max_wal_size = '64MB'\nmin_wal_size = '32MB'\n`, {
+    mode: 0o644,
+  })
+  const server = await startProcess({ folder })
+  onTestFinished(() => server.remove().catch(() => {}))
+  const load = loadOn(server)
+  load.start()
+  while (load.acknowledged.length < 500) await sleep(5)
+  const { bavail, bsize } = await statfs(folder)
+  const ballast = join(folder, 'ballast')
+  await writeFile(ballast, Buffer.alloc(Math.max(0, bavail * bsize - 2 * 2 ** 20))).catch((error) => {
+    if (error.code !== 'ENOSPC') throw error // PostgreSQL took the rest meanwhile
+  })
+  const full = Date.now()
+  while (load.refused.length < 10) {
+    if (Date.now() - full > 60_000) throw new Error(`the disk does not fill\n${server.log}`)
+    await sleep(20)
+  }
+  await sleep(500)
+  const refused = load.refused.slice()
+  for (const { text, retryAfter } of refused) {
+    expect(JSON.parse(text)).toMatchObject({ status: 503, code: 'unavailable' })
+    expect(Number(retryAfter)).toBeGreaterThan(0)
+  }
+  // Where WAL has no room, PostgreSQL itself goes down, and comes back by itself later.
+  for (const { text } of refused) expect(text).toMatch(/storage is full|cannot be reached|was not stored|learn whether/)
+  expect(refused.filter(({ text }) => /storage is full/.test(text)).length).toBeGreaterThan(0)
+  const reading = await get({ url: server.url, key: server.operatorKey }, '/v1/events?tenant=acme&limit=5')
+  expect([200, 503]).toContain(reading.status)
+  await truncate(ballast, 0)
+  const freed = Date.now()
+  const answered = load.acknowledged.length
+  while (load.acknowledged.length < answered + 100) {
+    if (Date.now() - freed > 40_000) throw new Error(`nothing is sealed though there is room again\n${server.log}`)
+    await sleep(20)
+  }
+  await load.stop()
+  await load.settle()
+  await server.ready()
+  await expectWhole(server, load)
+}, 180_000)
+
+test('a database that is not there: the start says so at once; one that goes away: 503, not a hang', async () => {
+  const database = await freshDatabase()
+  const proxy = await PostgresProxy.open(database.login)
+  const { port, user } = proxy.login
+  const databaseUrl = `postgres://${user}@127.0.0.1:${port}/${database.login.database}`
+  const server = new ServerProcess(await temporaryFolder(), { databaseUrl })
+  onTestFinished(async () => {
+    await server.remove()
+    await proxy.close()
+    await database.drop()
+  })
+  proxy.down()
+  const started = Date.now()
+  await expect(server.start()).rejects.toThrow(/database/i)
+  expect(Date.now() - started).toBeLessThan(15_000)
+  proxy.up()
+  await server.start()
+  const load = loadOn(server)
+  load.start()
+  while (load.acknowledged.length < 100) await sleep(5)
+  proxy.down()
+  const down = Date.now()
+  await sleep(500)
+  for (const path of ['/readyz', '/v1/events?tenant=acme', '/v1/trails/acme/checkpoint', '/v1/trails/acme/pack']) {
+    const asked = Date.now()
+    const response = await get({ url: server.url, key: server.operatorKey }, path)
+    expect([path, response.status]).toEqual([path, 503])
+    expect(Date.now() - asked).toBeLessThan(6_000)
+  }
+  expect((await get({ url: server.url, key: server.operatorKey }, '/healthz')).status).toBe(200)
+  await sleep(Math.max(0, down + 2_500 - Date.now()))
+  proxy.up()
+  const answered = load.acknowledged.length
+  while (load.acknowledged.length < answered + 100) {
+    if (Date.now() - down > 60_000) throw new Error(`nothing is sealed any more\n${server.log}`)
+    await sleep(10)
+  }
+  await load.stop()
+  await load.settle()
+  expect(load.refused.length).toBeGreaterThan(0)
+  for (const { retryAfter } of load.refused) expect(Number(retryAfter)).toBeGreaterThan(0)
+  expect(Math.max(...load.refused.map(({ ms }) => ms))).toBeLessThan(15_000)
+  await expectWhole(server, load)
+}, 120_000)
+
+test('a first start that is cut off at any moment is made good by the next', async () => {
+  for (let round = 0; round < (long ? 20 : 2); round++) {
+    const server = new ServerProcess(await temporaryFolder(), {})
+    try {
+      server.launch()
+      await sleep(randomInt(300, 2_500))
+      await server.kill()
+      await server.start()
+      const service = { url: server.url, key: server.operatorKey }
+      expect(service.key).toMatch(/^aff_live_/)
+      expect(await listAll(service, '_operator')).toBeInstanceOf(Array)
+    } finally {
+      await server.remove()
+    }
+  }
+}, 300_000)
