@@ -369,7 +369,8 @@ create table affidavit.tenants (
   operator boolean not null default false,
   state text not null default 'open'::text,
   policy jsonb not null default '{}'::jsonb,
-  created_at timestamp with time zone not null default now()
+  created_at timestamp with time zone not null default now(),
+  changed_at timestamp with time zone not null default clock_timestamp()
 );
 alter table affidavit.tenants owner to affidavit_owner;
 alter table affidavit.tenants enable row level security;
@@ -377,6 +378,7 @@ alter table affidavit.tenants force row level security;
 alter table affidavit.tenants add constraint tenants_id_key UNIQUE (id);
 alter table affidavit.tenants add constraint tenants_pkey PRIMARY KEY (number);
 alter table affidavit.tenants add constraint tenants_state_check CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text])));
+CREATE INDEX tenants_changed ON affidavit.tenants USING btree (changed_at);
 create policy followers on affidavit.tenants for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy ingest on affidavit.tenants for select to affidavit_ingest, affidavit_keeper using (true);
 create policy owner_all on affidavit.tenants for all to affidavit_owner using (true) with check (true);
@@ -965,7 +967,7 @@ CREATE OR REPLACE FUNCTION affidavit.update_tenant(p_id text, p_name text, p_pol
  SET search_path TO 'affidavit', 'pg_temp'
 AS $function$
 begin
-  update tenants set name = coalesce(p_name, name), policy = coalesce(p_policy, policy) where id = p_id;
+  update tenants set name = coalesce(p_name, name), policy = coalesce(p_policy, policy), changed_at = clock_timestamp() where id = p_id;
   return found;
 end $function$;
 alter function affidavit.update_tenant(text,text,jsonb) owner to affidavit_owner;

@@ -56,8 +56,10 @@ create table affidavit.tenants (
   operator boolean not null default false, -- the operator's own trail
   state text not null default 'open' check (state in ('open', 'closed')),
   policy jsonb not null default '{}', -- personal and confidential pointers, limits, retention
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default now(),
+  changed_at timestamptz not null default clock_timestamp() -- what servers hold in memory is compared with it
 );
+create index tenants_changed on affidavit.tenants (changed_at);
 
 -- A tenant owns a chain of trails; recovery or a change of format begins the next one.
 create table affidavit.trails (

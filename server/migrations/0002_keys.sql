@@ -20,7 +20,7 @@ end $$;
 create function affidavit.update_tenant(p_id text, p_name text, p_policy jsonb) returns boolean
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 begin
-  update tenants set name = coalesce(p_name, name), policy = coalesce(p_policy, policy) where id = p_id;
+  update tenants set name = coalesce(p_name, name), policy = coalesce(p_policy, policy), changed_at = clock_timestamp() where id = p_id;
   return found;
 end $$;
 

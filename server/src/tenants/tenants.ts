@@ -2,8 +2,8 @@
 // made whole or not at all (affidavit.create_tenant), with its trail and its wrapped keys.
 //
 // What a process holds is at most `most_stale_ms` old: a tenant that is closed, or whose policy changes, changes for
-// every server within that time. A tenant in use is read again in the background before it gets that old, all of them
-// in one query.
+// every server within that time. In use, one small query every few seconds asks which tenants changed since the last
+// one, and only those are read again: what is held stays good however rarely it is asked for.
 import { randomBytes } from 'node:crypto'
 import type { Queryable } from '../store/database.ts'
 import { type Policy, type PolicyInput, readPolicy } from './policy.ts'
@@ -64,6 +64,8 @@ export interface TenantsOptions<Keys> {
 }
 
 const refresh_ms = 5_000
+/** A change that commits later than this after it was stamped is seen late; statements end sooner (store/database.ts). */
+const longest_commit = '30 seconds'
 export const most_stale_ms = 10_000
 const default_capacity = 10_000
 const SHARDS = 16
@@ -78,6 +80,8 @@ interface Row {
   policy: unknown
   trail: number
   trail_id: string
+  /** Microseconds since 1970. */
+  changed: number
   shard: number
   ordinal: number
   keyring: string
@@ -91,12 +95,14 @@ interface Held<Keys> {
   readonly tenant: Tenant<Keys>
   /** Which wrapped keys the opened ones came from. */
   readonly generations: string
+  /** Column `changed_at`, microseconds since 1970. */
+  readonly changed: number
   readonly read_ms: number
 }
 
 const select = `
   select t.number, t.id, t.name, t.operator, t.state, t.policy, r.number as trail, r.id as trail_id, r.shard, r.ordinal,
-    f.id as keyring, k.generations, k.kinds, k.key_generations, k.wrapped
+    (extract(epoch from t.changed_at) * 1000000)::bigint as changed, f.id as keyring, k.generations, k.kinds, k.key_generations, k.wrapped
   from affidavit.tenants t
     join lateral (select * from affidavit.trails where tenant = t.number order by ordinal desc limit 1) r on true
     join lateral (select id from affidavit.trails where tenant = t.number order by ordinal limit 1) f on true
@@ -114,8 +120,11 @@ export class Tenants<Keys> {
   readonly #now: () => number
   readonly #capacity: number
   readonly #held = new Map<string, Held<Keys>>()
-  readonly #toRefresh = new Set<string>()
-  #refreshing = false
+  #checking = false
+  /** When it was last found out which tenants had changed. */
+  #checked_ms = Number.NEGATIVE_INFINITY
+  /** The database's clock at that time, less the longest that a change may take to commit. */
+  #since: number | null = null
 
   constructor(options: TenantsOptions<Keys>) {
     this.#keeper = options.keeper
@@ -124,14 +133,14 @@ export class Tenants<Keys> {
     this.#capacity = options.capacity ?? default_capacity
   }
 
-  /** From memory, if fresh enough. Asks for a background refresh when it is getting old. */
+  /** From memory, if it is known to be fresh enough. Asks what changed when that is getting old. */
   peek(id: string): Tenant<Keys> | undefined {
     const held = this.#held.get(id)
     if (held === undefined) return undefined
-    const age_ms = this.#now() - held.read_ms
+    const age_ms = this.#now() - Math.max(held.read_ms, this.#checked_ms)
     if (age_ms >= refresh_ms) {
       if (age_ms >= most_stale_ms) return undefined
-      this.#refreshSoon(id)
+      this.#checkSoon()
     }
     return held.tenant
   }
@@ -235,7 +244,7 @@ export class Tenants<Keys> {
     for (const row of rows) {
       const tenant = await this.#tenant(row)
       tenants.push(tenant)
-      this.#hold(row.id, { tenant, generations: row.generations, read_ms })
+      this.#hold(row.id, { tenant, generations: row.generations, changed: row.changed, read_ms })
     }
     return tenants
   }
@@ -265,19 +274,32 @@ export class Tenants<Keys> {
     this.#held.set(id, held)
   }
 
-  #refreshSoon(id: string): void {
-    this.#toRefresh.add(id)
-    if (this.#refreshing) return
-    this.#refreshing = true
-    setImmediate(() => void this.#refresh())
+  #checkSoon(): void {
+    if (this.#checking) return
+    this.#checking = true
+    setImmediate(() => void this.#check().finally(() => (this.#checking = false)))
   }
 
-  /** A failure needs no word here: what is not refreshed gets too old, and who then asks for it learns why. */
-  async #refresh(): Promise<void> {
-    const ids = [...this.#toRefresh]
-    this.#toRefresh.clear()
-    await this.#read('where t.id = any ($1)', [ids]).catch(() => {})
-    this.#refreshing = false
+  /** A failure needs no word here: what was not checked gets too old, and who then asks for it learns why. */
+  async #check(): Promise<void> {
+    const now_ms = this.#now()
+    try {
+      const { rows } = await this.#keeper.query<{ id: string | null; changed: number; since: number }>(
+        `select t.id, (extract(epoch from t.changed_at) * 1000000)::bigint as changed, c.since
+           from (select clock_timestamp() - interval '${longest_commit}' as since) c
+             left join affidavit.tenants t on t.changed_at > coalesce($1::timestamptz, c.since - interval '5 minutes')`,
+        [this.#since === null ? null : new Date(this.#since).toISOString()],
+      )
+      const changed = rows.flatMap(({ id, changed }) =>
+        id !== null && this.#held.get(id)?.changed !== changed ? [id] : [],
+      )
+      const concerned = changed.filter((id) => this.#held.has(id))
+      if (concerned.length > 0) await this.#read('where t.id = any ($1)', [concerned])
+      this.#since = rows[0]!.since
+      this.#checked_ms = now_ms
+    } catch {
+      // See above.
+    }
   }
 }
 
