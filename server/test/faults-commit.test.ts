@@ -3,7 +3,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest'
 import type { Ingest } from '../src/ingest/accept.ts'
 import type { Accepted } from '../src/ingest/answer.ts'
 import { type Keys, openKeys } from '../src/keys/open-keys.ts'
@@ -204,9 +204,9 @@ test('many copies of one id in one batch: one is sealed, all the others are its 
 
 test('afterwards a real server finds every trail whole, and every acknowledgement kept', async () => {
   const server = await startProcess({ databaseUrl: database.url, settings: { AFFIDAVIT_KEYS_DIR: folder } })
+  onTestFinished(() => server.remove())
   const service = { url: server.url, key: server.operatorKey }
   expect(acknowledged.length).toBeGreaterThan(60)
   expect(await checkTrails({ service, tenants: ['crash'], acknowledged, kept: new Map() })).toEqual([])
   expect(await server.stop()).toBe(0)
-  await server.remove()
 })

@@ -1,7 +1,13 @@
 // The process behind server-process.ts: a server as `affidavit serve` runs it, which tells its parent where it listens.
 //   node server-process-entry.ts      settings from the environment; prints one line of JSON; SIGTERM ends it cleanly
+import type { Socket } from 'node:net'
 import { readConfig } from '../src/config.ts'
 import { startServer } from '../src/main.ts'
+
+// A test run that is killed must not leave servers behind: the pipe to our parent ends with it.
+const parent = process.stdin as Socket
+parent.on('close', () => process.exit(1)).resume()
+parent.unref()
 
 const read = readConfig()
 if (!read.ok) throw new Error(read.problems.join('\n'))

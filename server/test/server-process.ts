@@ -98,7 +98,7 @@ export class ServerProcess {
         ...(databaseUrl !== undefined && { DATABASE_URL: databaseUrl }),
         ...settings,
       },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
     })
     child.stderr!.on('data', (chunk: Buffer) => {
       this.#log = (this.#log + chunk).slice(-1_000_000)
