@@ -228,9 +228,8 @@ class LiveRun {
   }
 
   private async tiles(): Promise<void> {
-    const root = this.roots.root()
     // Entries that were changed give other hashes all the way up: then the tiles are not what is wrong.
-    if (root === undefined || !equalBytes(root, this.checkpoint.root)) return
+    if (!equalBytes(this.roots.root() ?? new Uint8Array(), this.checkpoint.root)) return
     for await (const { item, result } of ahead(this.roots.tiles(), BUNDLES_AHEAD, (tile) => this.log.tile(tile))) {
       const hashes = result.ok ? decodeTile(result.value) : undefined
       if (hashes?.length !== item.width) this.refusedTile(item, result)

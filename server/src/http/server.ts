@@ -75,6 +75,12 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     options.onAnswer(id, reply.statusCode, reply.elapsedTime / 1000)
     done()
   })
+  // A connection that was busy when closing began falls idle later, and would be waited for as long as it is kept alive.
+  app.addHook('preClose', (done) => {
+    const sweep = setInterval(() => app.server.closeIdleConnections(), 50)
+    app.server.once('close', () => clearInterval(sweep))
+    done()
+  })
   const budget = new BodyBudget()
   for (const operation of operations) addRoute(app, operation, options, budget)
   return app
@@ -182,8 +188,12 @@ function connectionProblem(code: string | undefined): Problem {
 
 function toRefused(error: FastifyError): Refused {
   if (error instanceof Refused) return error
-  if (error instanceof StoreUnavailable)
-    return refuse('unavailable', 'The database cannot be reached at the moment.', undefined, { 'retry-after': '2' })
+  if (error instanceof StoreUnavailable) {
+    const detail = error.isFull
+      ? 'The storage is full. Nothing was stored.'
+      : 'The database cannot be reached at the moment.'
+    return refuse('unavailable', detail, undefined, { 'retry-after': '2' })
+  }
   if (error instanceof SealUnavailable)
     return refuse('unavailable', unavailableDetail(error.code), undefined, { 'retry-after': '2' })
   if (error.statusCode !== undefined && error.statusCode < 500)

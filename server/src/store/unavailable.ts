@@ -11,6 +11,11 @@ export class StoreUnavailable extends Error {
     super(`the database is unavailable: ${(cause as Error)?.message ?? cause}`, { cause })
     this.commitUnknown = commitUnknown
   }
+
+  /** The disk is full (SQLSTATE 53100): reading still works. */
+  get isFull(): boolean {
+    return (this.cause as { code?: unknown } | undefined)?.code === '53100'
+  }
 }
 
 const systemCodes = new Set([

@@ -1,7 +1,8 @@
 // The data folder itself: made once, checked for its version, and freed of a postmaster that outlived its server.
 import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { chown, readFile, readlink, realpath, rename, rm, writeFile } from 'node:fs/promises'
+import { chown, readdir, readFile, readlink, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Binaries, Identity } from './binaries.ts'
@@ -15,9 +16,13 @@ export const childEnvironment = { LC_ALL: 'C', TZ: 'UTC', PATH: '/usr/bin:/bin' 
 export async function ensureCluster(place: Place, binaries: Binaries, identity: Identity | undefined): Promise<void> {
   const data = join(place.folder, 'data')
   if (existsSync(data)) return checkVersion(data, binaries)
-  const staging = join(place.folder, 'data.new')
-  await rm(staging, { recursive: true, force: true })
-  await initdb(join(place.inside, 'data.new'), place, binaries, identity)
+  // A name of its own: the initdb of a start that was killed may still be at work in its folder, and clean up there.
+  const name = `data.new-${randomBytes(4).toString('hex')}`
+  const staging = join(place.folder, name)
+  for (const left of await readdir(place.folder))
+    if (left.startsWith('data.new'))
+      await rm(join(place.folder, left), { recursive: true, force: true }).catch(() => {})
+  await initdb(join(place.inside, name), place, binaries, identity)
   const hba = join(staging, 'pg_hba.conf')
   // The socket's folder admits nobody but this user, so whoever comes through it needs no password.
   await writeFile(
