@@ -50,7 +50,7 @@ export class Events {
         order: page.order,
         limit: page.limit,
         found: [],
-        spent: { scannedRows: 0, candidates: 0, started_ms: performance.now() },
+        spent: { scannedRows: 0, candidates: 0, characters: 0, started_ms: performance.now() },
       }
       const next = await walkChain(search, chain, start)
       return {

@@ -20,16 +20,31 @@ export interface StreamOptions {
   to: number
 }
 
+/** Characters of payload that one page should hold, whatever the size of events. */
+const pageCharacters = 8 * 1024 * 1024
+const leastPage = 16
+
 /** Entries in order; those not stored any more are left out. @throws StoreUnavailable, KeyUnusable */
 export async function* streamEntries(options: StreamOptions): AsyncGenerator<SealedEntry> {
   const { store, personas, reader, trail, to } = options
-  const pageSize = 4 * TILE_WIDTH
-  for (let low = options.from; low < to; low += pageSize) {
+  let pageSize = TILE_WIDTH
+  for (let low = options.from; low < to; ) {
     const seqs = range(low, Math.min(pageSize, to - low))
     const page = await poolFor(store, reader).asTenant(reader.tenant.number, async (session) => {
       const spans = await readSpans(session, trail)
       return readEntries(session, reader, personas, trail, spans, seqs)
     })
     yield* page
+    low += seqs.length
+    pageSize = Math.min(
+      4 * TILE_WIDTH,
+      Math.max(leastPage, Math.floor((pageCharacters * seqs.length) / (sizeOf(page) + 1))),
+    )
   }
 }
+
+const sizeOf = (page: readonly SealedEntry[]) =>
+  page.reduce(
+    (sum, { content }) => sum + (content.facts?.content.length ?? 0) + (content.confidential?.content.length ?? 0),
+    0,
+  )

@@ -29,7 +29,12 @@ export const budget = {
   /** Candidates read again. */
   candidates: 5_000,
   time_ms: 2_000,
+  /** Characters of payload on one page, beyond which it is short. */
+  characters: 16 * 1024 * 1024,
 }
+
+/** Candidates read at once: at first, and as many as hold about so much payload. An event may be 256 KiB. */
+const readAtOnce = { first: 128, least: 16, characters: 8 * 1024 * 1024 }
 
 /** A first look at the newest rows finds a page of frequent events without any index. */
 const firstLook = 1_000
@@ -46,7 +51,7 @@ export interface Search {
   readonly limit: number
   readonly found: { readonly trail: Trail; readonly event: Opened }[]
   /** What was spent so far. */
-  spent: { scannedRows: number; candidates: number; readonly started_ms: number }
+  spent: { scannedRows: number; candidates: number; characters: number; readonly started_ms: number }
 }
 
 type Method = (plan: Plan, window: Window, ask: Ask) => Query
@@ -59,7 +64,7 @@ interface Step {
   readonly lastDay: string
 }
 
-const isFull = (search: Search) => search.found.length >= search.limit
+const isFull = (search: Search) => search.found.length >= search.limit || search.spent.characters >= budget.characters
 
 const isSpent = ({ spent }: Search) =>
   spent.scannedRows >= budget.scannedRows ||
@@ -129,13 +134,23 @@ async function takeStep(search: Search, trail: SpannedTrail, step: Step): Promis
 /** Reads and rechecks candidates. @returns the number that filled the page, if one did */
 async function keepMatches(search: Search, trail: SpannedTrail, seqs: readonly number[]): Promise<number | undefined> {
   search.spent.candidates += seqs.length
-  const rows = await readRows(search.session, search.reader, trail, trail.spans, seqs)
-  const people = await openPeople(search.personas, search.reader, rows)
-  for (const row of rows) {
-    const event = openRow(row, people)
-    if (!search.matches(event)) continue
-    search.found.push({ trail, event })
-    if (isFull(search)) return row.seq
+  let count = readAtOnce.first
+  for (let start = 0; start < seqs.length; ) {
+    const some = seqs.slice(start, start + count)
+    const rows = await readRows(search.session, search.reader, trail, trail.spans, some)
+    const people = await openPeople(search.personas, search.reader, rows)
+    let read = 0
+    for (const row of rows) {
+      const event = openRow(row, people)
+      const characters = (row.facts?.length ?? 0) + (row.confidential?.length ?? 0)
+      read += characters
+      if (!search.matches(event)) continue
+      search.found.push({ trail, event })
+      search.spent.characters += characters
+      if (isFull(search)) return row.seq
+    }
+    start += count
+    count = Math.max(readAtOnce.least, Math.floor((readAtOnce.characters * count) / (read + 1)))
   }
   return undefined
 }
