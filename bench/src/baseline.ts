@@ -2,7 +2,8 @@
 // PostgreSQL, without hashing, chaining, people, HTTP or anything else of ours. Rows are copied from what the server
 // sealed in this run and are encoded before the clock starts; each commit carries 1,000 of them.
 
-import { RowsParameter, rowType } from '@affidavit/server/store/binary.ts'
+import { RowsParameter } from '@affidavit/server/store/binary.ts'
+import { rowType } from '@affidavit/server/store/row-type.ts'
 import pg from 'pg'
 import type { BenchServer } from './server.ts'
 

@@ -17,7 +17,7 @@ export interface BenchServer {
 }
 
 /** What `affidavit serve` starts Node with. */
-export const serverFlags = ['--max-old-space-size=400', '--max-semi-space-size=16']
+export const serverFlags = ['--max-old-space-size=320', '--max-semi-space-size=32']
 
 /**
  * @param folder parent of the data folder: what disk is measured

@@ -1,6 +1,7 @@
 /** The `affidavit` command. Everything it does is in program.ts; here it meets the process. */
+
+import { environment } from './config.ts'
 import { run } from './program.ts'
-import { environment } from './settings.ts'
 
 // `affidavit … | head` closes our output early: that is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -11,8 +11,8 @@ import { pack } from './command/pack.ts'
 import { serve } from './command/serve.ts'
 import { tenants } from './command/tenants.ts'
 import { verify } from './command/verify.ts'
+import { variables } from './config.ts'
 import { Failure } from './failure.ts'
-import { variables } from './settings.ts'
 import { painter, say, type Terminal, table } from './terminal.ts'
 
 /** Runs one command line (without node and script). @returns the exit code */

@@ -3,8 +3,8 @@
  * bytes and time, redirects are not followed (they would carry the key elsewhere).
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { type Endpoint, isLoopback } from './config.ts'
 import { Failure, reasonOf } from './failure.ts'
-import { type Endpoint, isLoopback } from './settings.ts'
 import { printable } from './terminal.ts'
 
 /** A refusal of the server (RFC 9457). */

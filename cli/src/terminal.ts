@@ -1,6 +1,6 @@
 /** What a command writes to: results on standard output, everything else on standard error. */
 import { styleText } from 'node:util'
-import { type Environment, wantsColour } from './settings.ts'
+import { type Environment, wantsColour } from './config.ts'
 
 export interface Output {
   readonly isTTY?: boolean

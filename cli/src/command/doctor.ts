@@ -2,8 +2,8 @@
 import { access, constants, stat, statfs } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
+import { serverUrl } from '../config.ts'
 import { Failure, reasonOf } from '../failure.ts'
-import { serverUrl } from '../settings.ts'
 import { painter, print, printable, printJson, type Terminal } from '../terminal.ts'
 import type { Define } from './define.ts'
 

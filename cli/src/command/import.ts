@@ -1,8 +1,8 @@
 /** `affidavit import`: wires the importers (../import) to the command line. */
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import { endpoint, type ServerOptions } from '../config.ts'
 import { Failure, reasonOf } from '../failure.ts'
-import { endpoint, type ServerOptions } from '../settings.ts'
 import { print, printable, printJson, type Terminal } from '../terminal.ts'
 import { type Define, withServer } from './define.ts'
 

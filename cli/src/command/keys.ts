@@ -1,7 +1,7 @@
 /** `affidavit keys`: make, list and revoke API keys over HTTP. */
 import { type Command, InvalidArgumentError } from 'commander'
+import { endpoint, type ServerOptions } from '../config.ts'
 import { asFailure, Remote } from '../remote.ts'
-import { endpoint, type ServerOptions } from '../settings.ts'
 import { print, printable, printJson, say, type Terminal, table } from '../terminal.ts'
 import { collect, type Define, withServer } from './define.ts'
 

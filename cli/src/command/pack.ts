@@ -2,9 +2,9 @@
 import { randomBytes } from 'node:crypto'
 import { access, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { endpoint, type ServerOptions } from '../config.ts'
 import { Failure, reasonOf } from '../failure.ts'
 import { asFailure, Remote } from '../remote.ts'
-import { endpoint, type ServerOptions } from '../settings.ts'
 import { count, progressLine, say, type Terminal } from '../terminal.ts'
 import { type Define, parseSeq, withServer } from './define.ts'
 

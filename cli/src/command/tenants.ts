@@ -1,7 +1,7 @@
 /** `affidavit tenants`: make, list and show tenants over HTTP. */
 import type { Command } from 'commander'
+import { endpoint, type ServerOptions } from '../config.ts'
 import { asFailure, Remote } from '../remote.ts'
-import { endpoint, type ServerOptions } from '../settings.ts'
 import { print, printable, printJson, say, type Terminal, table } from '../terminal.ts'
 import { type Define, withServer } from './define.ts'
 

@@ -12,9 +12,9 @@ import {
   verifyNote,
   verifyPack,
 } from '@affidavit/trail'
+import { keyFor, serverUrl } from '../config.ts'
 import { Failure } from '../failure.ts'
 import { asFailure, Remote } from '../remote.ts'
-import { keyFor, serverUrl } from '../settings.ts'
 import { count, progressLine, say, type Terminal } from '../terminal.ts'
 import { checkColumns, type DeepResult } from './deep.ts'
 import { Expected } from './expected.ts'

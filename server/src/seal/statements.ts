@@ -1,7 +1,8 @@
 // The sealer's few statements. The hot one carries a whole batch in one round trip and one implicit transaction, so a
 // batch is either stored and answered for, or not there at all.
-import { RowsParameter, type RowType, rowType } from '../store/binary.ts'
+import { RowsParameter } from '../store/binary.ts'
 import type { Pool, Queryable } from '../store/database.ts'
+import { type RowType, rowType } from '../store/row-type.ts'
 import { bodyDigestOf, sealedRowColumns } from '../store/sealed-row.ts'
 import { type ChainedBatch, emptyHead, type Head } from './chain.ts'
 import type { Waiting } from './queue.ts'

@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import type pg from 'pg'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from '../../test/database.ts'
-import { ArrayParameter, oid, RowsParameter, rowType } from './binary.ts'
+import { ArrayParameter, oid, RowsParameter } from './binary.ts'
+import { rowType } from './row-type.ts'
 
 let database: TestDatabase
 let client: pg.Client
