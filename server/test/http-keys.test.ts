@@ -243,10 +243,11 @@ describe('a tenant', () => {
     const policy = { personal: ['/metadata/phone'], confidential: ['/changes'], retention_days: 90 }
     const { status, body } = await api.put('/v1/tenants/changing', { policy })
     expect([status, body.policy]).toEqual([200, policy])
-    expect(await controls('changing')).toEqual(['open', 'policy', 'policy'])
+    // What is captured, and how long it is kept, are two entries.
+    expect(await controls('changing')).toEqual(['open', 'policy', 'policy', 'policy'])
     // As it was: nothing to seal.
     await api.put('/v1/tenants/changing', { policy })
-    expect(await controls('changing')).toHaveLength(3)
+    expect(await controls('changing')).toHaveLength(4)
     const sealed = (await api.get('/v1/events?tenant=changing&control=true&limit=1')).body.data[0]
     expect(sealed.details.policy).toMatchObject({ personal: ['/metadata/phone'], retentionDays: 90 })
     const sent = { ...event, tenant: 'changing', metadata: { phone: '1' }, changes: [{ path: '/x', after: 1 }] }
