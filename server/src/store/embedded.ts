@@ -25,8 +25,6 @@ import { type Place, port, preparePlace } from './embedded/place.ts'
 import { renderSettings, type Settings, settingsFor } from './embedded/settings.ts'
 import type { Log } from './log.ts'
 
-export { EmbeddedError } from './embedded/error.ts'
-
 export type EmbeddedState = 'starting' | 'running' | 'waiting' | 'stopping' | 'stopped'
 
 /** How to reach a database: what `pg` takes, and what can be handed to a worker thread or child process. */
