@@ -95,6 +95,8 @@ describe('one event', () => {
     await api.post('/v1/events', event({ id: 'evt-2' }))
     const other = await api.post('/v1/events', event({ id: 'evt-2', action: 'user.deleted' }))
     expect(other.body).toMatchObject({ status: 409, code: 'id_reused', pointer: '/id' })
+    const flat = { tenant_id: 'acme', event_id: 'evt-2', action: 'x.y', actor_id: 'u' }
+    expect((await api.post('/v1/events', flat)).body).toMatchObject({ code: 'id_reused', pointer: '/event_id' })
     // An id belongs to its tenant.
     expect((await api.post('/v1/events', event({ id: 'evt-2', tenant: 'other' }))).status).toBe(201)
   })
@@ -136,7 +138,7 @@ describe('one event', () => {
     const refused = await writer.post('/v1/events', event({ tenant: 'nobody-made-me' }))
     expect(refused.body).toMatchObject({ status: 404, code: 'unknown_tenant', pointer: '/tenant' })
     const flat = await writer.post('/v1/events', { tenant_id: 'nobody-made-me', action: 'a', actor_id: 'u' })
-    expect(flat.body).toMatchObject({ code: 'unknown_tenant' })
+    expect(flat.body).toMatchObject({ code: 'unknown_tenant', pointer: '/tenant_id' })
     expect((await writer.get('/v1/events')).body.code).toBe('missing_scope')
     expect((await api.get('/v1/tenants/nobody-made-me')).status).toBe(404)
   })

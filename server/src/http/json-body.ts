@@ -1,8 +1,9 @@
 // A JSON body against its schema, refused with the same codes and pointers as an event.
+import { severalProblems } from '../ingest/answer.ts'
 import { toProblems } from '../ingest/check-event.ts'
 import { type ProblemCode, problem } from '../ingest/problem.ts'
 import { parseStrict } from '../ingest/strict-json.ts'
-import { Refused, refuse, several } from './refused.ts'
+import { Refused, refuse } from './refused.ts'
 
 /** What a body may be refused with once it is JSON. */
 export const bodyProblems: readonly ProblemCode[] = [
@@ -28,6 +29,6 @@ export function jsonBody<T>(body: Buffer, checker: Checker<T>): T {
   if (checker.Check(parsed.value)) return parsed.value
   const problems = checker.Errors(parsed.value).flatMap(toProblems)
   throw new Refused(
-    problems.length > 0 ? several(problems) : problem('invalid_value', 'The value is not allowed here.', ''),
+    problems.length > 0 ? severalProblems(problems) : problem('invalid_value', 'The value is not allowed here.', ''),
   )
 }

@@ -21,15 +21,3 @@ export function refuse(
 ): Refused {
   return new Refused(problem(code, detail, pointer), headers)
 }
-
-/** Several problems of one body: the first stands for them, the others are listed in it. */
-export function several(problems: readonly Problem[]): Problem {
-  const [first, ...others] = problems as [Problem, ...Problem[]]
-  if (others.length === 0) return first
-  const errors = problems.map(({ code, detail, pointer }) => ({
-    code,
-    detail,
-    ...(pointer !== undefined && { pointer }),
-  }))
-  return { ...first, errors }
-}

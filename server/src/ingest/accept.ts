@@ -13,7 +13,7 @@ import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Sealable, SealOutcome } from '../store/sealable.ts'
 import { OPERATOR_TENANT, type Tenant, type Tenants } from '../tenants/tenants.ts'
 import type { ActionNumbers } from './action-numbers.ts'
-import { type Accepted, answer, type Ready, severalProblems, tenantPointer } from './answer.ts'
+import { type Accepted, answer, pointerIn, type Ready, severalProblems } from './answer.ts'
 import type { NormalEvent } from './event.ts'
 import { newEventId } from './event-id.ts'
 import { normalise } from './normalise.ts'
@@ -157,7 +157,7 @@ export class Ingest {
     const { event, moved } = result
     if (producer.internal) event.actor.internal ??= true
     if (producer.tenant !== undefined && event.tenant !== producer.tenant) {
-      return refuse(problem('wrong_tenant', 'The key is bound to another tenant.', tenantPointer(item.value)))
+      return refuse(problem('wrong_tenant', 'The key is bound to another tenant.', pointerIn(item.value, 'tenant')))
     }
     const id = event.id ?? idBefore ?? newEventId(arrivalMs)
     return { index, event, moved, id, clientId: event.id !== undefined }
@@ -172,7 +172,8 @@ export class Ingest {
       return undefined
     }
     if (tenant.state === 'closed') {
-      return refuse(problem('tenant_closed', 'The tenant was closed and takes no more events.', '/tenant'))
+      const at = pointerIn(valueAt(batch, index), 'tenant')
+      return refuse(problem('tenant_closed', 'The tenant was closed and takes no more events.', at))
     }
     const policy = policyFor(this.#parts.catalog.resolve(event.action), tenant.policy, producer.personal)
     if (policy === undefined) return refuse(problem('conflict', policyConflict))
@@ -212,7 +213,8 @@ export class Ingest {
       const tenant = found.get(traveller.event.tenant ?? OPERATOR_TENANT)
       if (tenant !== undefined) return this.#part(batch, traveller, tenant) ?? []
       const told = 'There is no such tenant, and the key lacks the scope tenants:create.'
-      batch.results[traveller.index] = { ok: false, problem: problem('unknown_tenant', told, '/tenant') }
+      const at = pointerIn(valueAt(batch, traveller.index), 'tenant')
+      batch.results[traveller.index] = { ok: false, problem: problem('unknown_tenant', told, at) }
       return []
     })
   }
@@ -243,7 +245,7 @@ export class Ingest {
         this.#parts.subjects.forgetShard(one.tenant.trail.shard, outcome.keyEpoch)
         ids.set(one.index, one.id)
         again.push(one.index)
-      } else batch.results[one.index] = answer(one, outcome)
+      } else batch.results[one.index] = answer(one, outcome, outcome.kind === 'id_reused' && valueAt(batch, one.index))
     }
     return again
   }
@@ -297,4 +299,10 @@ function openId(identity: Identity, { subjects }: Split): string | undefined {
   if (identity.kind !== 'id') return undefined
   const isCut = subjects.some(({ pairs }) => pairs.some(([, value]) => value === identity.id))
   return isCut ? undefined : identity.id
+}
+
+/** An event as it was sent, for problems that are noticed late. */
+function valueAt(batch: Batch, index: number): unknown {
+  const item = batch.items.at(index)
+  return item?.ok === true ? item.value : undefined
 }

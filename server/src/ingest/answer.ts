@@ -35,8 +35,11 @@ export interface Ready {
   readonly sealable: Sealable
 }
 
-/** What became of an event that was handed to its lane. */
-export function answer({ id, tenant, moved, sealable }: Ready, outcome: SealOutcome): Accepted {
+/**
+ * What became of an event that was handed to its lane.
+ * @param item the event as it was sent
+ */
+export function answer({ id, tenant, moved, sealable }: Ready, outcome: SealOutcome, item: unknown): Accepted {
   const told = { ok: true, id, tenant: tenant.id, trail: tenant.trail.id, moved } as const
   switch (outcome.kind) {
     case 'sealed':
@@ -56,7 +59,10 @@ export function answer({ id, tenant, moved, sealable }: Ready, outcome: SealOutc
       return { ...told, kind: 'duplicate', trail: trail.id, seq, hash, previous, sealedAt, factsSalt, run }
     }
     case 'id_reused':
-      return { ok: false, problem: problem('id_reused', 'This id stands for an event with other content.', '/id') }
+      return {
+        ok: false,
+        problem: problem('id_reused', 'This id stands for an event with other content.', pointerIn(item, 'id')),
+      }
     case 'overloaded':
       return {
         ok: false,
@@ -94,12 +100,10 @@ export function severalProblems(problems: readonly Problem[]): Problem {
       }
 }
 
-/** Where the tenant stands in the form in which the event was sent. */
-export function tenantPointer(value: unknown): string {
-  return typeof value === 'object' &&
-    value !== null &&
-    Object.hasOwn(value, 'tenant_id') &&
-    !Object.hasOwn(value, 'actor')
-    ? '/tenant_id'
-    : '/tenant'
+const flatNames = { id: 'event_id', tenant: 'tenant_id' } as const
+
+/** Where id or tenant stands in the form in which the event was sent. */
+export function pointerIn(item: unknown, name: 'id' | 'tenant'): string {
+  const isFlat = typeof item === 'object' && item !== null && !Object.hasOwn(item, 'actor')
+  return isFlat && Object.hasOwn(item, flatNames[name]) ? `/${flatNames[name]}` : `/${name}`
 }
