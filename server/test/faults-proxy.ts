@@ -138,7 +138,7 @@ class Passage {
     if (this.#armed === null || message[0] !== 0x53 /* Sync */) return
     if (this.#armed.cut === 'while it runs') this.#server.end(() => this.#cut())
     else if (this.#armed.cut === 'before its answer is read') this.#swallow = true
-    else {
+    else if (this.#armed.cut === 'and it arrives late') {
       this.held = true
       this.onLate(async () => {
         this.#server.write(Buffer.concat(this.#keptBack))
