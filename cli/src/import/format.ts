@@ -45,7 +45,7 @@ export function recordFormat(mapping: RecordMapping): Format {
 }
 
 async function* readMapped(mapping: RecordMapping, input: ByteSource, options: FormatOptions): AsyncGenerator<Item> {
-  const identities = new Identities(mapping.name, options.keepCopies)
+  const identities = new Identities(mapping.name, options.keepCopies ?? true)
   for await (const raw of readRecords(input, options)) yield toItem(mapping, identities, raw, options.tenant)
 }
 

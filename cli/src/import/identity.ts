@@ -25,10 +25,10 @@ export class Identities {
 
   /**
    * @param prefix begins every id: the name of the format
-   * @param keepCopies false: records to which the source gives one id and one content are one event; else each record
-   *   of the file is an event of its own, and a copy is numbered
+   * @param keepCopies whether records to which the source gives one id and one content are events of their own: true for
+   *   what a vendor exports, where each record of the file counts; false where the id is the sender's own word
    */
-  constructor(prefix: string, keepCopies = true) {
+  constructor(prefix: string, keepCopies = false) {
     this.#prefix = prefix
     this.#keepCopies = keepCopies
   }

@@ -160,7 +160,7 @@ test('SIGKILL at any moment repeats or finishes a batch, and no checkpoint regre
   await write
   await catchUp(makeNotary())
   expect((await examine(database.superuser)).every(({ size, sealed }) => size === sealed)).toBe(true)
-}, 60_000)
+}, 300_000)
 
 test.each([
   ['a deleted event', 'delete from affidavit.events where trail = $1 and seq = 300', 'missing'],
