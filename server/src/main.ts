@@ -1,6 +1,6 @@
 // Opens everything in the order in which it is needed, hands the parts to one another, and closes them in reverse.
 // Nothing else opens a file, a socket or a connection on its own account.
-import { mkdir, open } from 'node:fs/promises'
+import { link, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
@@ -128,11 +128,13 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
     log,
   )
   closers.add(() => notary.stop())
-  const app = await assemble(config, log, closers, { database, embedded, keys, partitions, notary })
+  const ground: Ground = { database, embedded, keys, partitions, notary, started: false }
+  const app = await assemble(config, log, closers, ground)
   const url = await app.server.listen({ host: config.host, port: config.port })
   closers.add(() => app.server.close())
   // After listening: a start that fails on a taken port must not use up the one start that shows the key.
   const operatorKeyFile = await makeOperatorKey(config, app.apiKeys)
+  ground.started = true
   log.info({ url, database: embedded === null ? 'external' : 'embedded' }, 'listening')
   return { url, operatorKeyFile, recoveryFile: keys.recoveryFile, stop: () => closers.close(log) }
 }
@@ -143,6 +145,8 @@ interface Ground {
   readonly keys: Keys
   readonly partitions: Partitions
   readonly notary: NotaryThread
+  /** Whether the start is complete, the operator key included: whoever waits for readiness may read its file. */
+  started: boolean
 }
 
 async function assemble(
@@ -258,8 +262,9 @@ async function assemble(
 }
 
 /** Ready means that an event sent now would be sealed: the database answers and takes writes, no lane is stopped. */
-async function readiness({ database, embedded, partitions }: Ground, sealer: Sealer): Promise<Readiness> {
-  const waitingFor: string[] = []
+async function readiness(ground: Ground, sealer: Sealer): Promise<Readiness> {
+  const { database, embedded, partitions, started } = ground
+  const waitingFor: string[] = started ? [] : ['the start is not complete']
   if (embedded !== null && embedded.state !== 'running') waitingFor.push(`the embedded database is ${embedded.state}`)
   try {
     const { rows } = await database.pool('sealer').query<{ ready: boolean; today: boolean }>(
@@ -297,24 +302,31 @@ async function noteFirstUse(
   }
 }
 
-/** At the first start of a deployment: an operator key in a file that only its owner can read. */
+/**
+ * At the first start of a deployment: an operator key in a file that only its owner can read. The file appears whole or
+ * not at all; of several servers that start at once on one folder, one makes it.
+ */
 async function makeOperatorKey(config: Config, apiKeys: ApiKeys): Promise<string | null> {
   const existing = await apiKeys.list(null)
   if (existing.length > 0) return null
   const path = join(config.dataDir, 'operator.key')
-  const file = await open(path, 'wx', 0o600).catch(() => null)
-  if (file === null) return null // an earlier start was cut off, or another process is making it
+  const draft = `${path}.${process.pid}`
+  const scopeNames = Object.keys(scopes)
+  const { key, record } = await apiKeys.create({
+    name: 'Operator',
+    tenant: null,
+    scopes: scopeNames,
+    createdBy: 'first start',
+  })
   try {
-    const { key } = await apiKeys.create({
-      name: 'Operator',
-      tenant: null,
-      scopes: Object.keys(scopes),
-      createdBy: 'first start',
-    })
-    await file.writeFile(`${key}\n`)
-    await file.sync()
+    await writeFile(draft, `${key}\n`, { mode: 0o600, flush: true })
+    await link(draft, path)
+  } catch (error) {
+    await apiKeys.revoke(record.id, 'any')
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return null
+    throw error
   } finally {
-    await file.close()
+    await rm(draft, { force: true })
   }
   return path
 }
