@@ -4,6 +4,7 @@ import { Load } from './client.ts'
 import { EventSource, favouriteMix, freshMix, type Mix, zipfMix } from './events.ts'
 import { figure, report } from './report.ts'
 import { type BenchServer, serverFlags, startBenchServer } from './server.ts'
+import { warm } from './warm.ts'
 
 const batchEvents = 1_000
 const connections = 16
@@ -17,23 +18,6 @@ ${batchEvents} events made beforehand (about 560 bytes each, with ids, \`Prefer:
 Baseline: rows sealed in this very run, encoded beforehand, inserted by the same client library into tables with the same
 columns and indexes, 1,000 per commit; the best of 1, 2, 4 and 8 connections.
 Each run has a server and a database of its own.`
-
-async function warm(server: BenchServer, mix: Mix): Promise<void> {
-  const source = new EventSource({ ...mix, known: 1, seed: 77 })
-  const load = new Load(server.url, server.key, 8)
-  const batches: Buffer[] = []
-  let lines: string[] = []
-  for (let tenant = 0; tenant < mix.tenants; tenant++) {
-    for (let person = 0; person < mix.people; person++) {
-      if (lines.push(JSON.stringify(source.of(tenant, person, Date.now()))) === batchEvents) {
-        batches.push(Buffer.from(lines.join('\n')))
-        lines = []
-      }
-    }
-  }
-  await load.sendAll(batches, 8)
-  load.close()
-}
 
 async function rate(server: BenchServer, mix: Mix, events: number): Promise<number> {
   const source = new EventSource(mix)

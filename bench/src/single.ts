@@ -3,6 +3,7 @@ import { Load } from './client.ts'
 import { EventSource, zipfMix } from './events.ts'
 import { figure, percentile, report } from './report.ts'
 import { serverFlags, startBenchServer } from './server.ts'
+import { warm } from './warm.ts'
 
 const perSecond = 500
 
@@ -38,6 +39,7 @@ export async function single(folder: string, events: number, runs: number): Prom
   const closed: number[][] = []
   for (let run = 0; run < runs; run++) {
     const server = await startBenchServer(folder, serverFlags)
+    await warm(server, zipfMix)
     const source = new EventSource({ ...zipfMix, seed: 31 + run })
     const bodies = (count: number) =>
       Array.from({ length: count }, () => Buffer.from(JSON.stringify(source.next(Date.now()))))
@@ -53,7 +55,8 @@ export async function single(folder: string, events: number, runs: number): Prom
     'single',
     `
 Single \`POST /v1/events\` with receipts, ${perSecond} requests per second sent at fixed times (open loop) over as many kept
-connections as needed, ${events.toLocaleString('en')} per run after 3,000 to warm up, tenants and people by Zipf; then 500 one after the
+connections as needed, ${events.toLocaleString('en')} per run after 3,000 to warm up and one batch event of every person, tenants and
+people by Zipf, 5 % with a new persona; then 500 one after the
 other on one connection. Embedded PostgreSQL 18, fsync on; load and server share the two cores.`,
     [
       figure(`p50 at ${perSecond} requests/s`, 'ms', of(open, 50), '≤ 5'),
