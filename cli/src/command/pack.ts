@@ -2,9 +2,10 @@
 import { randomBytes } from 'node:crypto'
 import { access, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { endpoint, type ServerOptions } from '../config.ts'
 import { Failure, reasonOf } from '../failure.ts'
-import { asFailure, Remote } from '../remote.ts'
+import { asFailure, Remote, ServerRefused } from '../remote.ts'
 import { count, progressLine, say, type Terminal } from '../terminal.ts'
 import { type Define, parseSeq, withServer } from './define.ts'
 
@@ -76,6 +77,18 @@ async function exists(path: string): Promise<boolean> {
   )
 }
 
+/** A trail that was begun a moment ago has its first checkpoint within seconds: waiting is kinder than refusing. */
+async function opened(remote: Remote, address: string): ReturnType<Remote['stream']> {
+  for (const deadline = Date.now() + 10_000; ; await sleep(500)) {
+    try {
+      return await remote.stream(address)
+    } catch (error) {
+      const isEarly = error instanceof ServerRefused && error.code === 'not_notarized'
+      if (!isEarly || Date.now() > deadline) throw error
+    }
+  }
+}
+
 /** Streams into a temporary file beside the target, which appears only when everything is on disk. @returns bytes */
 async function download(remote: Remote, address: string, path: string, terminal: Terminal): Promise<number> {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.part`
@@ -84,7 +97,7 @@ async function download(remote: Remote, address: string, path: string, terminal:
     const file = await open(temporary, 'wx', 0o600)
     let bytes = 0
     try {
-      for await (const piece of await remote.stream(address)) {
+      for await (const piece of await opened(remote, address)) {
         await file.writeFile(piece)
         bytes += piece.length
         bar.update(() => `${path}: ${count(bytes)} bytes`)
