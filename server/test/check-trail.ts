@@ -17,7 +17,7 @@ import {
   verifyPack,
   verifyReceipt,
 } from '@affidavit/trail'
-import { sha256 } from '../src/query/sha256.ts'
+import { sha256 } from '../src/store/sha256.ts'
 
 /** What a client was told about one event, whenever it was told. */
 export interface Acknowledged {

@@ -25,7 +25,7 @@ import {
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type Told, verified } from '../../cli/test/command-line.ts'
 import { openKeys } from '../src/keys/open-keys.ts'
-import { sha256 } from '../src/query/sha256.ts'
+import { sha256 } from '../src/store/sha256.ts'
 import { checkpointOf, downloadPack, get, type Kept, notarized, type Service, verdictOf } from './check-trail.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
 import { type ServerProcess, startProcess } from './server-process.ts'

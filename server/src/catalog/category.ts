@@ -1,11 +1,2 @@
-/** The six kinds of action. They stand in the sealed entry (`event <category>`), so the list is final. */
-export const categories = [
-  'authentication',
-  'authorization',
-  'mutation',
-  'data_access',
-  'administration',
-  'billing',
-] as const
-
-export type Category = (typeof categories)[number]
+/** The six kinds of action. They stand in the sealed entry (`event <category>`), so the trail's list is the list. */
+export { CATEGORIES as categories, type Category } from '@affidavit/trail'

@@ -1,19 +1,12 @@
 // The one filter: what a search may ask for, as plain frozen data between the door (query parameters) and the two
 // compilers (closure.ts, postgres.ts). One table below says of each parameter what it takes; validation, the OpenAPI
 // schema and the documentation come from it.
+import { CATEGORIES } from '@affidavit/trail'
 import Type from 'typebox'
 import { canonicalAddress } from './address.ts'
 import { parseTime } from './time.ts'
 import { wordsOf, wordUnits } from './words.ts'
 
-export const categories = [
-  'authentication',
-  'authorization',
-  'mutation',
-  'data_access',
-  'administration',
-  'billing',
-] as const
 export const outcomes = ['success', 'failure', 'denied'] as const
 export const authMethods = ['session', 'api_key', 'sso', 'oauth', 'mtls'] as const
 
@@ -93,7 +86,7 @@ const lists = {
     pattern: /^(?:\*|[A-Za-z0-9_][A-Za-z0-9_.:/-]*\*?)$/,
     commas: true,
   },
-  category: { description: 'Category', maxLength: 32, oneOf: categories, commas: true },
+  category: { description: 'Category', maxLength: 32, oneOf: CATEGORIES, commas: true },
   target: { description: 'Id or e-mail address of a target', maxLength: 320 },
   team: { description: 'Team of the actor', maxLength: 256 },
   outcome: { description: 'Outcome', maxLength: 16, oneOf: outcomes, commas: true },

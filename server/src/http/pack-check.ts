@@ -2,7 +2,7 @@
 // all the memory it can get. Neither may cost the thread that takes events anything.
 import { parentPort, workerData } from 'node:worker_threads'
 import { type PackError, PackReader, USUAL_LIMIT, type Verification, verifyEd25519, verifyPack } from '@affidavit/trail'
-import { sha256 } from '../query/sha256.ts'
+import { sha256 } from '../store/sha256.ts'
 
 export type PackCheck =
   | { readonly ok: true; readonly report: Verification }

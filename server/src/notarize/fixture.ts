@@ -12,7 +12,7 @@ import {
 } from '@affidavit/trail'
 import type pg from 'pg'
 import { type LogKey, logKey, trailName } from '../keys/log-key.ts'
-import { sha256 } from './sha256.ts'
+import { sha256 } from '../store/sha256.ts'
 
 export const testLogName = 'log.example/audit'
 /** The Ed25519 key of RFC 8032 §7.1 test 1. */

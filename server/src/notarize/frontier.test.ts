@@ -1,9 +1,9 @@
 import { CompactRange, treeRoot } from '@affidavit/trail'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { sha256 } from '../store/sha256.ts'
 import { type Extended, extend, leadingLeaves } from './extend.ts'
 import { Frontier } from './frontier.ts'
-import { sha256 } from './sha256.ts'
 
 const leaf = (n: number) => sha256(Buffer.from(`leaf ${n}`))
 const all = Array.from({ length: 70_000 }, (_, n) => leaf(n))

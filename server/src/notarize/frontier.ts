@@ -3,7 +3,7 @@
 // needs. So the size is taken as a number with base 256: one compact range per digit, over the hashes of that tile level
 // that do not fill a tile yet. All peaks together, largest first, are exactly the peaks of the plain compact range.
 import { CompactRange, concatBytes, emptyRoot, joinPeaks, TILE_WIDTH } from '@affidavit/trail'
-import { sha256 } from './sha256.ts'
+import { sha256 } from '../store/sha256.ts'
 
 const hash_bytes = 32
 

@@ -8,8 +8,8 @@ import { freshDatabase, type TestDatabase } from '../../test/database.ts'
 import { trailName } from '../keys/log-key.ts'
 import { type Keys, openKeys } from '../keys/open-keys.ts'
 import type { Log } from '../store/log.ts'
+import { sha256 } from '../store/sha256.ts'
 import { makeTrails, seal } from './fixture.ts'
-import { sha256 } from './sha256.ts'
 import { NotaryThread } from './thread.ts'
 
 let database: TestDatabase

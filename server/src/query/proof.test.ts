@@ -11,9 +11,9 @@ import {
 } from '@affidavit/trail'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { dayMs, type SealedDays, sealedDays } from '../../test/sealed-days.ts'
+import { sha256 } from '../store/sha256.ts'
 import { Proofs } from './proof.ts'
 import type { Reader } from './row.ts'
-import { sha256 } from './sha256.ts'
 import { readTrails } from './spans.ts'
 import { streamEntries } from './stream.ts'
 

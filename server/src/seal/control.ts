@@ -1,10 +1,9 @@
 // Control entries as lanes take them: their meaning stands in the entry in the clear; who did it and why lies under the
 // entry's facts commitment like any content.
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { type Control, commitText, encodeControl } from '@affidavit/trail'
 import { flag, type Sealable, sealable, type TrailRef } from '../store/sealable.ts'
-
-const sha256 = (data: Uint8Array): Uint8Array => createHash('sha256').update(data).digest()
+import { sha256 } from '../store/sha256.ts'
 
 /**
  * @param facts what belongs to the entry but not into the clear, for example reason and principal

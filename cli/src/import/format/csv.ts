@@ -5,6 +5,7 @@
 
 import { Readable } from 'node:stream'
 import type { Actor, AuditEvent, Category, Outcome } from '@affidavit/sdk'
+import { CATEGORIES } from '@affidavit/trail'
 import { type CsvError, parse } from 'csv-parse'
 import { type ByteSource, plainBytes } from '../bytes.ts'
 import * as fit from '../fit.ts'
@@ -244,16 +245,7 @@ function outcomeOf(said: string | undefined): Outcome | undefined {
   return OUTCOMES.find(([, pattern]) => said !== undefined && pattern.test(said.trim()))?.[0]
 }
 
-const CATEGORIES: readonly string[] = [
-  'authentication',
-  'authorization',
-  'mutation',
-  'data_access',
-  'administration',
-  'billing',
-]
-
 function categoryOf(said: string | undefined): Category | undefined {
   const plain = said?.toLowerCase().trim()
-  return plain !== undefined && CATEGORIES.includes(plain) ? (plain as Category) : undefined
+  return plain !== undefined && (CATEGORIES as readonly string[]).includes(plain) ? (plain as Category) : undefined
 }
