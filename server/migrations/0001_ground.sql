@@ -508,30 +508,11 @@ begin
   end loop;
 end $$;
 
--- Closes a past day: its terms get their index, the index that only an open day needs goes.
-create function affidavit.close_day(p_day date) returns boolean
-  language plpgsql security definer set search_path = affidavit, pg_temp as $$
-declare
-  v_name text := 'events_' || to_char(p_day, 'YYYYMMDD');
-begin
-  if p_day >= (clock_timestamp() at time zone 'UTC')::date then
-    raise exception 'day % is not over', p_day using errcode = 'AF009';
-  end if;
-  perform from event_days where day = p_day and closed_at is null for update skip locked;
-  if not found then return false; end if;
-  execute format('create index %I on %I using gin (terms) with (fastupdate = off)', v_name || '_terms', v_name);
-  execute format('create index %I on %I (tenant, seq) where flags & 1 = 0', v_name || '_overflow', v_name);
-  execute format('drop index if exists %I', v_name || '_request');
-  execute format('analyze %I', v_name);
-  update event_days set closed_at = clock_timestamp() where day = p_day;
-  return true;
-end $$;
-
 revoke execute on all functions in schema affidavit from public;
 grant execute on function affidavit.current_tenant() to public;
 grant execute on function affidavit.create_tenant to affidavit_keeper;
 grant execute on function affidavit.advance, affidavit.seal, affidavit.fence, affidavit.lock_shard, affidavit.sealed, affidavit.hash_at
   to affidavit_sealer;
-grant execute on function affidavit.create_partitions, affidavit.create_day, affidavit.create_week, affidavit.close_day to affidavit_retention;
+grant execute on function affidavit.create_partitions, affidavit.create_day, affidavit.create_week to affidavit_retention;
 
 reset role;

@@ -8,7 +8,7 @@ insert into affidavit.cursors (name, shard, position, day)
 -- Closes a past day: its terms get their index. CREATE INDEX lets readers through and keeps out only writers of that
 -- day, of which there are none. Dropping what an open day needs is trim_day's: it locks readers out for a moment, and
 -- a transaction that has just built a large index must not hold or wait for such a lock.
-create or replace function affidavit.close_day(p_day date) returns boolean
+create function affidavit.close_day(p_day date) returns boolean
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
   v_name text := 'events_' || to_char(p_day, 'YYYYMMDD');
@@ -65,7 +65,7 @@ create function affidavit.partitions_ahead() returns table (until date, tomorrow
     (select there from ahead order by day offset 1 limit 1);
 $$;
 
-revoke execute on function affidavit.trim_day, affidavit.days_due, affidavit.partitions_ahead from public;
-grant execute on function affidavit.trim_day, affidavit.days_due, affidavit.partitions_ahead to affidavit_retention;
+revoke execute on function affidavit.close_day, affidavit.trim_day, affidavit.days_due, affidavit.partitions_ahead from public;
+grant execute on function affidavit.close_day, affidavit.trim_day, affidavit.days_due, affidavit.partitions_ahead to affidavit_retention;
 
 reset role;
