@@ -1,7 +1,7 @@
 // Recording events over HTTP: every form that is taken, and what the answers promise. All answers are held to the
 // OpenAPI document by the client.
 import { gzipSync } from 'node:zlib'
-import { contradicts, parseNote, parseVkey, sha256, verifyEd25519, verifyReceipt } from '@affidavit/trail'
+import { contradicts, parseNote, parseReceipt, parseVkey, sha256, verifyEd25519, verifyReceipt } from '@affidavit/trail'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from './database.ts'
 import { Api } from './http-api.ts'
@@ -264,6 +264,17 @@ describe('a batch', () => {
       expect(range).toMatchObject({ tenant: 'mini', events: 2, last: range.first + 1 })
       expect(report.receipts).toBeUndefined()
     }
+  })
+
+  test('Prefer: return=minimal, receipts adds the receipts, one per trail and transaction', async () => {
+    const body = [event({ tenant: 'mini' }), event({ tenant: 'mini2' }), null]
+    const { body: report, headers } = await api.post(batchPath, body, {
+      headers: { prefer: 'return=minimal, receipts' },
+    })
+    expect(headers.get('preference-applied')).toBe('return=minimal, receipts')
+    expect(report.results).toHaveLength(1)
+    const texts = report.receipts.map((note: string) => parseReceipt(parseNote(note).text))
+    for (const { trail, last } of report.trails) expect(texts).toContainEqual(expect.objectContaining({ trail, last }))
   })
 
   test('an empty array is a batch of nothing', async () => {

@@ -97,9 +97,13 @@ export function writeOperations(parts: WriteParts): Operation[] {
       description:
         'NDJSON, a JSON array, or {"events": […]}; gzip is accepted. Each event is accepted or refused for itself. ' +
         `Up to ${batchLimits.items} events in ${batchBytes / 1024 / 1024} MiB once decompressed. ` +
-        'With `Prefer: return=minimal` the answer counts, and lists only what was refused.',
+        'With `Prefer: return=minimal` the answer counts, and lists only what was refused; with ' +
+        '`Prefer: return=minimal, receipts` it also has the receipts, one per trail and transaction.',
       scope: 'events:write',
-      requestHeaders: { ...requestHeaders, Prefer: Type.Optional(Type.String({ description: 'return=minimal' })) },
+      requestHeaders: {
+        ...requestHeaders,
+        Prefer: Type.Optional(Type.String({ description: 'return=minimal, receipts' })),
+      },
       body: {
         'application/x-ndjson': Type.String({ description: 'One event per line' }),
         'application/json': Type.Unsafe({
@@ -150,10 +154,21 @@ async function recordBatch(parts: WriteParts, call: Call): Promise<Reply> {
   if (first !== undefined && results.every((result) => !result.ok && result.problem.code === 'unavailable')) {
     throw new Refused((first as Extract<Accepted, { ok: false }>).problem, retryHeaders(503))
   }
-  const isMinimal = /(^|[,\s])return=minimal([,;\s]|$)/.test(String(call.headers.prefer ?? ''))
-  const body = isMinimal ? minimalReport(results) : await fullReport(parts, results)
-  return { status: 200, body, headers: isMinimal ? { ...headers, 'preference-applied': 'return=minimal' } : headers }
+  const preferred = String(call.headers.prefer ?? '')
+  if (!prefers(preferred, 'return=minimal')) return { status: 200, body: await fullReport(parts, results), headers }
+  const signed = prefers(preferred, 'receipts')
+  const receipts = signed ? await Promise.all([...runsOf(results)].map((run) => parts.receipt(run))) : undefined
+  return {
+    status: 200,
+    body: { ...minimalReport(results), ...(receipts && { receipts }) },
+    headers: { ...headers, 'preference-applied': signed ? 'return=minimal, receipts' : 'return=minimal' },
+  }
 }
+
+/** Whether a Prefer header (RFC 7240) holds a preference. */
+const prefers = (header: string, preference: string) => new RegExp(`(^|[,\\s])${preference}([,;\\s]|$)`).test(header)
+
+const runsOf = (results: readonly Accepted[]) => new Set(results.flatMap((result) => (result.ok ? [result.run] : [])))
 
 function retryHeaders(status: number): Record<string, string> {
   return status === 503 || status === 429 ? { 'retry-after': '1' } : {}
