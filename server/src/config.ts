@@ -41,6 +41,9 @@ const rootKey = (value: string): string => {
   return value
 }
 
+/** A bucket's address is checked when it is opened. */
+const objectsPlace = (value: string): string => (/^s3:/i.test(value) ? value : resolve(value))
+
 const setting = <Value, Fallback extends string | undefined>(
   parse: (text: string) => Value,
   fallback: Fallback,
@@ -68,6 +71,21 @@ export const settings = {
     (value) => resolve(value),
     undefined,
     'Folder of the keys that live outside the database. Default: `keys` in the data folder. All processes on one database share it.',
+  ),
+  AFFIDAVIT_OBJECTS: setting(
+    objectsPlace,
+    undefined,
+    'Where epoch objects and archives are kept: a folder, or a bucket as `s3://bucket/prefix?region=…`, with `&endpoint=…` for another server than Amazon. Credentials as the AWS SDK finds them. Default: `objects` in the data folder.',
+  ),
+  AFFIDAVIT_WITNESS_POLICY: setting(
+    (value) => resolve(value),
+    undefined,
+    'File with the witnesses that cosign the registry and the quorum of them (C2SP tlog-policy). Without it nobody outside vouches for the log.',
+  ),
+  AFFIDAVIT_ANCHORS: setting(
+    (value) => resolve(value),
+    undefined,
+    'JSON file with further places that registry checkpoints are copied to: buckets, timestamp authorities, mailboxes, webhooks.',
   ),
   AFFIDAVIT_ROOT_KEY: setting(
     rootKey,
@@ -120,6 +138,12 @@ export interface Config {
   readonly databaseUrl: string | undefined
   readonly keysDir: string
   readonly rootKey: string | undefined
+  /** A folder, or the address of a bucket: what `openObjects` takes. */
+  readonly objects: string
+  /** Path of the policy file, if there is one. */
+  readonly witnessPolicy: string | undefined
+  /** Path of the anchors' file, if there is one. */
+  readonly anchors: string | undefined
   readonly logName: string | undefined
   readonly operatorName: string
   readonly keyEnv: 'live' | 'test'
@@ -158,6 +182,9 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     databaseUrl: v.DATABASE_URL,
     keysDir: v.AFFIDAVIT_KEYS_DIR ?? resolve(v.AFFIDAVIT_DATA_DIR, 'keys'),
     rootKey: v.AFFIDAVIT_ROOT_KEY,
+    objects: v.AFFIDAVIT_OBJECTS ?? resolve(v.AFFIDAVIT_DATA_DIR, 'objects'),
+    witnessPolicy: v.AFFIDAVIT_WITNESS_POLICY,
+    anchors: v.AFFIDAVIT_ANCHORS,
     logName: v.AFFIDAVIT_LOG_NAME,
     operatorName: v.AFFIDAVIT_OPERATOR_NAME,
     keyEnv: v.AFFIDAVIT_KEY_ENV,

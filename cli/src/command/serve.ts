@@ -121,7 +121,7 @@ function withoutPassword(databaseUrl: string): string {
 }
 
 /** Errors that the server throws on purpose carry a sentence for the operator. */
-const speaking = ['EmbeddedError', 'StoreRefused', 'MigrationRefused', 'KeyUnusable', 'StoreUnavailable']
+const speaking = ['EmbeddedError', 'StoreRefused', 'MigrationRefused', 'KeyUnusable', 'StoreUnavailable', 'BadBucket']
 
 /** Why a start failed, as one sentence. */
 export function startFailure(error: unknown, config: { readonly host: string; readonly port: number }): string {

@@ -5,9 +5,12 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { startS3 } from '../../test/s3.ts'
 import { openFolderObjects } from './folder-objects.ts'
 import { BadKey, checkKey, type Objects } from './objects.ts'
+import { BadBucket, parseBucket } from './open-objects.ts'
+import { S3Objects } from './s3-objects.ts'
 
 let folder: string
 beforeEach(async () => {
@@ -15,7 +18,21 @@ beforeEach(async () => {
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
-const stores: [string, () => Promise<Objects>][] = [['folder', () => openFolderObjects(join(folder, 'objects'))]]
+const s3 = await startS3()
+afterAll(() => s3?.stop())
+
+const stores: [string, () => Promise<Objects>][] = [
+  ['folder', () => openFolderObjects(join(folder, 'objects'))],
+  ...(s3 === null
+    ? []
+    : [
+        ['bucket', async () => new S3Objects(await s3.bucket(), s3.client)] as [string, () => Promise<Objects>],
+        ['prefix', async () => new S3Objects(await s3.bucket({ prefix: 'a/b/' }), s3.client)] as [
+          string,
+          () => Promise<Objects>,
+        ],
+      ]),
+]
 
 const keysOf = async (objects: Objects, prefix: string, after?: string) => {
   const keys: string[] = []
@@ -99,6 +116,23 @@ describe.each(stores)('objects in a %s', (_name, open) => {
     expect(await objects.read('a')).toBeUndefined()
   })
 
+  test('too large for memory come as streams, and are whole or absent all the same', async () => {
+    const chunk = Buffer.alloc(1 << 20, 'x')
+    const stream = (chunks: number, fails = false) =>
+      Readable.from(
+        (async function* () {
+          for (let n = 0; n < chunks; n++) yield chunk
+          if (fails) throw new Error('the source broke off')
+        })(),
+      )
+    await expect(objects.put('large', stream(18, true))).rejects.toThrow('broke off')
+    expect(await objects.stat('large')).toBeUndefined()
+    const puts = await Promise.all([objects.put('large', stream(18)), objects.put('large', stream(17))])
+    expect(puts.toSorted()).toEqual(['exists', 'written'])
+    expect((await objects.stat('large'))?.size).toBe((puts[0] === 'written' ? 18 : 17) * chunk.length)
+    expect(await objects.put('large', stream(9))).toBe('exists')
+  })
+
   test('that break off while being written are absent, and can be written again', async () => {
     async function* broken() {
       yield Buffer.alloc(1000)
@@ -161,6 +195,26 @@ test('no accepted key leaves the folder or differs from another only in case', (
     }),
     { numRuns: 5000 },
   )
+})
+
+test('the address of a bucket is read strictly', () => {
+  expect(parseBucket('s3://audit')).toEqual({ bucket: 'audit', prefix: '', region: 'us-east-1' })
+  expect(parseBucket('s3://audit/eu/log/?region=eu-central-1&endpoint=http://10.0.0.1:9000&path_style=false')).toEqual({
+    bucket: 'audit',
+    prefix: 'eu/log/',
+    region: 'eu-central-1',
+    endpoint: 'http://10.0.0.1:9000',
+    pathStyle: false,
+  })
+  const wrong = [
+    's3://',
+    's3://A',
+    'https://audit',
+    's3://key:secret@audit',
+    's3://audit/a/../b%20',
+    's3://audit?acl=x',
+  ]
+  for (const place of [...wrong, 's3://audit?endpoint=ftp://x']) expect(() => parseBucket(place)).toThrow(BadBucket)
 })
 
 test('what a crash left unfinished goes after a day, what is being written stays', async () => {
