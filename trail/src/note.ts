@@ -1,11 +1,14 @@
 /**
- * C2SP signed-note: text, a blank line, signature lines. Only Ed25519 (type 0x01) is verified; other keys and
- * signatures are carried and ignored, so that a note may hold witnesses' and later algorithms' signatures too.
+ * C2SP signed-note: text, a blank line, signature lines. Ed25519 signatures (type 0x01) and cosignatures (0x04) are
+ * verified; other keys and signatures are carried and ignored, so that a note may hold later algorithms' too.
  */
 import { concatBytes, equalBytes, fromBase64, fromHex, toBase64, toHex } from './bytes.ts'
+import { cosignatureMessage, openCosignature } from './cosignature.ts'
 import type { Hash, VerifySignature } from './hash.ts'
 
+/** Signature types of C2SP signed-note. */
 export const ED25519 = 1
+export const COSIGNATURE = 4
 const ED25519_KEY_BYTES = 32
 const ED25519_SIGNATURE_BYTES = 64
 const MAX_NOTE_BYTES = 1_000_000
@@ -66,12 +69,12 @@ export function keyId(hash: Hash, name: string, type: number, publicKey: Uint8Ar
   return hash(concatBytes([utf8.encode(`${name}\n`), Uint8Array.of(type), publicKey])).slice(0, 4)
 }
 
-/** The vkey text of an Ed25519 public key (32 bytes). */
-export function formatVkey(hash: Hash, name: string, publicKey: Uint8Array): string {
+/** The vkey text of an Ed25519 public key (32 bytes); type `COSIGNATURE` for a witness's. */
+export function formatVkey(hash: Hash, name: string, publicKey: Uint8Array, type: number = ED25519): string {
   if (!isKeyName(name)) throw new NoteError('bad_key', `not a key name: ${JSON.stringify(name.slice(0, 80))}`)
   if (publicKey.length !== ED25519_KEY_BYTES) throw new NoteError('bad_key', 'an Ed25519 key has 32 bytes')
-  const id = keyId(hash, name, ED25519, publicKey)
-  return `${name}+${toHex(id)}+${toBase64(concatBytes([Uint8Array.of(ED25519), publicKey]))}`
+  const id = keyId(hash, name, type, publicKey)
+  return `${name}+${toHex(id)}+${toBase64(concatBytes([Uint8Array.of(type), publicKey]))}`
 }
 
 /** Strict. Throws NoteError `bad_key`; a key of another type is returned, not refused. */
@@ -86,9 +89,15 @@ export function parseVkey(hash: Hash, text: string): VerifierKey {
   if (!isKeyName(name) || id?.length !== 4 || typed === undefined || typed.length < 2)
     throw refuse('not a verifier key')
   const [type, publicKey] = [typed[0]!, typed.slice(1)]
-  if (type === ED25519 && publicKey.length !== ED25519_KEY_BYTES) throw refuse('an Ed25519 key has 32 bytes')
+  const isEd25519 = type === ED25519 || type === COSIGNATURE
+  if (isEd25519 && publicKey.length !== ED25519_KEY_BYTES) throw refuse('an Ed25519 key has 32 bytes')
   if (!equalBytes(id, keyId(hash, name, type, publicKey))) throw refuse('the key id does not belong to the key')
   return { name, id, type, publicKey }
+}
+
+/** The same public key under another name: one log key signs every trail and the registry, each under its origin. */
+export function vkeyUnder(hash: Hash, key: VerifierKey, name: string): VerifierKey {
+  return { ...key, name, id: keyId(hash, name, key.type, key.publicKey) }
 }
 
 /** A note's text must end in a newline and hold no other control character. */
@@ -118,11 +127,26 @@ export function parseNote(bytes: Uint8Array | string): Note {
   const end = whole.lastIndexOf('\n\n')
   if (end < 0) throw new NoteError('malformed', 'the note has no signatures')
   const text = whole.slice(0, end + 1)
-  const lines = whole.slice(end + 2)
-  if (!isNoteText(text) || !isNoteText(lines)) throw new NoteError('malformed', 'the note holds control characters')
+  if (!isNoteText(text)) throw new NoteError('malformed', 'the note holds control characters')
+  return { text, signatures: parseSignatures(whole.slice(end + 2)) }
+}
+
+/** Signature lines alone, such as a witness's answer. Throws NoteError `malformed`. */
+export function parseSignatures(lines: string): NoteSignature[] {
+  if (!isNoteText(lines)) throw new NoteError('malformed', 'the signatures hold control characters')
   const signatures = lines.slice(0, -1).split('\n').map(parseSignature)
   if (signatures.length > MAX_SIGNATURES) throw new NoteError('malformed', 'the note has too many signatures')
-  return { text, signatures }
+  return signatures
+}
+
+/** The note with these signatures behind its own; those that it has already are not repeated. */
+export function addSignatures(note: string, signatures: readonly NoteSignature[]): string {
+  const lines = new Set(note.slice(note.lastIndexOf('\n\n') + 2).split('\n'))
+  return signatures.map(formatSignature).reduce((whole, line) => {
+    if (lines.has(line.slice(0, -1))) return whole
+    lines.add(line.slice(0, -1))
+    return whole + line
+  }, note)
 }
 
 function decodeUtf8(bytes: Uint8Array): string {
@@ -143,9 +167,21 @@ function parseSignature(line: string): NoteSignature {
   return { name: match[1]!, id: blob.slice(0, 4), signature: blob.slice(4) }
 }
 
+/** A witness's cosignature that was checked. */
+export interface Cosigned {
+  readonly key: VerifierKey
+  /** Seconds since 1970; the newest, if the key cosigned more than once. */
+  readonly time: number
+}
+
 export interface VerifiedNote extends Note {
-  /** Those of the given keys whose signature is there and right; empty when the note knows none of them. */
+  /**
+   * Those of the given signing keys whose signature is there and right; empty when the note knows none of them.
+   * Cosigners never stand here: they say that the log has grown, not that they wrote the text.
+   */
   readonly verified: readonly VerifierKey[]
+  /** Those of the given cosigning keys (type 0x04) whose cosignature is there and right. */
+  readonly cosigned: readonly Cosigned[]
 }
 
 /**
@@ -160,14 +196,21 @@ export async function verifyNote(
   const note = parseNote(bytes)
   const message = utf8.encode(note.text)
   const verified: VerifierKey[] = []
-  for (const signature of note.signatures) {
-    const key = keys.find((candidate) => candidate.name === signature.name && equalBytes(candidate.id, signature.id))
-    if (key === undefined || key.type !== ED25519) continue
-    const right =
-      signature.signature.length === ED25519_SIGNATURE_BYTES &&
-      (await verify(key.publicKey, message, signature.signature))
-    if (!right) throw new NoteError('bad_signature', `the signature of ${key.name} is wrong`)
-    if (!verified.includes(key)) verified.push(key)
+  const cosigned = new Map<VerifierKey, number>()
+  for (const { name, id, signature } of note.signatures) {
+    const key = keys.find((candidate) => candidate.name === name && equalBytes(candidate.id, id))
+    if (key?.type === ED25519) {
+      const right = signature.length === ED25519_SIGNATURE_BYTES && (await verify(key.publicKey, message, signature))
+      if (!right) throw new NoteError('bad_signature', `the signature of ${name} is wrong`)
+      if (!verified.includes(key)) verified.push(key)
+    } else if (key?.type === COSIGNATURE) {
+      const opened = openCosignature(signature)
+      const right =
+        opened !== undefined &&
+        (await verify(key.publicKey, cosignatureMessage(opened.time, note.text), opened.signature))
+      if (!right) throw new NoteError('bad_signature', `the cosignature of ${name} is wrong`)
+      cosigned.set(key, Math.max(opened.time, cosigned.get(key) ?? 0))
+    }
   }
-  return { ...note, verified }
+  return { ...note, verified, cosigned: Array.from(cosigned, ([key, time]) => ({ key, time })) }
 }
