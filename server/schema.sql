@@ -304,6 +304,115 @@ grant select on affidavit.personas to affidavit_operator_reader;
 grant select on affidavit.personas to affidavit_reader;
 grant select on affidavit.personas to affidavit_scrub;
 
+create table affidavit.registry (
+  one boolean not null default true,
+  origin text,
+  epoch bigint not null default 0,
+  size bigint not null default 0,
+  at timestamp with time zone,
+  pruned bigint not null default 0
+) with (fillfactor=50);
+alter table affidavit.registry owner to affidavit_owner;
+alter table affidavit.registry add constraint registry_one_check CHECK (one);
+alter table affidavit.registry add constraint registry_pkey PRIMARY KEY (one);
+grant select on affidavit.registry to affidavit_follower;
+grant select on affidavit.registry to affidavit_keeper;
+grant select on affidavit.registry to affidavit_operator_reader;
+grant select on affidavit.registry to affidavit_reader;
+grant select on affidavit.registry to affidavit_scrub;
+grant select, update on affidavit.registry to affidavit_notary;
+
+create table affidavit.registry_cosignatures (
+  size bigint not null,
+  witness text not null,
+  line text not null,
+  cosigned_at timestamp with time zone not null
+);
+alter table affidavit.registry_cosignatures owner to affidavit_owner;
+alter table affidavit.registry_cosignatures add constraint registry_cosignatures_pkey PRIMARY KEY (size, witness);
+grant select on affidavit.registry_cosignatures to affidavit_follower;
+grant select on affidavit.registry_cosignatures to affidavit_notary;
+grant select on affidavit.registry_cosignatures to affidavit_operator_reader;
+grant select on affidavit.registry_cosignatures to affidavit_reader;
+grant select on affidavit.registry_cosignatures to affidavit_scrub;
+
+create table affidavit.registry_entries (
+  index bigint not null,
+  kind text not null,
+  entry text not null,
+  hash bytea not null
+);
+alter table affidavit.registry_entries owner to affidavit_owner;
+alter table affidavit.registry_entries add constraint registry_entries_kind_check CHECK ((kind = ANY (ARRAY['epoch'::text, 'key'::text, 'continues'::text])));
+alter table affidavit.registry_entries add constraint registry_entries_pkey PRIMARY KEY (index);
+CREATE INDEX registry_entries_kind ON affidavit.registry_entries USING btree (index) WHERE (kind <> 'epoch'::text);
+grant insert, select, update on affidavit.registry_entries to affidavit_notary;
+grant select on affidavit.registry_entries to affidavit_follower;
+grant select on affidavit.registry_entries to affidavit_operator_reader;
+grant select on affidavit.registry_entries to affidavit_reader;
+grant select on affidavit.registry_entries to affidavit_scrub;
+
+create table affidavit.registry_epochs (
+  number bigint not null,
+  index bigint not null,
+  at timestamp with time zone not null,
+  depth smallint not null,
+  audit boolean not null default false,
+  root bytea not null,
+  crown bytea storage external
+);
+alter table affidavit.registry_epochs owner to affidavit_owner;
+alter table affidavit.registry_epochs add constraint registry_epochs_pkey PRIMARY KEY (number);
+CREATE INDEX registry_epochs_audit ON affidavit.registry_epochs USING btree (number) WHERE audit;
+grant insert, select, update on affidavit.registry_epochs to affidavit_notary;
+grant select on affidavit.registry_epochs to affidavit_follower;
+grant select on affidavit.registry_epochs to affidavit_keeper;
+grant select on affidavit.registry_epochs to affidavit_scrub;
+grant select (number, index, at, depth, audit, root) on affidavit.registry_epochs to affidavit_operator_reader;
+grant select (number, index, at, depth, audit, root) on affidavit.registry_epochs to affidavit_reader;
+
+create table affidavit.registry_notes (
+  size bigint not null,
+  epoch bigint not null,
+  root bytea not null,
+  note text not null,
+  signed_at timestamp with time zone not null default clock_timestamp(),
+  quorum_at timestamp with time zone
+);
+alter table affidavit.registry_notes owner to affidavit_owner;
+alter table affidavit.registry_notes add constraint registry_notes_pkey PRIMARY KEY (size);
+CREATE INDEX registry_notes_quorum ON affidavit.registry_notes USING btree (size) WHERE (quorum_at IS NOT NULL);
+grant insert, select, update on affidavit.registry_notes to affidavit_notary;
+grant select on affidavit.registry_notes to affidavit_follower;
+grant select on affidavit.registry_notes to affidavit_operator_reader;
+grant select on affidavit.registry_notes to affidavit_reader;
+grant select on affidavit.registry_notes to affidavit_scrub;
+
+create table affidavit.registry_pending (
+  number bigint not null generated always as identity,
+  entry text not null
+);
+alter table affidavit.registry_pending owner to affidavit_owner;
+alter table affidavit.registry_pending add constraint registry_pending_entry_key UNIQUE (entry);
+alter table affidavit.registry_pending add constraint registry_pending_pkey PRIMARY KEY (number);
+grant delete, select on affidavit.registry_pending to affidavit_notary;
+grant insert, select on affidavit.registry_pending to affidavit_keeper;
+grant select on affidavit.registry_pending to affidavit_follower;
+grant select on affidavit.registry_pending to affidavit_scrub;
+
+create table affidavit.registry_tiles (
+  level smallint not null,
+  index bigint not null,
+  hashes bytea not null storage external
+);
+alter table affidavit.registry_tiles owner to affidavit_owner;
+alter table affidavit.registry_tiles add constraint registry_tiles_pkey PRIMARY KEY (level, index);
+grant insert, select, update on affidavit.registry_tiles to affidavit_notary;
+grant select on affidavit.registry_tiles to affidavit_follower;
+grant select on affidavit.registry_tiles to affidavit_operator_reader;
+grant select on affidavit.registry_tiles to affidavit_reader;
+grant select on affidavit.registry_tiles to affidavit_scrub;
+
 create table affidavit.settings (
   name text not null,
   value jsonb not null
@@ -335,6 +444,50 @@ grant select on affidavit.shards to affidavit_operator_reader;
 grant select on affidavit.shards to affidavit_reader;
 grant select on affidavit.shards to affidavit_scrub;
 grant select on affidavit.shards to affidavit_sealer;
+
+create table affidavit.slot_bodies (
+  size bigint not null,
+  epoch bigint not null,
+  slot integer not null,
+  trail_id uuid not null,
+  root bytea not null
+);
+alter table affidavit.slot_bodies owner to affidavit_owner;
+alter table affidavit.slot_bodies add constraint slot_bodies_pkey PRIMARY KEY (slot, epoch);
+CREATE INDEX slot_bodies_epoch ON affidavit.slot_bodies USING btree (epoch);
+grant insert, select, update on affidavit.slot_bodies to affidavit_notary;
+grant select on affidavit.slot_bodies to affidavit_follower;
+grant select on affidavit.slot_bodies to affidavit_keeper;
+grant select on affidavit.slot_bodies to affidavit_scrub;
+
+create table affidavit.slot_space (
+  one boolean not null default true,
+  depth smallint not null default 8,
+  used integer not null default 0
+) with (fillfactor=50);
+alter table affidavit.slot_space owner to affidavit_owner;
+alter table affidavit.slot_space add constraint slot_space_one_check CHECK (one);
+alter table affidavit.slot_space add constraint slot_space_pkey PRIMARY KEY (one);
+grant select on affidavit.slot_space to affidavit_follower;
+grant select on affidavit.slot_space to affidavit_keeper;
+grant select on affidavit.slot_space to affidavit_notary;
+grant select on affidavit.slot_space to affidavit_scrub;
+
+create table affidavit.slots (
+  slot integer not null,
+  tenant integer not null,
+  trail integer not null,
+  size bigint not null default 0,
+  tombstone_at timestamp with time zone
+) with (fillfactor=50);
+alter table affidavit.slots owner to affidavit_owner;
+alter table affidavit.slots add constraint slots_pkey PRIMARY KEY (slot);
+alter table affidavit.slots add constraint slots_tenant_key UNIQUE (tenant);
+alter table affidavit.slots add constraint slots_trail_key UNIQUE (trail);
+grant select on affidavit.slots to affidavit_follower;
+grant select on affidavit.slots to affidavit_keeper;
+grant select on affidavit.slots to affidavit_scrub;
+grant select, update on affidavit.slots to affidavit_notary;
 
 create table affidavit.subjects (
   number bigint not null generated always as identity,
@@ -597,6 +750,36 @@ alter function affidavit.advance(smallint,bigint,integer,bigint,bigint,timestamp
 revoke all on function affidavit.advance(smallint,bigint,integer,bigint,bigint,timestamp with time zone,integer[],bigint[],bigint[],bytea[]) from public;
 grant execute on function affidavit.advance(smallint,bigint,integer,bigint,bigint,timestamp with time zone,integer[],bigint[],bigint[],bytea[]) to affidavit_sealer;
 
+CREATE OR REPLACE FUNCTION affidavit.attach_cosignature(p_size bigint, p_witness text, p_line text, p_cosigned_at timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  insert into registry_cosignatures (size, witness, line, cosigned_at)
+    select p_size, p_witness, p_line, p_cosigned_at where exists (select from registry_notes where size = p_size)
+    on conflict (size, witness) do update set line = excluded.line, cosigned_at = excluded.cosigned_at
+      where excluded.cosigned_at > registry_cosignatures.cosigned_at;
+$function$;
+alter function affidavit.attach_cosignature(bigint,text,text,timestamp with time zone) owner to affidavit_owner;
+revoke all on function affidavit.attach_cosignature(bigint,text,text,timestamp with time zone) from public;
+grant execute on function affidavit.attach_cosignature(bigint,text,text,timestamp with time zone) to affidavit_notary;
+
+CREATE OR REPLACE FUNCTION affidavit.begin_registry(p_origin text, p_entries text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+begin
+  update registry set origin = p_origin where epoch = 0 and origin is null;
+  if not found then raise exception 'the registry has begun' using errcode = 'AF013'; end if;
+  insert into registry_pending (entry) select * from unnest(p_entries);
+end $function$;
+alter function affidavit.begin_registry(text,text[]) owner to affidavit_owner;
+revoke all on function affidavit.begin_registry(text,text[]) from public;
+grant execute on function affidavit.begin_registry(text,text[]) to affidavit_keeper;
+
 CREATE OR REPLACE FUNCTION affidavit.close_day(p_day date)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -620,6 +803,28 @@ end $function$;
 alter function affidavit.close_day(date) owner to affidavit_owner;
 revoke all on function affidavit.close_day(date) from public;
 grant execute on function affidavit.close_day(date) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.continue_trail(p_tenant integer, p_trail uuid, p_shard smallint)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_trail int;
+begin
+  perform from slots where tenant = p_tenant and slot = slot_of(p_trail) and tombstone_at is null for update;
+  if not found then raise exception 'trail % is not in the slot of tenant %', p_trail, p_tenant using errcode = 'AF012'; end if;
+  insert into trails (id, tenant, ordinal, shard)
+    select p_trail, p_tenant, max(ordinal) + 1, p_shard from trails where tenant = p_tenant returning number into v_trail;
+  insert into heads (trail) values (v_trail);
+  update slots set trail = v_trail, size = 0 where tenant = p_tenant;
+  update tenants set changed_at = clock_timestamp() where number = p_tenant;
+  return v_trail;
+end $function$;
+alter function affidavit.continue_trail(integer,uuid,smallint) owner to affidavit_owner;
+revoke all on function affidavit.continue_trail(integer,uuid,smallint) from public;
+grant execute on function affidavit.continue_trail(integer,uuid,smallint) to affidavit_keeper;
 
 CREATE OR REPLACE FUNCTION affidavit.create_day(p_day date)
  RETURNS void
@@ -684,6 +889,7 @@ begin
   end if;
   insert into trails (id, tenant, shard) values (p_trail, v_tenant, p_shard) returning number into v_trail;
   insert into heads (trail) values (v_trail);
+  perform take_slot(v_tenant, v_trail, p_trail);
   insert into keeper.tenant_keys (tenant, kind, generation, wrapped) values (v_tenant, 'data', 0, p_data_key), (v_tenant, 'index', 0, p_index_key);
   return v_tenant;
 end $function$;
@@ -736,6 +942,22 @@ $function$;
 alter function affidavit.days_due() owner to affidavit_owner;
 revoke all on function affidavit.days_due() from public;
 grant execute on function affidavit.days_due() to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.entomb_slot(p_tenant integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+begin
+  update slots s set tombstone_at = coalesce(tombstone_at, clock_timestamp())
+    where s.tenant = p_tenant and (s.tombstone_at is not null or s.size = (select size from heads h where h.trail = s.trail));
+  return found;
+end $function$;
+alter function affidavit.entomb_slot(integer) owner to affidavit_owner;
+revoke all on function affidavit.entomb_slot(integer) from public;
+grant execute on function affidavit.entomb_slot(integer) to affidavit_keeper;
+grant execute on function affidavit.entomb_slot(integer) to affidavit_retention;
 
 CREATE OR REPLACE FUNCTION affidavit.fence(p_shard smallint)
  RETURNS affidavit.shards
@@ -803,6 +1025,27 @@ revoke all on function affidavit.find(integer,bigint,bigint,date,date,bigint[],i
 grant execute on function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) to affidavit_operator_reader;
 grant execute on function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) to affidavit_reader;
 
+CREATE OR REPLACE FUNCTION affidavit.free_slot()
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_mask bigint;
+  v_slot int;
+begin
+  select (1::bigint << greatest(depth, slot_depth(used + 1))) - 1 into strict v_mask from slot_space;
+  for i in 1..1000 loop -- each try succeeds at least every second time
+    v_slot := (slot_of(gen_random_uuid()) & v_mask)::int;
+    if not exists (select from slots where slot = v_slot) then return v_slot; end if;
+  end loop;
+  raise exception 'no free slot was found' using errcode = 'AF011';
+end $function$;
+alter function affidavit.free_slot() owner to affidavit_owner;
+revoke all on function affidavit.free_slot() from public;
+grant execute on function affidavit.free_slot() to affidavit_keeper;
+
 CREATE OR REPLACE FUNCTION affidavit.hash_at(p_shard smallint, p_position bigint, p_day date)
  RETURNS bytea
  LANGUAGE sql
@@ -826,6 +1069,18 @@ $function$;
 alter function affidavit.lock_shard(smallint) owner to affidavit_owner;
 revoke all on function affidavit.lock_shard(smallint) from public;
 grant execute on function affidavit.lock_shard(smallint) to affidavit_sealer;
+
+CREATE OR REPLACE FUNCTION affidavit.note_quorum(p_size bigint)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  update registry_notes set quorum_at = clock_timestamp() where size = p_size and quorum_at is null;
+$function$;
+alter function affidavit.note_quorum(bigint) owner to affidavit_owner;
+revoke all on function affidavit.note_quorum(bigint) from public;
+grant execute on function affidavit.note_quorum(bigint) to affidavit_notary;
 
 CREATE OR REPLACE FUNCTION affidavit.operator_commitments(p_trail integer, p_seqs bigint[], p_first_day date, p_last_day date)
  RETURNS TABLE(seq bigint, commitment bytea)
@@ -861,6 +1116,38 @@ $function$;
 alter function affidavit.partitions_ahead() owner to affidavit_owner;
 revoke all on function affidavit.partitions_ahead() from public;
 grant execute on function affidavit.partitions_ahead() to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.prune_registry(p_keep interval, p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_from bigint;
+  v_to bigint;
+begin
+  select pruned into strict v_from from registry for update;
+  select max(number) into v_to from (
+    select e.number from registry_epochs e, registry r
+      where e.number > v_from and e.number < r.epoch and e.at < clock_timestamp() - p_keep order by e.number limit p_limit) as due;
+  if v_to is null then return 0; end if;
+  update registry_epochs set crown = null where number > v_from and number <= v_to and not audit;
+  delete from registry_cosignatures c using registry_notes n, registry_epochs e
+    where n.size = c.size and e.number = n.epoch and n.epoch > v_from and n.epoch <= v_to and not e.audit;
+  delete from registry_notes n using registry_epochs e where e.number = n.epoch and n.epoch > v_from and n.epoch <= v_to and not e.audit;
+  -- A body ends where the next one of its slot begins. Epoch v_to + 1 is kept, and shows what begins with it.
+  delete from slot_bodies b using (
+      select w.slot, w.epoch as until, (select max(p.epoch) from slot_bodies p where p.slot = w.slot and p.epoch < w.epoch) as epoch
+        from slot_bodies w where w.epoch > v_from + 1 and w.epoch <= v_to + 1) as ended
+    where b.slot = ended.slot and b.epoch = ended.epoch
+      and not exists (select from registry_epochs e where e.audit and e.number >= ended.epoch and e.number < ended.until);
+  update registry set pruned = v_to;
+  return v_to - v_from;
+end $function$;
+alter function affidavit.prune_registry(interval,integer) owner to affidavit_owner;
+revoke all on function affidavit.prune_registry(interval,integer) from public;
+grant execute on function affidavit.prune_registry(interval,integer) to affidavit_notary;
 
 CREATE OR REPLACE FUNCTION affidavit.refuse_change()
  RETURNS trigger
@@ -939,6 +1226,42 @@ end $function$;
 alter function affidavit.settle_deployment(jsonb) owner to affidavit_owner;
 revoke all on function affidavit.settle_deployment(jsonb) from public;
 grant execute on function affidavit.settle_deployment(jsonb) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION affidavit.slot_depth(p_used integer)
+ RETURNS smallint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN (GREATEST((8)::numeric, ceil(log((2)::numeric, (GREATEST((2 * p_used), 2))::numeric))))::smallint;
+alter function affidavit.slot_depth(integer) owner to affidavit_owner;
+revoke all on function affidavit.slot_depth(integer) from public;
+
+CREATE OR REPLACE FUNCTION affidavit.slot_of(p_trail uuid)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+RETURN ((('x'::text || "left"(replace((p_trail)::text, '-'::text, ''::text), 8)))::bit(32))::bigint;
+alter function affidavit.slot_of(uuid) owner to affidavit_owner;
+revoke all on function affidavit.slot_of(uuid) from public;
+
+CREATE OR REPLACE FUNCTION affidavit.take_slot(p_tenant integer, p_trail integer, p_trail_id uuid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_slot bigint := slot_of(p_trail_id);
+  v_depth smallint;
+begin
+  update slot_space set used = used + 1, depth = greatest(depth, slot_depth(used + 1)) returning depth into v_depth;
+  if v_depth > 30 or v_slot >= 1::bigint << v_depth then
+    raise exception 'slot % is beyond the space of depth %', v_slot, v_depth using errcode = 'AF011';
+  end if;
+  insert into slots (slot, tenant, trail) values (v_slot, p_tenant, p_trail) on conflict (slot) do nothing;
+  if not found then raise exception 'slot % is taken', v_slot using errcode = 'AF011'; end if;
+end $function$;
+alter function affidavit.take_slot(integer,integer,uuid) owner to affidavit_owner;
+revoke all on function affidavit.take_slot(integer,integer,uuid) from public;
 
 CREATE OR REPLACE FUNCTION affidavit.trim_day(p_day date)
  RETURNS boolean

@@ -319,26 +319,6 @@ grant select (seq, trail, tenant, day, terms, flags, action) on affidavit.events
 grant select, insert, update on keeper.tenant_keys, keeper.buckets, keeper.subject_keys, keeper.api_keys to affidavit_keeper;
 grant delete on keeper.subject_keys to affidavit_keeper;
 
--- ─── Tenants are made whole or not at all ───────────────────────────────────────────────────────────────────────
--- Returns the tenant's number; an existing tenant is left as it is. The trail's first entry is sealed by the lane.
-create function affidavit.create_tenant(p_id text, p_name text, p_operator boolean, p_trail uuid, p_shard smallint,
-  p_data_key bytea, p_index_key bytea) returns int
-  language plpgsql security definer set search_path = affidavit, pg_temp as $$
-declare
-  v_tenant int;
-  v_trail int;
-begin
-  insert into tenants (id, name, operator) values (p_id, p_name, p_operator) on conflict (id) do nothing returning number into v_tenant;
-  if v_tenant is null then
-    select number into strict v_tenant from tenants where id = p_id;
-    return v_tenant;
-  end if;
-  insert into trails (id, tenant, shard) values (p_trail, v_tenant, p_shard) returning number into v_trail;
-  insert into heads (trail) values (v_trail);
-  insert into keeper.tenant_keys (tenant, kind, generation, wrapped) values (v_tenant, 'data', 0, p_data_key), (v_tenant, 'index', 0, p_index_key);
-  return v_tenant;
-end $$;
-
 -- ─── Seal ───────────────────────────────────────────────────────────────────────────────────────────────────────
 -- Moves a shard and the heads of its trails, or refuses:
 --   AF001 another writer moved the shard or a head · AF003 keys were destroyed since the batch resolved its personas
@@ -510,7 +490,6 @@ end $$;
 
 revoke execute on all functions in schema affidavit from public;
 grant execute on function affidavit.current_tenant() to public;
-grant execute on function affidavit.create_tenant to affidavit_keeper;
 grant execute on function affidavit.advance, affidavit.seal, affidavit.fence, affidavit.lock_shard, affidavit.sealed, affidavit.hash_at
   to affidavit_sealer;
 grant execute on function affidavit.create_partitions, affidavit.create_day, affidavit.create_week to affidavit_retention;

@@ -70,6 +70,8 @@ export const most_stale_ms = 10_000
 const default_capacity = 10_000
 const SHARDS = 16
 const MAX_NAME = 128
+/** Another tenant was given the slot meanwhile. */
+const slot_taken = 'AF011'
 
 interface Row {
   number: number
@@ -220,21 +222,41 @@ export class Tenants<Keys> {
     name: string | null,
     operator: boolean,
   ): Promise<{ tenant: Tenant<Keys>; created: boolean }> {
-    const trailId = randomBytes(16)
-    const keyring = trailId.toString('hex')
-    const { data, index } = await this.#chest.make(keyring)
-    await this.#keeper.query('select affidavit.create_tenant($1, $2, $3, $4, $5::smallint, $6, $7)', [
-      id,
-      name,
-      operator,
-      keyring,
-      shardOf(trailId),
-      data,
-      index,
-    ])
+    const keyring = await this.#createRows(id, name, operator)
     const tenant = (await this.#read('where t.id = $1', [id]))[0]
     if (tenant === undefined) throw new Error(`tenant ${id} vanished while it was made`)
     return { tenant, created: tenant.keyring === keyring }
+  }
+
+  /** @returns id of the trail that a new tenant has */
+  async #createRows(id: string, name: string | null, operator: boolean): Promise<string> {
+    for (;;) {
+      const trailId = await this.#newTrailId()
+      const keyring = trailId.toString('hex')
+      const { data, index } = await this.#chest.make(keyring)
+      try {
+        await this.#keeper.query('select affidavit.create_tenant($1, $2, $3, $4, $5::smallint, $6, $7)', [
+          id,
+          name,
+          operator,
+          keyring,
+          shardOf(trailId),
+          data,
+          index,
+        ])
+        return keyring
+      } catch (error) {
+        if ((error as { code?: string }).code !== slot_taken) throw error
+      }
+    }
+  }
+
+  /** A trail's id begins with its tenant's slot in the registry (docs/spec/registry.md); the rest is random. */
+  async #newTrailId(): Promise<Buffer> {
+    const { rows } = await this.#keeper.query<{ slot: number }>('select affidavit.free_slot() as slot')
+    const trailId = randomBytes(16)
+    trailId.writeUInt32BE(rows[0]!.slot)
+    return trailId
   }
 
   async #read(where: string, values: unknown[]): Promise<Tenant<Keys>[]> {
@@ -306,7 +328,7 @@ export class Tenants<Keys> {
 /** Not `.` or `..`: an id is a segment of addresses. */
 export const isTenantId = (id: string) => /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/.test(id)
 
-/** Trail ids are random, so four bits of one spread evenly. Stored at creation, never computed again. */
+/** Trail ids end in random bytes, so four bits of the last spread evenly. Stored at creation, never computed again. */
 const shardOf = (trailId: Buffer) => trailId[15]! % SHARDS
 
 function checkName(name: string | null): string | null {
