@@ -4,13 +4,16 @@
  */
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import { backup } from './command/backup.ts'
 import { doctor } from './command/doctor.ts'
 import { importing } from './command/import.ts'
 import { keys } from './command/keys.ts'
 import { pack } from './command/pack.ts'
+import { restore } from './command/restore.ts'
 import { serve } from './command/serve.ts'
 import { tenants } from './command/tenants.ts'
 import { verify } from './command/verify.ts'
+import { witness } from './command/witness.ts'
 import { variables } from './config.ts'
 import { Failure } from './failure.ts'
 import { painter, say, type Terminal, table } from './terminal.ts'
@@ -54,9 +57,9 @@ function build(terminal: Terminal, done: (exitCode: number) => void): Command {
     })
     .configureHelp({ sortOptions: false, showGlobalOptions: false })
   program.commandsGroup('Run a server:')
-  for (const define of [serve, doctor]) define(program, terminal, done)
+  for (const define of [serve, doctor, backup, restore]) define(program, terminal, done)
   program.commandsGroup('Prove:')
-  for (const define of [verify, pack]) define(program, terminal, done)
+  for (const define of [verify, pack, witness]) define(program, terminal, done)
   program.commandsGroup('Bring in events:')
   importing(program, terminal, done)
   program.commandsGroup('Administer:')

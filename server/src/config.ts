@@ -109,6 +109,16 @@ export const settings = {
     '1000',
     'Milliseconds between rounds of the notary: how old a checkpoint may be.',
   ),
+  AFFIDAVIT_WAL_ARCHIVE: setting(
+    (value) => resolve(value),
+    undefined,
+    'Folder to which the embedded database archives its log, on another disk. With it, a backup can be restored to any later time.',
+  ),
+  AFFIDAVIT_SCRUB_EVENTS: setting(
+    wholeNumber(0, 1_000_000),
+    '500',
+    'Events per second that the scrub reads again and recomputes in the background; 0 turns it off.',
+  ),
   AFFIDAVIT_RATE_EVENTS: setting(
     wholeNumber(1, 100_000_000),
     '100000',
@@ -149,6 +159,9 @@ export interface Config {
   readonly keyEnv: 'live' | 'test'
   readonly sealConnections: number
   readonly notaryIntervalMs: number
+  /** Undefined: the log is not archived. */
+  readonly walArchive: string | undefined
+  readonly scrubEvents: number
   readonly rateEvents: number
   readonly logLevel: string
 }
@@ -190,6 +203,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     keyEnv: v.AFFIDAVIT_KEY_ENV,
     sealConnections: v.AFFIDAVIT_SEAL_CONNECTIONS,
     notaryIntervalMs: v.AFFIDAVIT_NOTARY_INTERVAL_MS,
+    walArchive: v.AFFIDAVIT_WAL_ARCHIVE,
+    scrubEvents: v.AFFIDAVIT_SCRUB_EVENTS,
     rateEvents: v.AFFIDAVIT_RATE_EVENTS,
     logLevel: v.AFFIDAVIT_LOG_LEVEL,
   }

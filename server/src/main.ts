@@ -33,6 +33,7 @@ import { opening } from './opening.ts'
 import { policyEntries } from './policy-entries.ts'
 import { Events } from './query/events.ts'
 import { Proofs } from './query/proof.ts'
+import { embeddedSettings } from './safekeeping.ts'
 import { controlEntry } from './seal/control.ts'
 import { receipt } from './seal/receipts.ts'
 import { Sealer } from './seal/sealer.ts'
@@ -101,7 +102,13 @@ export async function startServer(config: Config): Promise<RunningServer> {
 async function start(config: Config, log: Log, closers: Closers): Promise<RunningServer> {
   await mkdir(config.dataDir, { recursive: true })
   const embedded =
-    config.databaseUrl === undefined ? await startEmbedded({ folder: join(config.dataDir, 'postgres'), log }) : null
+    config.databaseUrl === undefined
+      ? await startEmbedded({
+          folder: join(config.dataDir, 'postgres'),
+          log,
+          settings: await embeddedSettings(config),
+        })
+      : null
   if (embedded !== null) closers.add(() => embedded.stop())
   const login = config.databaseUrl ?? embedded!.connection
   await checkServer(login)

@@ -43,7 +43,19 @@ export const isTest = (path: string) => /\.test\.tsx?$/.test(path) || /^[a-z]+\/
 // ─── Imports ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const ground = ['tenants', 'keys', 'catalog', 'filter', 'render']
-const stages = ['ingest', 'seal', 'notarize', 'query', 'detect', 'summarize', 'deliver', 'archive', 'erase']
+const stages = [
+  'ingest',
+  'seal',
+  'notarize',
+  'query',
+  'detect',
+  'summarize',
+  'deliver',
+  'archive',
+  'erase',
+  'recovery',
+  'scrub',
+]
 
 /** What each part may import, besides itself. */
 const allowed = new Map<string, readonly string[]>([

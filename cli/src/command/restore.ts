@@ -1,0 +1,84 @@
+/** `affidavit restore`: brings the embedded database back from a backup, to its moment or to any later one. */
+import type { RestoreProgress, Target } from '@affidavit/server/safekeeping.ts'
+import { InvalidArgumentError } from 'commander'
+import { count, plural, print, printJson, progressLine, type Terminal } from '../terminal.ts'
+import type { Define } from './define.ts'
+import { settingsOf, spoken } from './settings.ts'
+
+interface Options {
+  readonly to?: Target
+  readonly keys?: string
+  readonly replace?: boolean
+  readonly json?: boolean
+}
+
+export const restore: Define = (parent, terminal, done) => {
+  parent
+    .command('restore')
+    .argument('<folder>', 'Folder with backups')
+    .summary('Restore the embedded database from a backup')
+    .description(
+      'Restore the embedded database of AFFIDAVIT_DATA_DIR, while no server runs. What is there is kept under another ' +
+        'name. The next start of the server replays what the registry’s epoch objects still hold, erasures included.',
+    )
+    .option(
+      '--to <time>',
+      'backup, latest, or a time like 2026-03-10T18:00:00Z; times need AFFIDAVIT_WAL_ARCHIVE',
+      target,
+    )
+    .option('--keys <folder>', 'Put back the keys that are missing, from this folder of copies')
+    .option('--replace', 'Allow that a database is there; it is set aside')
+    .option('--json', 'Print JSON')
+    .addHelpText(
+      'after',
+      [
+        '',
+        'Examples:',
+        '  affidavit restore /mnt/backup --replace',
+        '  affidavit restore /mnt/backup --to 2026-03-10T18:00:00Z --replace',
+        '  AFFIDAVIT_DATA_DIR=/tmp/rehearsal affidavit restore /mnt/backup --keys /mnt/elsewhere/keys',
+        '',
+        'Exit codes: 0 restored, 2 could not be carried out; the database that was there is untouched then',
+      ].join('\n'),
+    )
+    .action(async (folder: string, options: Options) => done(await bringBackFrom(folder, options, terminal)))
+}
+
+function target(text: string): Target {
+  if (text === 'backup' || text === 'latest') return text
+  const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)$/.test(text)
+    ? new Date(text)
+    : undefined
+  if (time === undefined || Number.isNaN(time.getTime()))
+    throw new InvalidArgumentError('Write backup, latest, or a time with its zone: 2026-03-10T18:00:00Z.')
+  return time
+}
+
+const megabytes = (bytes: number) => `${count(Math.round(bytes / 1e6))} MB`
+
+async function bringBackFrom(folder: string, options: Options, terminal: Terminal): Promise<number> {
+  const { bringBack } = await import('@affidavit/server/safekeeping.ts')
+  const config = await settingsOf(terminal)
+  const bar = progressLine(terminal)
+  const onProgress = ({ step, bytes, of, replayed }: RestoreProgress) =>
+    bar.update(() =>
+      step === 'replaying'
+        ? `replaying the log${replayed === undefined ? '' : `: segment ${replayed}`}`
+        : `${step}: ${megabytes(bytes)} of ${megabytes(of)}`,
+    )
+  const { to, keys, replace = false } = options
+  const restored = await spoken(() =>
+    bringBack(config, { folder, to, keys, replace, onProgress }).finally(() => bar.clear()),
+  )
+  const { backup, setAside, until, objects } = restored
+  if (options.json) {
+    printJson(terminal, { backup: backup.id, until, set_aside: setAside, objects, keys: restored.keys })
+    return 0
+  }
+  print(terminal, `Restored backup ${backup.id}${until === null ? '' : `; the newest transaction is of ${until}`}.`)
+  if (setAside !== null) print(terminal, `The database that was there is in ${setAside}. Delete it when all is well.`)
+  if (restored.keys > 0) print(terminal, `Put back ${plural(restored.keys, 'key file', 'key files')}.`)
+  if (objects > 0) print(terminal, `Put back ${plural(objects, 'object', 'objects')}.`)
+  print(terminal, 'Start the server: before it serves, it replays what later epochs hold, and says so in its log.')
+  return 0
+}
