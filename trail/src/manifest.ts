@@ -78,10 +78,12 @@ function readManifest(value: Record<string, unknown>): Manifest {
   if (!isStrings(optional) || !optional.every((path) => OPTIONAL_PATH.test(path))) {
     throw new PackError('malformed', 'optional members lie under registry/, anchors/, proofs/ or cover/')
   }
+  if (new Set(optional).size !== optional.length) throw new PackError('malformed', 'an optional member is named twice')
   const ranges = readRanges(value.ranges, size)
   const bundles = readRanges(value.bundles, Math.ceil(size / TILE_WIDTH))
-  for (const range of bundlesOf(ranges)) {
-    if (!bundles.some((held) => held.from <= range.from && range.to <= held.to)) {
+  for (const { from, to } of bundlesOf(ranges)) {
+    const held = rangeFrom(bundles, from)
+    if (held === undefined || from < held.from || held.to < to) {
       throw new PackError('malformed', 'the bundles do not cover the ranges')
     }
   }
@@ -137,8 +139,11 @@ export function joinRanges(ranges: readonly Range[]): Range[] {
  */
 export function packTiles(size: number, bundles: readonly Range[]): TileId[] {
   const tiles: TileId[] = []
-  const covered = (from: number, to: number) => bundles.some((range) => range.from <= from && to <= range.to)
-  const touched = (from: number, to: number) => bundles.some((range) => range.from < to && from < range.to)
+  const covered = (from: number, to: number) => {
+    const range = rangeFrom(bundles, from)
+    return range !== undefined && range.from <= from && to <= range.to
+  }
+  const touched = (from: number, to: number) => (rangeFrom(bundles, from)?.from ?? to) < to
   const edge = Math.floor(size / TILE_WIDTH)
   if (size % TILE_WIDTH !== 0 && !covered(edge, edge + 1)) {
     tiles.push({ level: 0, index: edge, width: size % TILE_WIDTH })
@@ -189,10 +194,93 @@ export function* memberPaths(manifest: Manifest): Generator<string> {
   yield* manifest.optional
 }
 
+/** The first of the ascending ranges that ends after `at`. */
+function rangeFrom(ranges: readonly Range[], at: number): Range | undefined {
+  return ranges[rangeIndex(ranges, at)]
+}
+
+function rangeIndex(ranges: readonly Range[], at: number): number {
+  let [low, high] = [0, ranges.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (ranges[middle]!.to > at) high = middle
+    else low = middle + 1
+  }
+  return low
+}
+
+/** Where each member stands in the order, without a list of them all. */
+export class MemberOrder {
+  private readonly manifest: Manifest
+  private readonly bundles: Ranks
+  private readonly contents: Ranks
+  private readonly tiles: number
+  private others: ReadonlyMap<string, number> | undefined
+
+  constructor(manifest: Manifest) {
+    this.manifest = manifest
+    this.bundles = new Ranks(3, manifest.bundles)
+    this.contents = new Ranks(this.bundles.end, bundlesOf(manifest.ranges))
+    this.tiles = this.contents.end
+  }
+
+  /** Whether the pack has content under bundle `index`. */
+  hasContent(index: number): boolean {
+    return this.contents.place(index) !== undefined
+  }
+
+  bundle(index: number): number | undefined {
+    return this.bundles.place(index)
+  }
+
+  content(index: number): number | undefined {
+    return this.contents.place(index)
+  }
+
+  /** Any member but bundles and contents. */
+  other(path: string): number | undefined {
+    if (this.others === undefined) {
+      const { size, bundles, optional } = this.manifest
+      const paths = [...packTiles(size, bundles).map(tilePath), ...optional]
+      this.others = new Map([
+        ...['manifest.json', 'checkpoint', 'vkeys'].map((name, at) => [name, at] as const),
+        ...paths.map((name, at) => [name, this.tiles + at] as const),
+      ])
+    }
+    return this.others.get(path)
+  }
+}
+
+/** The places of numbered members whose numbers are ranges. */
+class Ranks {
+  readonly end: number
+  private readonly ranges: readonly Range[]
+  /** Place of the first member of each range. */
+  private readonly firsts: readonly number[]
+
+  constructor(first: number, ranges: readonly Range[]) {
+    let next = first
+    this.ranges = ranges
+    this.firsts = ranges.map(({ from, to }) => {
+      next += to - from
+      return next - (to - from)
+    })
+    this.end = next
+  }
+
+  place(index: number): number | undefined {
+    const at = rangeIndex(this.ranges, index)
+    const range = this.ranges[at]
+    return range === undefined || index < range.from ? undefined : this.firsts[at]! + index - range.from
+  }
+}
+
 /** Seqs of bundle `index` whose content belongs to the pack, ascending. */
 export function* contentSeqs(manifest: Manifest, index: number): Generator<number> {
   const [first, end] = [index * TILE_WIDTH, (index + 1) * TILE_WIDTH]
-  for (const { from, to } of manifest.ranges) {
+  const { ranges } = manifest
+  for (let at = rangeIndex(ranges, first); at < ranges.length && ranges[at]!.from < end; at++) {
+    const { from, to } = ranges[at]!
     for (let seq = Math.max(from, first); seq < Math.min(to, end); seq++) yield seq
   }
 }

@@ -12,7 +12,7 @@ import type { Entry } from './entry.ts'
 import { HASH_BYTES, type Hash, type VerifySignature } from './hash.ts'
 import { bundleNumbers, contentNumbers, contentSeqs, type Manifest, packTiles } from './manifest.ts'
 import { NoteError, parseVkey, type VerifierKey, verifyNote } from './note.ts'
-import type { PackReader } from './pack.ts'
+import type { PackReader } from './pack-reader.ts'
 import { PackRoot } from './pack-root.ts'
 import { TILE_WIDTH, tilePath, tileWidth } from './tiles.ts'
 import { tileRoot } from './tree.ts'
@@ -147,10 +147,9 @@ async function walkBundles(
   const { manifest } = pack
   const tree = new PackRoot(options.hash, manifest.size, findings)
   const older = new OlderRoot(options.hash, options.kept?.size)
-  const withContent = new Set(contentNumbers(manifest))
   let comparedTo = Number.POSITIVE_INFINITY
   const read = (index: number) =>
-    Promise.all([pack.bundle(index), withContent.has(index) && walk.isQuiet ? pack.content(index) : undefined])
+    Promise.all([pack.bundle(index), pack.order.hasContent(index) && walk.isQuiet ? pack.content(index) : undefined])
   for await (const [index, [bytes, content]] of readAhead(bundleNumbers(manifest), read)) {
     const walked = walk.bundle(index, bytes, tileWidth('entries', index, manifest.size))
     if (!walk.isQuiet) comparedTo = Math.min(comparedTo, index)
@@ -269,9 +268,9 @@ async function checkContent(
     now: options.now ?? Date.parse(walk.lastSealedAt),
   })
   let done = 0
-  const left = [...contentNumbers(manifest)].filter((index) => !absence.quiet || index >= comparedTo)
-  for await (const [index, [bundle, content]] of readAhead(left, (index) =>
-    Promise.all([pack.bundle(index), pack.content(index)]),
+  for await (const [index, [bundle, content]] of readAhead(
+    contentLeft(manifest, absence.quiet ? comparedTo : 0),
+    (index) => Promise.all([pack.bundle(index), pack.content(index)]),
   )) {
     const entries = decodeEntries(bundle, index * TILE_WIDTH, tileWidth('entries', index, manifest.size))
     const read = entries?.map(({ entry }) => entry)
@@ -281,6 +280,10 @@ async function checkContent(
   findings.held('content')
   findings.held('absence')
   findings.held('completeness')
+}
+
+function* contentLeft(manifest: Manifest, from: number): Generator<number> {
+  for (const index of contentNumbers(manifest)) if (index >= from) yield index
 }
 
 interface BundleContent {

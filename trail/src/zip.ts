@@ -44,55 +44,128 @@ export const inflateWeb: Inflate = (packed, size) => transform(packed, new Decom
 
 const LOCAL = 0x04034b50
 const CENTRAL = 0x02014b50
-const END64 = 0x06064b50
+export const END64 = 0x06064b50
 const LOCATOR64 = 0x07064b50
-const END = 0x06054b50
-const LOCAL_BYTES = 30
-const CENTRAL_BYTES = 46
+export const END = 0x06054b50
+export const LOCAL_BYTES = 30
+export const CENTRAL_BYTES = 46
 const ZIP64_EXTRA_BYTES = 12
 const DIGEST_EXTRA = 0x4641
-const EXTRA_BYTES = ZIP64_EXTRA_BYTES + 4 + HASH_BYTES
-const END_BYTES = 56 + 20 + 22
+export const EXTRA_BYTES = ZIP64_EXTRA_BYTES + 4 + HASH_BYTES
+export const END_BYTES = 56 + 20 + 22
 const DATE_1980_01_01 = 0x0021
 /** One member must fit the 32-bit sizes of its local header. */
 export const MAX_MEMBER_BYTES = 0xffff_fffe
-/** About a million members: far beyond any pack that can be read in one go. */
-const MAX_DIRECTORY_BYTES = 256 * 2 ** 20
 
 const PATH = /^[A-Za-z0-9_-][A-Za-z0-9._-]*(?:\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/
 
 const ascii = new TextEncoder()
-const fromAscii = new TextDecoder('latin1')
 
-/** The ZIP file over the members, in their order, as chunks. Each member is held in memory once. */
-export async function* writeZip(hash: Hash, members: AsyncIterable<ZipMember>): AsyncGenerator<Uint8Array> {
-  const directory: Uint8Array[] = []
-  let offset = 0
-  for await (const { path, data, stored } of members) {
-    if (!PATH.test(path) || path.length > 200) throw new PackError('members', `not a member path: ${path}`)
-    if (data.length > MAX_MEMBER_BYTES) throw new PackError('too_large', `${path} has ${data.length} bytes`)
-    const packed = stored ? data : await transform(data, new CompressionStream('deflate-raw'), Number.POSITIVE_INFINITY)
-    const entry: ZipEntry = {
-      path,
-      stored,
-      crc: crc32(data),
-      packedSize: packed.length,
-      size: data.length,
-      offset,
-      digest: hash(packed).slice(),
-    }
-    const header = localHeader(entry)
-    yield header
-    yield packed
-    directory.push(centralHeader(entry))
-    offset += header.length + packed.length
-  }
-  const central = concatBytes(directory)
-  yield central
-  yield endRecords(directory.length, central.length, offset)
+/** Compresses to raw deflate data. */
+export type Deflate = (data: Uint8Array) => Promise<Uint8Array>
+
+/** Compresses with the CompressionStream of browsers and Node. */
+export const deflateWeb: Deflate = (data) =>
+  transform(data, new CompressionStream('deflate-raw'), Number.POSITIVE_INFINITY)
+
+/** A member as it stands in the file. */
+export interface PackedMember {
+  readonly entry: ZipEntry
+  readonly packed: Uint8Array
 }
 
-function localHeader(entry: ZipEntry): Uint8Array {
+/** Packs one member; it is held in memory twice. Throws PackError for a path or size that the format does not have. */
+async function packMember(hash: Hash, { path, data, stored }: ZipMember, deflate: Deflate): Promise<PackedMember> {
+  if (!isMemberPath(path)) throw new PackError('members', `not a member path: ${path}`)
+  if (data.length > MAX_MEMBER_BYTES) throw new PackError('too_large', `${path} has ${data.length} bytes`)
+  const packed = stored ? data : await deflate(data)
+  const digest = hash(packed).slice()
+  return {
+    packed,
+    entry: { path, stored, crc: crc32(data), packedSize: packed.length, size: data.length, offset: 0, digest },
+  }
+}
+
+/** The bytes of the members one after another, without the directory: what a reader needs who goes on with a file. */
+export async function* writeMembers(
+  hash: Hash,
+  members: AsyncIterable<ZipMember>,
+  deflate: Deflate = deflateWeb,
+): AsyncGenerator<Uint8Array> {
+  for await (const member of members) {
+    const { entry, packed } = await packMember(hash, member, deflate)
+    yield localHeader(entry)
+    yield packed
+  }
+}
+
+/** The ZIP file over the members, in their order, as chunks. */
+export async function* writeZip(
+  hash: Hash,
+  members: AsyncIterable<ZipMember>,
+  deflate: Deflate = deflateWeb,
+): AsyncGenerator<Uint8Array> {
+  const directory = new DirectoryWriter()
+  for await (const member of members) {
+    const { entry, packed } = await packMember(hash, member, deflate)
+    yield localHeader(entry)
+    yield packed
+    directory.add(entry)
+  }
+  yield* directory.finish()
+}
+
+/** Records are gathered in pieces: as an array each they would take several times their size. */
+const PIECE_BYTES = 65_536
+
+/** Gathers the directory while members are written. */
+export class DirectoryWriter {
+  private readonly pieces: Uint8Array[] = []
+  private filled = PIECE_BYTES
+  private size = 0
+  private offset = 0
+  private count = 0
+
+  /** Members so far. */
+  get members(): number {
+    return this.count
+  }
+
+  /** Where the next member begins. */
+  get end(): number {
+    return this.offset
+  }
+
+  /** @returns the member's record, with the place where it begins */
+  add(entry: ZipEntry): Uint8Array {
+    const record = centralHeader({ ...entry, offset: this.offset })
+    if (this.filled + record.length > PIECE_BYTES) {
+      this.trim()
+      this.pieces.push(new Uint8Array(PIECE_BYTES))
+      this.filled = 0
+    }
+    this.pieces.at(-1)!.set(record, this.filled)
+    this.filled += record.length
+    this.size += record.length
+    this.offset += LOCAL_BYTES + entry.path.length + entry.packedSize
+    this.count++
+    return record
+  }
+
+  /** The directory and the end of the file. */
+  *finish(): Generator<Uint8Array> {
+    this.trim()
+    yield* this.pieces
+    yield endRecords(this.count, this.size, this.offset)
+  }
+
+  private trim(): void {
+    const last = this.pieces.pop()
+    if (last !== undefined) this.pieces.push(last.subarray(0, this.filled))
+  }
+}
+
+export function localHeader(entry: ZipEntry): Uint8Array {
   const name = ascii.encode(entry.path)
   const header = new Uint8Array(LOCAL_BYTES + name.length)
   const view = new DataView(header.buffer)
@@ -108,7 +181,7 @@ function localHeader(entry: ZipEntry): Uint8Array {
   return header
 }
 
-function centralHeader(entry: ZipEntry): Uint8Array {
+export function centralHeader(entry: ZipEntry): Uint8Array {
   const name = ascii.encode(entry.path)
   const header = new Uint8Array(CENTRAL_BYTES + name.length + EXTRA_BYTES)
   const view = new DataView(header.buffer)
@@ -134,7 +207,7 @@ function centralHeader(entry: ZipEntry): Uint8Array {
   return header
 }
 
-function endRecords(members: number, directorySize: number, directoryOffset: number): Uint8Array {
+export function endRecords(members: number, directorySize: number, directoryOffset: number): Uint8Array {
   const end = new Uint8Array(END_BYTES)
   const view = new DataView(end.buffer)
   view.setUint32(0, END64, true)
@@ -156,79 +229,19 @@ function endRecords(members: number, directorySize: number, directoryOffset: num
   return end
 }
 
+export function isMemberPath(path: string): boolean {
+  return path.length <= 200 && PATH.test(path)
+}
+
 function setUint64(view: DataView, at: number, value: number): void {
   view.setBigUint64(at, BigInt(value), true)
 }
 
-/** Reads the directory at the end of the file. Throws PackError. */
-export async function readDirectory(file: RandomAccess): Promise<ZipEntry[]> {
-  if (!Number.isSafeInteger(file.size) || file.size < END_BYTES)
-    throw new PackError('truncated', 'the file is too short')
-  const end = await readExactly(file, file.size - END_BYTES, END_BYTES)
-  const view = new DataView(end.buffer, end.byteOffset, end.byteLength)
-  if (view.getUint32(0, true) !== END64 || view.getUint32(76, true) !== END) {
-    throw new PackError('truncated', 'the file does not end as a pack ends')
-  }
-  const [members, size, offset] = [getUint64(view, 24), getUint64(view, 40), getUint64(view, 48)]
-  if (!equalBytes(end, endRecords(members, size, offset)) || offset + size !== file.size - END_BYTES) {
-    throw new PackError('damaged', 'the end of the file is not in its only form')
-  }
-  if (size > MAX_DIRECTORY_BYTES) throw new PackError('too_large', `the directory has ${size} bytes`)
-  const entries = parseDirectory(await readExactly(file, offset, size), offset)
-  if (entries.length !== members) throw new PackError('damaged', 'the directory counts its members wrongly')
-  return entries
-}
-
-function getUint64(view: DataView, at: number): number {
-  const value = view.getBigUint64(at, true)
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw new PackError('damaged', 'a number in the directory is too large')
-  return Number(value)
-}
-
-async function readExactly(file: RandomAccess, offset: number, length: number): Promise<Uint8Array> {
+/** Throws PackError `truncated` when the file ends before. */
+export async function readExactly(file: RandomAccess, offset: number, length: number): Promise<Uint8Array> {
   const bytes = await file.read(offset, length)
   if (bytes.length !== length) throw new PackError('truncated', `${bytes.length} of ${length} bytes at ${offset}`)
   return bytes
-}
-
-function parseDirectory(bytes: Uint8Array, directoryOffset: number): ZipEntry[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const entries: ZipEntry[] = []
-  const paths = new Set<string>()
-  let offset = 0
-  for (let at = 0; at < bytes.length; ) {
-    const left = bytes.length - at
-    const length = left < CENTRAL_BYTES ? 0 : CENTRAL_BYTES + view.getUint16(at + 28, true) + EXTRA_BYTES
-    if (length === 0 || length > left) throw new PackError('damaged', 'the directory ends inside a member')
-    const entry = parseCentral(bytes.subarray(at, at + length), offset)
-    if (paths.has(entry.path)) throw new PackError('members', `${entry.path} is there twice`)
-    paths.add(entry.path)
-    entries.push(entry)
-    offset += LOCAL_BYTES + entry.path.length + entry.packedSize
-    at += length
-  }
-  if (offset !== directoryOffset) throw new PackError('damaged', 'the members do not fill the file')
-  return entries
-}
-
-/** A member must begin where the one before ended; every other byte must be what the writer would have written. */
-function parseCentral(bytes: Uint8Array, offset: number): ZipEntry {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const path = fromAscii.decode(bytes.subarray(CENTRAL_BYTES, bytes.length - EXTRA_BYTES))
-  if (!PATH.test(path) || path.length > 200)
-    throw new PackError('members', `not a member path: ${JSON.stringify(path)}`)
-  const entry: ZipEntry = {
-    path,
-    stored: view.getUint16(10, true) === 0,
-    crc: view.getUint32(16, true),
-    packedSize: view.getUint32(20, true),
-    size: view.getUint32(24, true),
-    offset,
-    digest: bytes.slice(bytes.length - HASH_BYTES),
-  }
-  if (!equalBytes(bytes, centralHeader(entry)))
-    throw new PackError('damaged', `the directory entry of ${path} is changed`)
-  return entry
 }
 
 /** The bytes of one member, inflated to exactly its stated size. Throws PackError. */
