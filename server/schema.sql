@@ -79,6 +79,35 @@ grant select on affidavit.actions to affidavit_operator_reader;
 grant select on affidavit.actions to affidavit_reader;
 grant select on affidavit.actions to affidavit_scrub;
 
+create table affidavit.acts (
+  id uuid not null default gen_random_uuid(),
+  kind text not null,
+  tenant integer not null,
+  trail integer not null,
+  state text not null default 'waiting'::text,
+  what jsonb not null,
+  reason text not null,
+  requested_by text not null,
+  requested_name text not null,
+  requested_at timestamp with time zone not null default clock_timestamp(),
+  decided_by text,
+  decided_name text,
+  decided_at timestamp with time zone,
+  holds uuid[] not null default '{}'::uuid[],
+  control bigint,
+  done_at timestamp with time zone
+);
+alter table affidavit.acts owner to affidavit_owner;
+alter table affidavit.acts add constraint acts_check CHECK (((state = ANY (ARRAY['waiting'::text, 'rejected'::text])) OR (decided_by <> requested_by)));
+alter table affidavit.acts add constraint acts_kind_check CHECK ((kind = ANY (ARRAY['erase'::text, 'redact'::text, 'release'::text, 'retention'::text, 'truncate'::text, 'delete'::text])));
+alter table affidavit.acts add constraint acts_pkey PRIMARY KEY (id);
+alter table affidavit.acts add constraint acts_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'approved'::text, 'held'::text, 'announced'::text, 'done'::text, 'rejected'::text])));
+alter table affidavit.acts add constraint acts_tenant_fkey FOREIGN KEY (tenant) REFERENCES affidavit.tenants(number);
+alter table affidavit.acts add constraint acts_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
+CREATE INDEX acts_open ON affidavit.acts USING btree (state, decided_at) WHERE (state = ANY (ARRAY['waiting'::text, 'approved'::text, 'held'::text, 'announced'::text]));
+CREATE INDEX acts_tenant ON affidavit.acts USING btree (tenant, requested_at DESC, id);
+grant insert, select, update on affidavit.acts to affidavit_retention;
+
 create table affidavit.cursors (
   name text not null,
   shard smallint not null,
@@ -213,6 +242,7 @@ alter table affidavit.heads add constraint heads_pkey PRIMARY KEY (trail);
 alter table affidavit.heads add constraint heads_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
 create policy followers on affidavit.heads for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy owner_all on affidavit.heads for all to affidavit_owner using (true) with check (true);
+create policy retention on affidavit.heads for select to affidavit_retention using (true);
 create policy sealer on affidavit.heads for select to affidavit_sealer using (true);
 create policy tenant on affidavit.heads for select to affidavit_operator_reader, affidavit_reader using ((trail IN ( SELECT trails.number
    FROM affidavit.trails
@@ -221,8 +251,45 @@ grant select on affidavit.heads to affidavit_follower;
 grant select on affidavit.heads to affidavit_notary;
 grant select on affidavit.heads to affidavit_operator_reader;
 grant select on affidavit.heads to affidavit_reader;
+grant select on affidavit.heads to affidavit_retention;
 grant select on affidavit.heads to affidavit_scrub;
 grant select on affidavit.heads to affidavit_sealer;
+
+create table affidavit.holds (
+  id uuid not null,
+  tenant integer not null,
+  trail integer not null,
+  scope text not null,
+  low bigint,
+  high bigint,
+  subjects bigint[] not null default '{}'::bigint[],
+  seq bigint not null,
+  placed_at timestamp with time zone not null,
+  released bigint,
+  released_at timestamp with time zone
+);
+alter table affidavit.holds owner to affidavit_owner;
+alter table affidavit.holds add constraint holds_pkey PRIMARY KEY (id);
+alter table affidavit.holds add constraint holds_scope_check CHECK ((scope = ANY (ARRAY['trail'::text, 'entries'::text, 'subjects'::text])));
+alter table affidavit.holds add constraint holds_tenant_fkey FOREIGN KEY (tenant) REFERENCES affidavit.tenants(number);
+alter table affidavit.holds add constraint holds_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
+CREATE INDEX holds_trail ON affidavit.holds USING btree (trail);
+grant select on affidavit.holds to affidavit_retention;
+
+create table affidavit.messages (
+  number bigint not null generated always as identity,
+  kind text not null,
+  tenant integer not null,
+  trail integer not null,
+  seq bigint not null,
+  data jsonb not null,
+  at timestamp with time zone not null default clock_timestamp()
+);
+alter table affidavit.messages owner to affidavit_owner;
+alter table affidavit.messages add constraint messages_kind_check CHECK ((kind = ANY (ARRAY['subject.erased'::text, 'payload.removed'::text, 'tenant.deleted'::text])));
+alter table affidavit.messages add constraint messages_pkey PRIMARY KEY (number);
+grant select on affidavit.messages to affidavit_follower;
+grant select on affidavit.messages to affidavit_retention;
 
 create table affidavit.migrations (
   number integer not null,
@@ -232,6 +299,26 @@ create table affidavit.migrations (
 );
 alter table affidavit.migrations owner to login;
 alter table affidavit.migrations add constraint migrations_pkey PRIMARY KEY (number);
+
+create table affidavit.minimums (
+  trail integer not null,
+  tenant integer not null,
+  size bigint not null,
+  control bigint not null
+);
+alter table affidavit.minimums owner to affidavit_owner;
+alter table affidavit.minimums enable row level security;
+alter table affidavit.minimums force row level security;
+alter table affidavit.minimums add constraint minimums_pkey PRIMARY KEY (trail);
+alter table affidavit.minimums add constraint minimums_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
+create policy followers on affidavit.minimums for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
+create policy owner_all on affidavit.minimums for all to affidavit_owner using (true) with check (true);
+create policy tenant on affidavit.minimums for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
+grant select on affidavit.minimums to affidavit_follower;
+grant select on affidavit.minimums to affidavit_notary;
+grant select on affidavit.minimums to affidavit_operator_reader;
+grant select on affidavit.minimums to affidavit_reader;
+grant select on affidavit.minimums to affidavit_scrub;
 
 create table affidavit.notarized (
   trail integer not null,
@@ -425,6 +512,7 @@ grant select on affidavit.settings to affidavit_keeper;
 grant select on affidavit.settings to affidavit_notary;
 grant select on affidavit.settings to affidavit_operator_reader;
 grant select on affidavit.settings to affidavit_reader;
+grant select on affidavit.settings to affidavit_retention;
 grant select on affidavit.settings to affidavit_scrub;
 grant select on affidavit.settings to affidavit_sealer;
 
@@ -507,12 +595,14 @@ CREATE INDEX subjects_id ON affidavit.subjects USING btree (tenant, id_token) WH
 create policy followers on affidavit.subjects for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy ingest on affidavit.subjects for all to affidavit_ingest using (true) with check (true);
 create policy owner_all on affidavit.subjects for all to affidavit_owner using (true) with check (true);
+create policy retention on affidavit.subjects for select to affidavit_retention using (true);
 create policy tenant on affidavit.subjects for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
 grant insert, select on affidavit.subjects to affidavit_ingest;
 grant select on affidavit.subjects to affidavit_follower;
 grant select on affidavit.subjects to affidavit_notary;
 grant select on affidavit.subjects to affidavit_operator_reader;
 grant select on affidavit.subjects to affidavit_reader;
+grant select on affidavit.subjects to affidavit_retention;
 grant select on affidavit.subjects to affidavit_scrub;
 
 create table affidavit.tenants (
@@ -535,6 +625,7 @@ CREATE INDEX tenants_changed ON affidavit.tenants USING btree (changed_at);
 create policy followers on affidavit.tenants for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy ingest on affidavit.tenants for select to affidavit_ingest, affidavit_keeper using (true);
 create policy owner_all on affidavit.tenants for all to affidavit_owner using (true) with check (true);
+create policy retention on affidavit.tenants for select to affidavit_retention using (true);
 create policy tenant on affidavit.tenants for select to affidavit_operator_reader, affidavit_reader using ((number = affidavit.current_tenant()));
 grant select on affidavit.tenants to affidavit_follower;
 grant select on affidavit.tenants to affidavit_ingest;
@@ -542,6 +633,7 @@ grant select on affidavit.tenants to affidavit_keeper;
 grant select on affidavit.tenants to affidavit_notary;
 grant select on affidavit.tenants to affidavit_operator_reader;
 grant select on affidavit.tenants to affidavit_reader;
+grant select on affidavit.tenants to affidavit_retention;
 grant select on affidavit.tenants to affidavit_scrub;
 grant select on affidavit.tenants to affidavit_sealer;
 
@@ -585,6 +677,7 @@ alter table affidavit.trails add constraint trails_tenant_ordinal_key UNIQUE (te
 create policy followers on affidavit.trails for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy ingest on affidavit.trails for select to affidavit_ingest, affidavit_keeper using (true);
 create policy owner_all on affidavit.trails for all to affidavit_owner using (true) with check (true);
+create policy retention on affidavit.trails for select to affidavit_retention using (true);
 create policy tenant on affidavit.trails for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
 grant select on affidavit.trails to affidavit_follower;
 grant select on affidavit.trails to affidavit_ingest;
@@ -592,6 +685,7 @@ grant select on affidavit.trails to affidavit_keeper;
 grant select on affidavit.trails to affidavit_notary;
 grant select on affidavit.trails to affidavit_operator_reader;
 grant select on affidavit.trails to affidavit_reader;
+grant select on affidavit.trails to affidavit_retention;
 grant select on affidavit.trails to affidavit_scrub;
 grant select on affidavit.trails to affidavit_sealer;
 
@@ -622,16 +716,39 @@ create table keeper.buckets (
 );
 alter table keeper.buckets owner to affidavit_owner;
 alter table keeper.buckets add constraint buckets_pkey PRIMARY KEY (number);
+CREATE INDEX buckets_generation ON keeper.buckets USING btree (tenant, generation);
 CREATE INDEX buckets_tenant ON keeper.buckets USING btree (tenant, number);
 grant insert, select, update on keeper.buckets to affidavit_keeper;
 
+create table keeper.destroyed_keys (
+  number bigint not null generated always as identity,
+  tenant integer not null,
+  bucket bigint not null,
+  at timestamp with time zone not null default clock_timestamp()
+);
+alter table keeper.destroyed_keys owner to affidavit_owner;
+alter table keeper.destroyed_keys add constraint destroyed_keys_pkey PRIMARY KEY (number);
+CREATE INDEX destroyed_keys_tenant ON keeper.destroyed_keys USING btree (tenant, bucket);
+grant delete, insert, select on keeper.destroyed_keys to affidavit_keeper;
+
 create table keeper.generations (
   tenant integer not null,
-  current integer not null default 0
+  current integer not null default 0,
+  newest integer not null default 0
 );
 alter table keeper.generations owner to affidavit_owner;
 alter table keeper.generations add constraint generations_pkey PRIMARY KEY (tenant);
 grant insert, select, update on keeper.generations to affidavit_keeper;
+
+create table keeper.rotations (
+  tenant integer not null,
+  next integer not null,
+  retiring integer[] not null,
+  started_at timestamp with time zone not null default clock_timestamp()
+);
+alter table keeper.rotations owner to affidavit_owner;
+alter table keeper.rotations add constraint rotations_pkey PRIMARY KEY (tenant);
+grant delete, insert, select, update on keeper.rotations to affidavit_keeper;
 
 create table keeper.subject_keys (
   subject bigint not null,
@@ -642,6 +759,7 @@ create table keeper.subject_keys (
 alter table keeper.subject_keys owner to affidavit_owner;
 alter table keeper.subject_keys add constraint subject_keys_bucket_fkey FOREIGN KEY (bucket) REFERENCES keeper.buckets(number);
 alter table keeper.subject_keys add constraint subject_keys_pkey PRIMARY KEY (subject);
+CREATE INDEX subject_keys_bucket ON keeper.subject_keys USING btree (bucket);
 grant delete, insert, select, update on keeper.subject_keys to affidavit_keeper;
 
 create table keeper.tenant_keys (
@@ -750,6 +868,24 @@ alter function affidavit.advance(smallint,bigint,integer,bigint,bigint,timestamp
 revoke all on function affidavit.advance(smallint,bigint,integer,bigint,bigint,timestamp with time zone,integer[],bigint[],bigint[],bytea[]) from public;
 grant execute on function affidavit.advance(smallint,bigint,integer,bigint,bigint,timestamp with time zone,integer[],bigint[],bigint[],bytea[]) to affidavit_sealer;
 
+CREATE OR REPLACE FUNCTION affidavit.announcement(p_trail integer, p_seq bigint, p_kind text)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_control text;
+begin
+  select control into v_control from events where trail = p_trail and seq = p_seq;
+  if v_control is null or split_part(v_control, ' ', 1) <> p_kind then
+    raise exception 'entry % of trail % is no % entry', p_seq, p_trail, p_kind using errcode = 'AF011';
+  end if;
+  return v_control;
+end $function$;
+alter function affidavit.announcement(integer,bigint,text) owner to affidavit_owner;
+revoke all on function affidavit.announcement(integer,bigint,text) from public;
+
 CREATE OR REPLACE FUNCTION affidavit.attach_cosignature(p_size bigint, p_witness text, p_line text, p_cosigned_at timestamp with time zone)
  RETURNS void
  LANGUAGE sql
@@ -780,6 +916,20 @@ alter function affidavit.begin_registry(text,text[]) owner to affidavit_owner;
 revoke all on function affidavit.begin_registry(text,text[]) from public;
 grant execute on function affidavit.begin_registry(text,text[]) to affidavit_keeper;
 
+CREATE OR REPLACE FUNCTION affidavit.categories_with_payload(p_trail integer, p_low bigint, p_high bigint)
+ RETURNS smallint[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  select coalesce(array_agg(distinct e.category), '{}') from events e
+    where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.control is null and e.facts is not null
+      and not is_held(p_trail, e.seq, e.personal);
+$function$;
+alter function affidavit.categories_with_payload(integer,bigint,bigint) owner to affidavit_owner;
+revoke all on function affidavit.categories_with_payload(integer,bigint,bigint) from public;
+grant execute on function affidavit.categories_with_payload(integer,bigint,bigint) to affidavit_retention;
+
 CREATE OR REPLACE FUNCTION affidavit.close_day(p_day date)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -804,6 +954,18 @@ alter function affidavit.close_day(date) owner to affidavit_owner;
 revoke all on function affidavit.close_day(date) from public;
 grant execute on function affidavit.close_day(date) to affidavit_retention;
 
+CREATE OR REPLACE FUNCTION affidavit.close_tenant(p_tenant integer)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  update tenants set state = 'closed', changed_at = clock_timestamp() where number = p_tenant and state <> 'closed';
+$function$;
+alter function affidavit.close_tenant(integer) owner to affidavit_owner;
+revoke all on function affidavit.close_tenant(integer) from public;
+grant execute on function affidavit.close_tenant(integer) to affidavit_retention;
+
 CREATE OR REPLACE FUNCTION affidavit.continue_trail(p_tenant integer, p_trail uuid, p_shard smallint)
  RETURNS integer
  LANGUAGE plpgsql
@@ -825,6 +987,18 @@ end $function$;
 alter function affidavit.continue_trail(integer,uuid,smallint) owner to affidavit_owner;
 revoke all on function affidavit.continue_trail(integer,uuid,smallint) from public;
 grant execute on function affidavit.continue_trail(integer,uuid,smallint) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION affidavit.control_entries(p_trail integer, p_from bigint)
+ RETURNS TABLE(seq bigint, sealed_at timestamp with time zone, control text)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  select e.seq, e.sealed_at, e.control from events e where e.trail = p_trail and e.seq >= p_from and e.control is not null order by e.seq;
+$function$;
+alter function affidavit.control_entries(integer,bigint) owner to affidavit_owner;
+revoke all on function affidavit.control_entries(integer,bigint) from public;
+grant execute on function affidavit.control_entries(integer,bigint) to affidavit_retention;
 
 CREATE OR REPLACE FUNCTION affidavit.create_day(p_day date)
  RETURNS void
@@ -943,6 +1117,106 @@ alter function affidavit.days_due() owner to affidavit_owner;
 revoke all on function affidavit.days_due() from public;
 grant execute on function affidavit.days_due() to affidavit_retention;
 
+CREATE OR REPLACE FUNCTION affidavit.destroy_tenant(p_trail integer, p_control bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_trail trails;
+begin
+  if announcement(p_trail, p_control, 'close') <> 'close deleted' then
+    raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF011';
+  end if;
+  select * into strict v_trail from trails where number = p_trail;
+  if exists (select from holds where tenant = v_trail.tenant and released is null) then
+    raise exception 'a legal hold covers the tenant' using errcode = 'AF012';
+  end if;
+  update tenants set state = 'closed', name = null, policy = '{}', changed_at = clock_timestamp() where number = v_trail.tenant;
+  update shards set key_epoch = key_epoch + 1 where shard = v_trail.shard;
+  if (select size from heads where trail = p_trail) > p_control + 1 then return false; end if;
+  if exists (select from keeper.tenant_keys where tenant = v_trail.tenant) then
+    insert into messages (kind, tenant, trail, seq, data) values ('tenant.deleted', v_trail.tenant, p_trail, p_control, '{}');
+  end if;
+  delete from keeper.tenant_keys where tenant = v_trail.tenant;
+  delete from keeper.rotations where tenant = v_trail.tenant;
+  return true;
+end $function$;
+alter function affidavit.destroy_tenant(integer,bigint) owner to affidavit_owner;
+revoke all on function affidavit.destroy_tenant(integer,bigint) from public;
+grant execute on function affidavit.destroy_tenant(integer,bigint) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.drop_payload(p_trail integer, p_control bigint, p_low bigint, p_high bigint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+begin
+  if announcement(p_trail, p_control, 'close') <> 'close deleted' then
+    raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF011';
+  end if;
+  return remove_payload(p_trail, p_low, p_high, null);
+end $function$;
+alter function affidavit.drop_payload(integer,bigint,bigint,bigint) owner to affidavit_owner;
+revoke all on function affidavit.drop_payload(integer,bigint,bigint,bigint) from public;
+grant execute on function affidavit.drop_payload(integer,bigint,bigint,bigint) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.drop_people(p_tenant integer, p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_gone int;
+begin
+  if exists (select from keeper.tenant_keys where tenant = p_tenant) then
+    raise exception 'tenant % is not deleted', p_tenant using errcode = 'AF011';
+  end if;
+  delete from persona_tokens where ctid = any (array (select ctid from persona_tokens where tenant = p_tenant limit p_limit));
+  get diagnostics v_gone = row_count;
+  if v_gone > 0 then return v_gone; end if;
+  delete from personas where ctid = any (array (select ctid from personas where tenant = p_tenant limit p_limit));
+  get diagnostics v_gone = row_count;
+  if v_gone > 0 then return v_gone; end if;
+  delete from keeper.subject_keys where subject = any (array (select k.subject from keeper.buckets b
+    join keeper.subject_keys k on k.bucket = b.number where b.tenant = p_tenant limit p_limit));
+  get diagnostics v_gone = row_count;
+  if v_gone > 0 then return v_gone; end if;
+  delete from keeper.destroyed_keys where tenant = p_tenant;
+  delete from keeper.buckets where tenant = p_tenant;
+  get diagnostics v_gone = row_count;
+  return v_gone;
+end $function$;
+alter function affidavit.drop_people(integer,integer) owner to affidavit_owner;
+revoke all on function affidavit.drop_people(integer,integer) from public;
+grant execute on function affidavit.drop_people(integer,integer) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.drop_personas(p_subjects bigint[], p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_erased bigint[];
+  v_tokens int;
+  v_personas int;
+begin
+  select array_agg(number) into v_erased from subjects where number = any (p_subjects) and erased_at is not null;
+  delete from persona_tokens where ctid = any (array (select ctid from persona_tokens where subject = any (v_erased) limit p_limit));
+  get diagnostics v_tokens = row_count;
+  if v_tokens = p_limit then return v_tokens; end if;
+  delete from personas where ctid = any (array (select ctid from personas where subject = any (v_erased) limit p_limit));
+  get diagnostics v_personas = row_count;
+  return v_tokens + v_personas;
+end $function$;
+alter function affidavit.drop_personas(bigint[],integer) owner to affidavit_owner;
+revoke all on function affidavit.drop_personas(bigint[],integer) from public;
+grant execute on function affidavit.drop_personas(bigint[],integer) to affidavit_retention;
+
 CREATE OR REPLACE FUNCTION affidavit.entomb_slot(p_tenant integer)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -958,6 +1232,49 @@ alter function affidavit.entomb_slot(integer) owner to affidavit_owner;
 revoke all on function affidavit.entomb_slot(integer) from public;
 grant execute on function affidavit.entomb_slot(integer) to affidavit_keeper;
 grant execute on function affidavit.entomb_slot(integer) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.erase_subjects(p_trail integer, p_control bigint, p_subjects bigint[], p_checked bigint)
+ RETURNS TABLE(holds uuid[], key_epoch bigint)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+declare
+  v_ids text[] := (string_to_array(announcement(p_trail, p_control, 'erase'), ' '))[2:];
+  v_trail trails;
+  v_epoch bigint;
+  v_holds uuid[];
+  v_gone int;
+begin
+  select * into strict v_trail from trails where number = p_trail;
+  if exists (select from unnest(p_subjects) as n left join subjects s on s.number = n and s.tenant = v_trail.tenant
+      where s.number is null or replace(s.key_id::text, '-', '') <> all (v_ids)) then
+    raise exception 'entry % of trail % names other subjects', p_control, p_trail using errcode = 'AF011';
+  end if;
+  perform from keeper.buckets where number in (select bucket from keeper.subject_keys where subject = any (p_subjects)) order by number for update;
+  update shards s set key_epoch = s.key_epoch + 1 where s.shard = v_trail.shard returning s.key_epoch into v_epoch;
+  v_holds := holds_on_subjects(p_trail, p_subjects, p_checked, null);
+  if v_holds <> '{}' then
+    return query select v_holds, v_epoch;
+    return;
+  end if;
+  -- Whoever adds a key or a persona to one of them holds its row; afterwards nobody can.
+  update subjects set token = gen_random_uuid(), erased_at = clock_timestamp() where number = any (p_subjects) and erased_at is null;
+  get diagnostics v_gone = row_count;
+  with gone as (delete from keeper.subject_keys where subject = any (p_subjects) returning bucket)
+    insert into keeper.destroyed_keys (tenant, bucket) select distinct v_trail.tenant, bucket from gone;
+  if v_gone > 0 then
+    insert into messages (kind, tenant, trail, seq, data)
+      select 'subject.erased', v_trail.tenant, p_trail, p_control,
+        jsonb_build_object('key_ids', (select jsonb_agg(replace(key_id::text, '-', '') order by key_id) from subjects where number = any (p_subjects)),
+          'subjects', to_jsonb(p_subjects));
+  end if;
+  return query select '{}'::uuid[], v_epoch;
+end $function$;
+alter function affidavit.erase_subjects(integer,bigint,bigint[],bigint) owner to affidavit_owner;
+revoke all on function affidavit.erase_subjects(integer,bigint,bigint[],bigint) from public;
+grant execute on function affidavit.erase_subjects(integer,bigint,bigint[],bigint) to affidavit_retention;
 
 CREATE OR REPLACE FUNCTION affidavit.fence(p_shard smallint)
  RETURNS affidavit.shards
@@ -1025,6 +1342,30 @@ revoke all on function affidavit.find(integer,bigint,bigint,date,date,bigint[],i
 grant execute on function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) to affidavit_operator_reader;
 grant execute on function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) to affidavit_reader;
 
+CREATE OR REPLACE FUNCTION affidavit.first_sealed_after(p_trail integer, p_time timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_low bigint;
+  v_high bigint;
+  v_middle bigint;
+begin
+  select size into strict v_high from heads where trail = p_trail;
+  select coalesce(min(first_seq), 0) into v_low from days where trail = p_trail;
+  while v_low < v_high loop
+    v_middle := (v_low + v_high) / 2;
+    if (select sealed_at from events where trail = p_trail and seq = v_middle) > p_time then v_high := v_middle;
+    else v_low := v_middle + 1; end if;
+  end loop;
+  return v_low;
+end $function$;
+alter function affidavit.first_sealed_after(integer,timestamp with time zone) owner to affidavit_owner;
+revoke all on function affidavit.first_sealed_after(integer,timestamp with time zone) from public;
+grant execute on function affidavit.first_sealed_after(integer,timestamp with time zone) to affidavit_retention;
+
 CREATE OR REPLACE FUNCTION affidavit.free_slot()
  RETURNS integer
  LANGUAGE plpgsql
@@ -1046,6 +1387,18 @@ alter function affidavit.free_slot() owner to affidavit_owner;
 revoke all on function affidavit.free_slot() from public;
 grant execute on function affidavit.free_slot() to affidavit_keeper;
 
+CREATE OR REPLACE FUNCTION affidavit.has_line(p_personal bytea, p_subjects bigint[])
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select exists (select from generate_series(0, length(p_personal) / 48 - 1) as n
+    where ('x' || encode(substring(p_personal from n * 48 + 1 for 8), 'hex'))::bit(64)::bigint = any (p_subjects));
+$function$;
+alter function affidavit.has_line(bytea,bigint[]) owner to affidavit_owner;
+revoke all on function affidavit.has_line(bytea,bigint[]) from public;
+
 CREATE OR REPLACE FUNCTION affidavit.hash_at(p_shard smallint, p_position bigint, p_day date)
  RETURNS bytea
  LANGUAGE sql
@@ -1057,6 +1410,73 @@ $function$;
 alter function affidavit.hash_at(smallint,bigint,date) owner to affidavit_owner;
 revoke all on function affidavit.hash_at(smallint,bigint,date) from public;
 grant execute on function affidavit.hash_at(smallint,bigint,date) to affidavit_sealer;
+
+CREATE OR REPLACE FUNCTION affidavit.holds_on_entries(p_trail integer, p_seqs bigint[])
+ RETURNS uuid[]
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  select coalesce(array_agg(h.id order by h.seq), '{}') from holds h where h.trail = p_trail and h.released is null and (h.scope = 'trail'
+    or (h.scope = 'entries' and exists (select from unnest(p_seqs) s where s >= h.low and s < h.high))
+    or (h.scope = 'subjects' and exists (select from events e where e.trail = p_trail and e.seq = any (p_seqs)
+      and e.personal is not null and has_line(e.personal, h.subjects))));
+$function$;
+alter function affidavit.holds_on_entries(integer,bigint[]) owner to affidavit_owner;
+revoke all on function affidavit.holds_on_entries(integer,bigint[]) from public;
+grant execute on function affidavit.holds_on_entries(integer,bigint[]) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.holds_on_subjects(p_trail integer, p_subjects bigint[], p_low bigint, p_high bigint)
+ RETURNS uuid[]
+ LANGUAGE plpgsql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  h holds;
+  v_holds uuid[] := '{}';
+  v_low bigint;
+  v_high bigint;
+begin
+  for h in select * from holds where trail = p_trail and released is null order by seq loop
+    v_low := greatest(p_low, coalesce(h.low, 0));
+    v_high := least(coalesce(p_high, 9223372036854775807), coalesce(h.high, 9223372036854775807));
+    if h.scope = 'trail' or h.subjects && p_subjects or (v_low < v_high and exists (
+      select from events e where e.trail = p_trail and e.seq >= v_low and e.seq < v_high and e.personal is not null
+        and has_line(e.personal, p_subjects) and (h.scope = 'entries' or has_line(e.personal, h.subjects)))) then
+      v_holds := v_holds || h.id;
+    end if;
+  end loop;
+  return v_holds;
+end $function$;
+alter function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint) owner to affidavit_owner;
+revoke all on function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint) from public;
+grant execute on function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.is_held(p_trail integer, p_seq bigint, p_personal bytea)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  select exists (select from holds h where h.trail = p_trail and h.released is null and (h.scope = 'trail'
+    or (h.scope = 'entries' and p_seq >= h.low and p_seq < h.high)
+    or (h.scope = 'subjects' and p_personal is not null and has_line(p_personal, h.subjects))));
+$function$;
+alter function affidavit.is_held(integer,bigint,bytea) owner to affidavit_owner;
+revoke all on function affidavit.is_held(integer,bigint,bytea) from public;
+
+CREATE OR REPLACE FUNCTION affidavit.lock_forgetting(p_trail integer)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  select pg_advisory_xact_lock(hashtext('affidavit.forget'), p_trail);
+$function$;
+alter function affidavit.lock_forgetting(integer) owner to affidavit_owner;
+revoke all on function affidavit.lock_forgetting(integer) from public;
+grant execute on function affidavit.lock_forgetting(integer) to affidavit_retention;
 
 CREATE OR REPLACE FUNCTION affidavit.lock_shard(p_shard smallint)
  RETURNS affidavit.shards
@@ -1117,6 +1537,49 @@ alter function affidavit.partitions_ahead() owner to affidavit_owner;
 revoke all on function affidavit.partitions_ahead() from public;
 grant execute on function affidavit.partitions_ahead() to affidavit_retention;
 
+CREATE OR REPLACE FUNCTION affidavit.place_hold(p_trail integer, p_control bigint)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  w text[] := string_to_array(announcement(p_trail, p_control, 'hold'), ' ');
+  v_tenant int;
+begin
+  select tenant into strict v_tenant from trails where number = p_trail;
+  insert into holds (id, tenant, trail, scope, low, high, subjects, seq, placed_at)
+    select w[2]::uuid, v_tenant, p_trail, w[3],
+      case when w[3] = 'entries' then w[4]::bigint end, case when w[3] = 'entries' then w[5]::bigint end,
+      case when w[3] = 'subjects' then
+        coalesce((select array_agg(number) from subjects where tenant = v_tenant and key_id = any (w[4:]::uuid[])), '{}') else '{}' end,
+      p_control, (select sealed_at from events where trail = p_trail and seq = p_control)
+    on conflict (id) do nothing;
+  return w[2]::uuid;
+end $function$;
+alter function affidavit.place_hold(integer,bigint) owner to affidavit_owner;
+revoke all on function affidavit.place_hold(integer,bigint) from public;
+grant execute on function affidavit.place_hold(integer,bigint) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.prune(p_trail integer, p_control bigint, p_low bigint, p_high bigint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  w text[] := string_to_array(announcement(p_trail, p_control, 'prune'), ' ');
+  v_category int := array_position(array['authentication', 'authorization', 'mutation', 'data_access', 'administration', 'billing'], w[2]);
+begin
+  if v_category is null then
+    raise exception 'entry % of trail % prunes an unknown category', p_control, p_trail using errcode = 'AF011';
+  end if;
+  return remove_payload(p_trail, p_low, least(p_high, w[3]::bigint), v_category::smallint);
+end $function$;
+alter function affidavit.prune(integer,bigint,bigint,bigint) owner to affidavit_owner;
+revoke all on function affidavit.prune(integer,bigint,bigint,bigint) from public;
+grant execute on function affidavit.prune(integer,bigint,bigint,bigint) to affidavit_retention;
+
 CREATE OR REPLACE FUNCTION affidavit.prune_registry(p_keep interval, p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
@@ -1149,19 +1612,87 @@ alter function affidavit.prune_registry(interval,integer) owner to affidavit_own
 revoke all on function affidavit.prune_registry(interval,integer) from public;
 grant execute on function affidavit.prune_registry(interval,integer) to affidavit_notary;
 
+CREATE OR REPLACE FUNCTION affidavit.redact(p_trail integer, p_control bigint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_seqs bigint[] := (string_to_array(announcement(p_trail, p_control, 'redact'), ' '))[2:]::bigint[];
+  v_removed bigint := 0;
+  v_seq bigint;
+begin
+  if holds_on_entries(p_trail, v_seqs) <> '{}' then
+    raise exception 'a legal hold covers an entry that % of trail % redacts', p_control, p_trail using errcode = 'AF012';
+  end if;
+  foreach v_seq in array v_seqs loop
+    v_removed := v_removed + remove_payload(p_trail, v_seq, v_seq + 1, null);
+  end loop;
+  return v_removed;
+end $function$;
+alter function affidavit.redact(integer,bigint) owner to affidavit_owner;
+revoke all on function affidavit.redact(integer,bigint) from public;
+grant execute on function affidavit.redact(integer,bigint) to affidavit_retention;
+
 CREATE OR REPLACE FUNCTION affidavit.refuse_change()
  RETURNS trigger
  LANGUAGE plpgsql
 AS $function$
 begin
-  if tg_op = 'UPDATE' and current_setting('affidavit.guarded', true) = 'removal' and current_user = 'affidavit_owner' then
+  if tg_op = 'UPDATE' and current_setting('affidavit.guarded', true) = 'removal' and current_user = 'affidavit_owner'
+    and (new.seq, new.position, new.sealed_at, new.occurred_at, new.trail, new.tenant, new.day, new.shard, new.category, new.outcome,
+         new.flags, new.facts_commitment, new.hash, new.action, new.actor, new.control)
+      is not distinct from (old.seq, old.position, old.sealed_at, old.occurred_at, old.trail, old.tenant, old.day, old.shard, old.category,
+         old.outcome, old.flags, old.facts_commitment, old.hash, old.action, old.actor, old.control)
+    and new.facts is null then
     return new;
+  end if;
+  if tg_op = 'DELETE' and current_setting('affidavit.guarded', true) = 'truncation' and current_user = 'affidavit_owner' then
+    return old;
   end if;
   raise exception 'sealed events cannot be changed (% on %)', tg_op, tg_table_name
     using errcode = 'AF009', hint = 'Payloads are removed by affidavit.redact and affidavit.prune, after their control entry.';
 end $function$;
 alter function affidavit.refuse_change() owner to affidavit_owner;
 revoke all on function affidavit.refuse_change() from public;
+
+CREATE OR REPLACE FUNCTION affidavit.release_hold(p_trail integer, p_control bigint)
+ RETURNS uuid
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  w text[] := string_to_array(announcement(p_trail, p_control, 'release'), ' ');
+begin
+  update holds set released = p_control, released_at = (select sealed_at from events where trail = p_trail and seq = p_control)
+    where id = w[2]::uuid and trail = p_trail and released is null;
+  return w[2]::uuid;
+end $function$;
+alter function affidavit.release_hold(integer,bigint) owner to affidavit_owner;
+revoke all on function affidavit.release_hold(integer,bigint) from public;
+grant execute on function affidavit.release_hold(integer,bigint) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.remove_payload(p_trail integer, p_low bigint, p_high bigint, p_category smallint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_removed bigint;
+begin
+  perform set_config('affidavit.guarded', 'removal', true);
+  update events e set facts = null, facts_salt = null, target = null, request = null, terms = '{}',
+      personal = without_personas(e.personal), confidential = substring(e.confidential for 32), operator = substring(e.operator for 32)
+    where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.facts is not null
+      and (p_category is null or (e.control is null and e.category = p_category and not is_held(p_trail, e.seq, e.personal)));
+  get diagnostics v_removed = row_count;
+  perform set_config('affidavit.guarded', '', true);
+  return v_removed;
+end $function$;
+alter function affidavit.remove_payload(integer,bigint,bigint,smallint) owner to affidavit_owner;
+revoke all on function affidavit.remove_payload(integer,bigint,bigint,smallint) from public;
 
 CREATE OR REPLACE FUNCTION affidavit.seal(p_shard smallint, p_position bigint, p_count integer, p_fence bigint, p_key_epoch bigint, p_sealed_at timestamp with time zone, p_trails integer[], p_before bigint[], p_after bigint[], p_hashes bytea[], p_rows affidavit.sealed_row[], p_ids integer)
  RETURNS timestamp with time zone
@@ -1283,6 +1814,37 @@ alter function affidavit.trim_day(date) owner to affidavit_owner;
 revoke all on function affidavit.trim_day(date) from public;
 grant execute on function affidavit.trim_day(date) to affidavit_retention;
 
+CREATE OR REPLACE FUNCTION affidavit.truncate_entries(p_trail integer, p_control bigint, p_low bigint, p_high bigint)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_size bigint := split_part(announcement(p_trail, p_control, 'truncate'), ' ', 2)::bigint;
+  v_removed bigint;
+begin
+  if exists (select from holds where trail = p_trail and released is null) then
+    raise exception 'a legal hold covers entries of trail %', p_trail using errcode = 'AF012';
+  end if;
+  if not exists (select from notarized where trail = p_trail and size >= v_size) then
+    raise exception 'trail % is not notarized up to %', p_trail, v_size using errcode = 'AF011';
+  end if;
+  insert into minimums (trail, tenant, size, control) select p_trail, t.tenant, v_size, p_control from trails t where t.number = p_trail
+    on conflict (trail) do update set size = greatest(minimums.size, excluded.size), control = excluded.control
+      where minimums.size < excluded.size;
+  perform set_config('affidavit.guarded', 'truncation', true);
+  delete from events where trail = p_trail and seq >= p_low and seq < least(p_high, v_size);
+  get diagnostics v_removed = row_count;
+  perform set_config('affidavit.guarded', '', true);
+  delete from days where trail = p_trail and last_seq < least(p_high, v_size);
+  update days set first_seq = least(p_high, v_size) where trail = p_trail and first_seq < least(p_high, v_size);
+  return v_removed;
+end $function$;
+alter function affidavit.truncate_entries(integer,bigint,bigint,bigint) owner to affidavit_owner;
+revoke all on function affidavit.truncate_entries(integer,bigint,bigint,bigint) from public;
+grant execute on function affidavit.truncate_entries(integer,bigint,bigint,bigint) to affidavit_retention;
+
 CREATE OR REPLACE FUNCTION affidavit.update_tenant(p_id text, p_name text, p_policy jsonb)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1296,6 +1858,18 @@ end $function$;
 alter function affidavit.update_tenant(text,text,jsonb) owner to affidavit_owner;
 revoke all on function affidavit.update_tenant(text,text,jsonb) from public;
 grant execute on function affidavit.update_tenant(text,text,jsonb) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION affidavit.without_personas(p_personal bytea)
+ RETURNS bytea
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select string_agg(overlay(substring(p_personal from n * 48 + 1 for 48) placing '\x0000000000000000'::bytea from 9 for 8), ''::bytea order by n)
+    from generate_series(0, length(p_personal) / 48 - 1) as n;
+$function$;
+alter function affidavit.without_personas(bytea) owner to affidavit_owner;
+revoke all on function affidavit.without_personas(bytea) from public;
 
 CREATE OR REPLACE FUNCTION keeper.add_buckets(p_tenants integer[], p_generations integer[], p_wrapped bytea[])
  RETURNS TABLE(number bigint, wrapped bytea)
@@ -1315,6 +1889,22 @@ end $function$;
 alter function keeper.add_buckets(integer[],integer[],bytea[]) owner to affidavit_owner;
 revoke all on function keeper.add_buckets(integer[],integer[],bytea[]) from public;
 grant execute on function keeper.add_buckets(integer[],integer[],bytea[]) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.add_data_key(p_tenant integer, p_generation integer, p_wrapped bytea)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+begin
+  insert into tenant_keys (tenant, kind, generation, wrapped) values (p_tenant, 'data', p_generation, p_wrapped) on conflict do nothing;
+  if not found then return false; end if;
+  update affidavit.tenants set changed_at = clock_timestamp() where number = p_tenant;
+  return true;
+end $function$;
+alter function keeper.add_data_key(integer,integer,bytea) owner to affidavit_owner;
+revoke all on function keeper.add_data_key(integer,integer,bytea) from public;
+grant execute on function keeper.add_data_key(integer,integer,bytea) to affidavit_keeper;
 
 CREATE OR REPLACE FUNCTION keeper.add_subject_keys(p_buckets bigint[], p_bucket_keys bytea[], p_counts integer[], p_subjects bigint[], p_tenants integer[], p_bucket_of bigint[], p_wrapped bytea[])
  RETURNS SETOF bigint
@@ -1344,6 +1934,53 @@ end $function$;
 alter function keeper.add_subject_keys(bigint[],bytea[],integer[],bigint[],integer[],bigint[],bytea[]) owner to affidavit_owner;
 revoke all on function keeper.add_subject_keys(bigint[],bytea[],integer[],bigint[],integer[],bigint[],bytea[]) from public;
 grant execute on function keeper.add_subject_keys(bigint[],bytea[],integer[],bigint[],integer[],bigint[],bytea[]) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.begin_rotation(p_tenant integer, p_all boolean)
+ RETURNS SETOF keeper.rotations
+ LANGUAGE plpgsql
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+declare
+  v_retiring int[];
+  v_next int;
+begin
+  insert into generations (tenant) values (p_tenant) on conflict do nothing;
+  perform from generations where tenant = p_tenant for update;
+  if not exists (select from rotations where tenant = p_tenant) then
+    select array_agg(distinct b.generation order by b.generation) into v_retiring from buckets b
+      where b.tenant = p_tenant and (p_all or exists (select from destroyed_keys d where d.tenant = p_tenant and d.bucket = b.number));
+    if v_retiring is null then return; end if;
+    update generations set newest = greatest(newest, current) + 1 where tenant = p_tenant returning newest into v_next;
+    insert into rotations (tenant, next, retiring) values (p_tenant, v_next, v_retiring);
+  end if;
+  return query select * from rotations where tenant = p_tenant;
+end $function$;
+alter function keeper.begin_rotation(integer,boolean) owner to affidavit_owner;
+revoke all on function keeper.begin_rotation(integer,boolean) from public;
+grant execute on function keeper.begin_rotation(integer,boolean) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.end_rotation(p_tenant integer, p_next integer)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+  delete from rotations r where r.tenant = p_tenant and r.next = p_next
+    and not exists (select from buckets b where b.tenant = p_tenant and b.generation = any (r.retiring));
+$function$;
+alter function keeper.end_rotation(integer,integer) owner to affidavit_owner;
+revoke all on function keeper.end_rotation(integer,integer) from public;
+grant execute on function keeper.end_rotation(integer,integer) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.move_generation(p_tenant integer, p_next integer)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+  update generations set current = p_next where tenant = p_tenant and current < p_next;
+$function$;
+alter function keeper.move_generation(integer,integer) owner to affidavit_owner;
+revoke all on function keeper.move_generation(integer,integer) from public;
+grant execute on function keeper.move_generation(integer,integer) to affidavit_keeper;
 
 CREATE OR REPLACE FUNCTION keeper.open_buckets(p_tenants integer[])
  RETURNS TABLE(tenant integer, generation integer, number bigint, subjects integer, wrapped bytea)
@@ -1378,6 +2015,74 @@ $function$;
 alter function keeper.open_personas(integer,bigint[]) owner to affidavit_owner;
 revoke all on function keeper.open_personas(integer,bigint[]) from public;
 grant execute on function keeper.open_personas(integer,bigint[]) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.retiring_buckets(p_tenant integer, p_limit integer)
+ RETURNS TABLE(number bigint, generation integer, wrapped bytea, destroyed boolean)
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+  select b.number, b.generation, b.wrapped, exists (select from destroyed_keys d where d.tenant = p_tenant and d.bucket = b.number)
+  from rotations r join buckets b on b.tenant = r.tenant and b.generation = any (r.retiring)
+  where r.tenant = p_tenant order by b.number limit p_limit;
+$function$;
+alter function keeper.retiring_buckets(integer,integer) owner to affidavit_owner;
+revoke all on function keeper.retiring_buckets(integer,integer) from public;
+grant execute on function keeper.retiring_buckets(integer,integer) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.rewrap_bucket(p_bucket bigint, p_before bytea, p_generation integer, p_wrapped bytea, p_subjects bigint[], p_keys bytea[])
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+declare
+  v_changed int;
+begin
+  perform from buckets where number = p_bucket and wrapped = p_before for update;
+  if not found then return false; end if;
+  if p_subjects is null then
+    if exists (select from destroyed_keys where bucket = p_bucket) then return false; end if;
+  else
+    if (select count(*) from subject_keys where bucket = p_bucket) <> cardinality(p_subjects) then return false; end if;
+    update subject_keys k set wrapped = u.wrapped from unnest(p_subjects, p_keys) as u (subject, wrapped)
+      where k.subject = u.subject and k.bucket = p_bucket;
+    get diagnostics v_changed = row_count;
+    if v_changed <> cardinality(p_subjects) then
+      raise exception 'the keys of bucket % changed meanwhile', p_bucket using errcode = '40001';
+    end if;
+    delete from destroyed_keys where bucket = p_bucket;
+  end if;
+  update buckets set generation = p_generation, wrapped = p_wrapped where number = p_bucket;
+  return true;
+end $function$;
+alter function keeper.rewrap_bucket(bigint,bytea,integer,bytea,bigint[],bytea[]) owner to affidavit_owner;
+revoke all on function keeper.rewrap_bucket(bigint,bytea,integer,bytea,bigint[],bytea[]) from public;
+grant execute on function keeper.rewrap_bucket(bigint,bytea,integer,bytea,bigint[],bytea[]) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.rotations_due()
+ RETURNS SETOF integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+  select tenant from rotations union select tenant from destroyed_keys order by 1;
+$function$;
+alter function keeper.rotations_due() owner to affidavit_owner;
+revoke all on function keeper.rotations_due() from public;
+grant execute on function keeper.rotations_due() to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.skip_generation(p_tenant integer, p_next integer)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+begin
+  update generations set newest = greatest(newest, p_next + 1) where tenant = p_tenant;
+  update rotations set next = p_next + 1 where tenant = p_tenant and next = p_next;
+end $function$;
+alter function keeper.skip_generation(integer,integer) owner to affidavit_owner;
+revoke all on function keeper.skip_generation(integer,integer) from public;
+grant execute on function keeper.skip_generation(integer,integer) to affidavit_keeper;
 
 CREATE OR REPLACE FUNCTION keeper.touch_api_keys(p_ids text[], p_used_at timestamp with time zone[])
  RETURNS TABLE(id text, used_at timestamp with time zone)

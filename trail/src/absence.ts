@@ -29,8 +29,9 @@ type RetentionPolicy = Extract<Policy, { about: 'retention' }> & { readonly seq:
 /** What the announcements of a trail allow and demand to be gone. */
 export class Absence {
   private readonly prunes = new Map<Category, Prune[]>(CATEGORIES.map((category) => [category, []]))
-  private readonly erased = new Map<string, Announcement>()
-  private readonly redacted = new Map<number, Announcement>()
+  /** Every announcement: one that a hold made void is repeated after the hold's release. */
+  private readonly erased = new Map<string, Announcement[]>()
+  private readonly redacted = new Map<number, Announcement[]>()
   private readonly lost: (Announcement & { control: { from: number; to: number } })[] = []
   private readonly holds: HoldSpan[] = []
   private readonly policies: RetentionPolicy[] = []
@@ -64,10 +65,10 @@ export class Absence {
         this.prunes.get(control.category)!.push({ seq, sealedAt, before: control.before })
         break
       case 'erase':
-        for (const subject of control.subjects) if (!this.erased.has(subject)) this.erased.set(subject, announcement)
+        for (const subject of control.subjects) add(this.erased, subject, announcement)
         break
       case 'redact':
-        for (const redacted of control.seqs) if (!this.redacted.has(redacted)) this.redacted.set(redacted, announcement)
+        for (const redacted of control.seqs) add(this.redacted, redacted, announcement)
         break
       case 'lost':
         this.lost.push({ ...announcement, control })
@@ -86,16 +87,15 @@ export class Absence {
 
   /** The announcement by which the whole payload of an entry is gone, if there is one. */
   payloadGone(seq: number, entry: Entry): Announcement | undefined {
-    const redacted = this.redacted.get(seq)
-    if (redacted !== undefined && !this.held(seq, entry, redacted.seq)) return redacted
+    const redacted = this.redacted.get(seq)?.find((announced) => !this.held(seq, entry, announced.seq))
+    if (redacted !== undefined) return redacted
     const pruned = 'event' in entry.body ? this.pruned(seq, entry, entry.body.event) : undefined
     return pruned ?? this.lost.find(({ control }) => control.from <= seq && seq < control.to) ?? this.deleted
   }
 
   /** The announcement by which a personal line's content is gone, if there is one. */
   subjectGone(seq: number, entry: Entry, subject: string): Announcement | undefined {
-    const erased = this.erased.get(subject)
-    return erased !== undefined && !this.held(seq, entry, erased.seq) ? erased : undefined
+    return this.erased.get(subject)?.find((announced) => !this.held(seq, entry, announced.seq))
   }
 
   private pruned(seq: number, entry: Entry, category: Category): Announcement | undefined {
@@ -150,6 +150,12 @@ export class Absence {
       [...this.prunes.values()].every((prunes) => prunes.length === 0)
     )
   }
+}
+
+function add<Key>(map: Map<Key, Announcement[]>, key: Key, announcement: Announcement): void {
+  const known = map.get(key)
+  if (known === undefined) map.set(key, [announcement])
+  else known.push(announcement)
 }
 
 function covers(hold: Hold, seq: number, entry: Entry): boolean {
