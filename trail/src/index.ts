@@ -2,8 +2,6 @@
 export { Absence } from './absence.ts'
 export * from './accusation.ts'
 export { type AccusationFlaw, type AccusationVerdict, verifyAccusation } from './accusation-verdict.ts'
-export * from './accusation.ts'
-export { type AccusationFlaw, type AccusationVerdict, verifyAccusation } from './accusation-verdict.ts'
 export * from './bytes.ts'
 export * from './category.ts'
 export * from './checkpoint.ts'
