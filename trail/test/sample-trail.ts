@@ -47,7 +47,14 @@ export function seeded(seed: string, length: number): Uint8Array {
   return nodeSha256(ascii.encode(seed)).slice(0, length)
 }
 
-export const TRAIL = toHex(seeded('trail', 16))
+/** The slot of the sample's tenant, which all of its trails' ids begin with. */
+export const SLOT = seeded('slot', 1)[0]!
+
+export function trailId(seed: string, slot: number): string {
+  return slot.toString(16).padStart(8, '0') + toHex(seeded(seed, 12))
+}
+
+export const TRAIL = trailId('trail', SLOT)
 export const ORIGIN = `log.example/${TRAIL}`
 
 /** The Ed25519 key whose seed is SHA-256("log key <name>"). */

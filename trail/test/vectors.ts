@@ -28,17 +28,19 @@ import {
   readNode,
   rootOf,
   type SampleTrail,
+  SLOT,
   SUBJECTS,
   sampleTime,
   seeded,
   signedCheckpoint,
   sourceOf,
   TRAIL,
+  trailId,
 } from './sample-trail.ts'
 
 const HOLD = toHex(seeded('hold', 16))
 const ROOT = toBase64(seeded('root', 32))
-const OLD = toHex(seeded('older trail', 16))
+const OLD = trailId('older trail', SLOT)
 
 /** One of every kind and sub-kind; `open` and `continues` first, `close` last, as a trail has them. */
 const CONTROLS: readonly Control[] = [
