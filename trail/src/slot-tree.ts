@@ -90,6 +90,12 @@ export class SlotTree {
     return this.levels[this.depth]!.slice()
   }
 
+  /** The node hashes `up` levels above the leaves, left to right: each covers 2^up slots. */
+  level(up: number): Uint8Array {
+    if (!Number.isInteger(up) || up < 0 || up > this.depth) throw new RangeError(`no level ${up}`)
+    return this.levels[up]!.slice()
+  }
+
   /** Sibling hashes from the leaf upward, `depth` of them. */
   path(slot: number): Uint8Array[] {
     if (!Number.isInteger(slot) || slot < 0 || slot >= 2 ** this.depth) throw new RangeError(`no slot ${slot}`)
