@@ -33,7 +33,7 @@ import { opening } from './opening.ts'
 import { policyEntries } from './policy-entries.ts'
 import { Events } from './query/events.ts'
 import { Proofs } from './query/proof.ts'
-import { embeddedSettings } from './safekeeping.ts'
+import { archiveOf } from './safekeeping.ts'
 import { controlEntry } from './seal/control.ts'
 import { receipt } from './seal/receipts.ts'
 import { Sealer } from './seal/sealer.ts'
@@ -106,7 +106,7 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
       ? await startEmbedded({
           folder: join(config.dataDir, 'postgres'),
           log,
-          settings: await embeddedSettings(config),
+          archive: archiveOf(config),
         })
       : null
   if (embedded !== null) closers.add(() => embedded.stop())

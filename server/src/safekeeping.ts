@@ -14,21 +14,16 @@ import {
   verifyBackup,
 } from './recovery/repository.ts'
 import { chooseBackup, type Restored, type RestoreProgress, restore, type Target } from './recovery/restore.ts'
-import { unprivileged } from './store/embedded/binaries.ts'
-import type { Settings } from './store/embedded/settings.ts'
-import { archiveSettings, makeArchive } from './store/embedded/wal-archive.ts'
+import type { ArchiveUse } from './store/embedded/wal-archive.ts'
 import { silent } from './store/log.ts'
 import { openObjects } from './store/open-objects.ts'
 
 export type { BackupProgress } from './recovery/backup.ts'
 export type { RestoreProgress, Target } from './recovery/restore.ts'
 
-/** What the embedded database needs beyond its defaults. Makes the archive's folder. @throws EmbeddedError */
-export async function embeddedSettings(config: Pick<Config, 'walArchive'>): Promise<Settings> {
-  if (config.walArchive === undefined) return {}
-  await makeArchive(config.walArchive, unprivileged())
-  return archiveSettings(config.walArchive)
-}
+/** Where the embedded database archives its log. */
+export const archiveOf = ({ walArchive }: Pick<Config, 'walArchive'>): ArchiveUse | undefined =>
+  walArchive === undefined ? undefined : { folder: walArchive, use: 'write' }
 
 export interface KeepOptions {
   readonly folder: string
@@ -59,7 +54,7 @@ export async function keep(config: Config, options: KeepOptions): Promise<Kept> 
   const backup = await backUp({
     postgres: postgresOf(config),
     folder,
-    settings: await embeddedSettings(config),
+    archive: archiveOf(config),
     log: silent,
     ...(options.onProgress && { onProgress: options.onProgress }),
   })
@@ -134,7 +129,6 @@ export async function bringBack(config: Config, options: BringBackOptions): Prom
     archive: config.walArchive ?? null,
     to,
     replace: options.replace,
-    settings: await embeddedSettings(config),
     log: silent,
     ...(options.onProgress && { onProgress: options.onProgress }),
   })

@@ -10,7 +10,7 @@ import { join, resolve } from 'node:path'
 import pg from 'pg'
 import { enterEmbedded } from '../store/embedded/live.ts'
 import { lockFolder } from '../store/embedded/lock.ts'
-import type { Settings } from '../store/embedded/settings.ts'
+import type { ArchiveUse } from '../store/embedded/wal-archive.ts'
 import type { Log } from '../store/log.ts'
 import { Copying, listFolder, syncTree } from './copying.ts'
 import {
@@ -39,8 +39,8 @@ export interface BackupOptions {
   readonly postgres: string
   /** Where backups are kept; made if missing. */
   readonly folder: string
-  /** Of the cluster, should it have to be started for the backup. */
-  readonly settings: Settings
+  /** Of the cluster, should it have to be started for the backup: its log must not miss in the archive. */
+  readonly archive: ArchiveUse | undefined
   readonly log: Log
   readonly onProgress?: (progress: BackupProgress) => void
 }
@@ -71,14 +71,14 @@ export function isSkipped(path: string, isFolder: boolean): boolean {
  * @throws RecoveryRefused, EmbeddedError with a sentence for the operator
  */
 export async function backUp(options: BackupOptions): Promise<Manifest> {
-  const { postgres, log, settings } = options
+  const { postgres, log, archive } = options
   const folder = resolve(options.folder)
   if (`${folder}/`.startsWith(`${resolve(postgres)}/`))
     throw new RecoveryRefused('A backup does not go into the folder of the database that it is of.')
   await makePrivateFolder(folder)
   const lock = lockFolder(folder)
   try {
-    const entered = await enterEmbedded({ folder: postgres, log, settings })
+    const entered = await enterEmbedded({ folder: postgres, log, archive })
     try {
       const session = new pg.Client({ ...entered.connection, database: 'postgres', keepAlive: true })
       session.on('error', (error) => log.warn({ error: error.message }, 'the connection of the backup was lost'))

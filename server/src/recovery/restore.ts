@@ -11,8 +11,6 @@ import { dirname, join, resolve } from 'node:path'
 import pg from 'pg'
 import { type Identity, unprivileged } from '../store/embedded/binaries.ts'
 import { lockFolder } from '../store/embedded/lock.ts'
-import type { Settings } from '../store/embedded/settings.ts'
-import { restoreCommand } from '../store/embedded/wal-archive.ts'
 import { type Embedded, startEmbedded } from '../store/embedded.ts'
 import type { Log } from '../store/log.ts'
 import { copyFile, syncTree } from './copying.ts'
@@ -41,7 +39,6 @@ export interface RestoreOptions {
   readonly to: Target
   /** Whether a database that is there may be set aside. */
   readonly replace: boolean
-  readonly settings: Settings
   readonly log: Log
   readonly onProgress?: (progress: RestoreProgress) => void
 }
@@ -185,7 +182,7 @@ class Restore {
 
   /** PostgreSQL replays the log up to the target and begins a new timeline. @returns the last transaction's time */
   async #replay(): Promise<string | null> {
-    const { to, archive, settings, log } = this.#options
+    const { to, archive, log } = this.#options
     const data = join(this.#staging, 'data')
     this.#at('replaying')
     for (const name of ['begun', 'recovery.signal']) {
@@ -201,14 +198,13 @@ class Restore {
       embedded = await startEmbedded({
         folder: this.#staging,
         log,
+        archive: archive === null ? undefined : { folder: archive, use: 'read' },
         settings: {
-          ...settings,
-          archive_mode: 'off', // the server archives the new timeline from its first start on
           hot_standby: 'off', // the first answer then comes after the replay
-          restore_command: restoreCommand(archive),
+          restore_command: 'false', // without an archive, all that is needed lies in pg_wal
           recovery_target_action: 'promote',
           ...(to === 'backup' && { recovery_target: 'immediate' }),
-          ...(to instanceof Date && { recovery_target_time: to.toISOString() }),
+          ...(to instanceof Date && { recovery_target_time: to.toISOString().replace('Z', '+00') }),
         },
       })
     } catch (error) {

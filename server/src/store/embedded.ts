@@ -23,6 +23,7 @@ import { type Lock, lockFolder } from './embedded/lock.ts'
 import { type LogFile, openLogFile } from './embedded/log-file.ts'
 import { type Place, port, preparePlace } from './embedded/place.ts'
 import { renderSettings, type Settings, settingsFor } from './embedded/settings.ts'
+import { type Archive, type ArchiveUse, openArchive } from './embedded/wal-archive.ts'
 import type { Log } from './log.ts'
 
 export type EmbeddedState = 'starting' | 'running' | 'waiting' | 'stopping' | 'stopped'
@@ -52,6 +53,8 @@ export interface EmbeddedOptions {
   log: Log
   /** Beats the defaults of embedded/settings.ts. */
   settings?: Settings
+  /** A folder outside of this one that the log is archived to, or replayed from. */
+  archive?: ArchiveUse | undefined
   /** Made if missing. Default `affidavit`. */
   database?: string
 }
@@ -70,18 +73,21 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<Embedded>
   await mkdir(folder, { recursive: true })
   const lock = lockFolder(folder)
   let place: Place | undefined
+  let archive: Archive | undefined
   try {
     place = await preparePlace(folder, identity)
+    archive = options.archive && (await openArchive(options.archive, identity))
     const binaries = await findBinaries(folder, identity)
     await stopOrphan(place, (pid) =>
       options.log.warn({ pid, folder }, 'stopping a PostgreSQL that outlived its server'),
     )
     await ensureCluster(place, binaries, identity)
-    await writeSettings(place, identity, options.settings ?? {})
-    const supervisor = new Supervisor(options, identity, binaries, place, lock)
+    await writeSettings(place, identity, { ...options.settings, ...archive?.settings })
+    const supervisor = new Supervisor(options, identity, binaries, place, archive, lock)
     await supervisor.start()
     return supervisor
   } catch (error) {
+    archive?.release()
     await place?.release()
     lock.release()
     throw error
@@ -102,6 +108,7 @@ class Supervisor implements Embedded {
   readonly #identity: Identity | undefined
   readonly #binaries: Binaries
   readonly #place: Place
+  readonly #archive: Archive | undefined
   readonly #lock: Lock
   readonly #output: LogFile
   readonly #listeners = new Set<(state: EmbeddedState) => void>()
@@ -110,11 +117,19 @@ class Supervisor implements Embedded {
   #stopped: Promise<void> | undefined
   #revival: Promise<void> | undefined
 
-  constructor(options: EmbeddedOptions, identity: Identity | undefined, binaries: Binaries, place: Place, lock: Lock) {
+  constructor(
+    options: EmbeddedOptions,
+    identity: Identity | undefined,
+    binaries: Binaries,
+    place: Place,
+    archive: Archive | undefined,
+    lock: Lock,
+  ) {
     this.#log = options.log
     this.#identity = identity
     this.#binaries = binaries
     this.#place = place
+    this.#archive = archive
     this.#lock = lock
     this.#output = openLogFile(join(place.folder, 'postgres.log'))
     this.connection = { host: place.socket, port, user: 'postgres', database: options.database ?? 'affidavit' }
@@ -154,6 +169,7 @@ class Supervisor implements Embedded {
     await this.#revival
     process.off('exit', this.#atExit)
     this.#output.close()
+    this.#archive?.release()
     await this.#place.release()
     this.#lock.release()
     this.#to('stopped')
@@ -205,7 +221,7 @@ class Supervisor implements Embedded {
       env: childEnvironment,
       // A session of its own: Ctrl-C in a terminal is for the server, which still needs its database to drain.
       detached: true,
-      stdio: ['ignore', fd, fd, this.#place.fd ?? 'ignore'],
+      stdio: ['ignore', fd, fd, this.#place.fd ?? 'ignore', this.#archive?.fd ?? 'ignore'],
     })
     this.#child = child
     return child
