@@ -31,7 +31,11 @@ export const verify: Define = (parent, terminal, done) => {
       "API key with the scopes verify and events:read (AFFIDAVIT_KEY, else this machine's operator.key)",
     )
     .option('--deep', 'Also compare what each filter of the search returns with the sealed facts')
-    .option('--deep-values <n>', 'Compare at most so many values of each field (default: all)', positive)
+    .option(
+      '--deep-values <n>',
+      'Compare at most so many values of each field (default: all; of metadata, words and ids 300)',
+      positive,
+    )
     .optionsGroup('Output:')
     .option('--json', 'Print the report as JSON')
     .addHelpText(

@@ -8,77 +8,170 @@
  */
 import { randomInt } from 'node:crypto'
 import { type Dimension, dimensions, type Expected } from './expected.ts'
+import { fold, wordsOf } from './searched.ts'
 
 export interface Question {
   /** Query parameters beside tenant, order and limit. */
   readonly filter: string
   /** What must come back: each seq with the one filter that it belongs to. */
   readonly expected: ReadonlyMap<number, string>
-  /** Other events may match, too: an address also finds people by their e-mail. */
-  readonly mayHaveMore: boolean
+  /** What may come back besides. */
+  readonly allowed: ReadonlySet<number>
+  /** Events whose people are not all known may come back, too. */
+  readonly isPersonal: boolean
+}
+
+/** An event that must be found by its id. */
+export interface IdQuestion {
+  readonly id: string
+  /** The newest event of that id. */
+  readonly seq: number
 }
 
 const DAY_MS = 86_400_000
 /** What a query parameter takes; longer values cannot be asked for. */
-const LONGEST: Readonly<Partial<Record<Dimension, number>>> = { actor: 320, target: 320, action: 128, request_id: 256 }
-const LONGEST_OTHER = 64
+const LONGEST: Readonly<Record<Dimension, number>> = {
+  action: 128,
+  category: 32,
+  outcome: 16,
+  actor: 320,
+  target: 320,
+  team: 256,
+  ip: 64,
+  auth_method: 16,
+  request_id: 256,
+  trace_id: 256,
+  session_id: 256,
+  metadata: 1024,
+  q: 64,
+  day: 10,
+  id: 64,
+}
 /** Fields with more values are asked in groups. */
 const GROUPED_ABOVE = 1000
 const GROUP = 20
 /** A request line stays well within what servers and proxies take. */
 const GROUP_LENGTH = 6000
 const ROUNDS = 2
-const GROUPED: ReadonlySet<Dimension> = new Set(['actor', 'target', 'request_id'])
+const GROUPED: ReadonlySet<Dimension> = new Set([
+  'actor',
+  'target',
+  'request_id',
+  'trace_id',
+  'session_id',
+  'team',
+  'ip',
+])
+/** Found by values that an erasure takes away. */
+const PERSONAL: ReadonlySet<Dimension> = new Set(['actor', 'target', 'ip', 'q'])
+/** Time is cut into so many windows at random times. */
+const WINDOWS = 24
 
 interface Member {
   readonly filter: string
   readonly seqs: readonly number[]
-  readonly mayHaveMore: boolean
+  readonly allowed: readonly number[]
+  readonly isPersonal?: boolean
 }
 
-/** @param mostValues most values per field */
-export function questionsOf(expected: Expected, mostValues: number): { questions: Question[]; notes: string[] } {
+export function questionsOf(expected: Expected): { questions: Question[]; ids: IdQuestion[]; notes: string[] } {
   const questions = [
-    ask([{ filter: '', seqs: expected.events, mayHaveMore: false }]),
-    ask([{ filter: 'control=true', seqs: expected.entries, mayHaveMore: false }]),
+    ask([{ filter: '', seqs: expected.events, allowed: [] }]),
+    ask([{ filter: 'control=true', seqs: expected.entries, allowed: [] }]),
   ]
   const notes: string[] = []
   for (const dimension of dimensions) {
-    const all = [...expected.values.get(dimension)!]
-    const askable = all.filter(([value]) => canAsk(dimension, value))
-    const members = askable.slice(0, mostValues).map(([value, seqs]) => memberOf(dimension, value, seqs))
+    if (dimension === 'id') continue
+    const all = [...expected.values.get(dimension)!.values()]
+    const members = all
+      .filter(([value]) => canAsk(dimension, value))
+      .map(([value, { must, may }]) => ({
+        filter: parameters(dimension, value),
+        seqs: must,
+        allowed: [...may, ...namesakes(expected, dimension, value)],
+        isPersonal: PERSONAL.has(dimension),
+      }))
     const isGrouped = GROUPED.has(dimension) && members.length > GROUPED_ABOVE
     questions.push(...(isGrouped ? grouped(members) : members.map((member) => ask([member]))))
     if (isGrouped) notes.push(`${dimension}: ${members.length} values compared in random groups, ${ROUNDS} rounds`)
-    if (askable.length > members.length)
-      notes.push(`${dimension}: ${members.length} of ${askable.length} values compared (--deep-values)`)
-    if (all.length > askable.length)
-      notes.push(`${dimension}: ${all.length - askable.length} value(s) that no filter takes were not compared`)
+    if (expected.values.get(dimension)!.isPartial)
+      notes.push(`${dimension}: ${members.length} values compared, chosen at random among more (--deep-values)`)
+    if (all.length > members.length)
+      notes.push(`${dimension}: ${all.length - members.length} value(s) that no filter takes were not compared`)
   }
-  return { questions, notes }
+  questions.push(...beginnings(expected), ...windows(expected))
+  const ids = [...expected.values.get('id')!.values()].map(([id, { must }]) => ({ id, seq: must.at(-1)! }))
+  if (expected.values.get('id')!.isPartial)
+    notes.push(`${ids.length} events were asked for by id, chosen at random (--deep-values)`)
+  return { questions, ids, notes }
 }
 
 function canAsk(dimension: Dimension, value: string): boolean {
   if (dimension === 'action' && value.includes('*')) return false
-  return value.length <= (LONGEST[dimension] ?? LONGEST_OTHER) && value.isWellFormed()
+  if (dimension === 'q' && wordsOf(value).join() !== value) return false
+  if (dimension === 'metadata') {
+    const key = value.indexOf('=')
+    return key > 0 && value.length - key <= LONGEST.metadata + 1 && value.isWellFormed()
+  }
+  return value.length <= LONGEST[dimension] && value.isWellFormed()
 }
 
-function memberOf(dimension: Dimension, value: string, seqs: readonly number[]): Member {
-  const isPerson = dimension === 'actor' || dimension === 'target'
-  return { filter: parameters(dimension, value), seqs, mayHaveMore: isPerson && value.includes('@') }
+/** An id that looks like an address also finds people by their address, however either is written. */
+function namesakes(expected: Expected, dimension: Dimension, value: string): readonly number[] {
+  if (dimension !== 'actor' && dimension !== 'target') return []
+  const folded = fold(value)
+  return folded === value ? [] : (expected.values.get(dimension)!.get(folded)?.must ?? [])
 }
 
 function parameters(dimension: Dimension, value: string): string {
-  if (dimension !== 'day') return `${dimension}=${encodeURIComponent(value)}`
-  const next = new Date(Date.parse(value) + DAY_MS).toISOString().slice(0, 10)
-  return `from=${value}&to=${next}`
+  if (dimension === 'day') {
+    const next = new Date(Date.parse(value) + DAY_MS).toISOString().slice(0, 10)
+    return `from=${value}&to=${next}`
+  }
+  if (dimension !== 'metadata') return `${dimension}=${encodeURIComponent(value)}`
+  const at = value.indexOf('=')
+  return `metadata.${encodeURIComponent(value.slice(0, at))}=${encodeURIComponent(value.slice(at + 1))}`
 }
 
 function ask(members: readonly Member[]): Question {
   return {
     filter: members.map(({ filter }) => filter).join('&'),
     expected: new Map(members.flatMap(({ filter, seqs }) => seqs.map((seq) => [seq, filter] as const))),
-    mayHaveMore: members.some(({ mayHaveMore }) => mayHaveMore),
+    allowed: new Set(members.flatMap(({ allowed }) => allowed)),
+    isPersonal: members.some(({ isPersonal }) => isPersonal === true),
+  }
+}
+
+/** Actions by their beginnings: `user.*` for each first word. */
+function* beginnings(expected: Expected): Generator<Question> {
+  const seqsOf = new Map<string, number[]>()
+  const sample = expected.values.get('action')!
+  if (sample.isPartial) return // the actions that were given up would look like surplus
+  for (const [action, { must }] of sample.values()) {
+    const beginning = /^[A-Za-z0-9_-]+\./.exec(action)?.[0]
+    if (beginning === undefined) continue
+    const seqs = seqsOf.get(beginning)
+    if (seqs === undefined) seqsOf.set(beginning, [...must])
+    else for (const seq of must) seqs.push(seq)
+  }
+  for (const [beginning, seqs] of seqsOf) yield ask([{ filter: `action=${beginning}*`, seqs, allowed: [] }])
+}
+
+/** The whole time from the first event to the last, cut at random. */
+function* windows({ events, times }: Expected): Generator<Question> {
+  const order = events.map((seq, i) => ({ seq, time: times[i]! })).filter(({ time }) => !Number.isNaN(time))
+  if (order.length < 2) return
+  order.sort((a, b) => a.time - b.time)
+  const cuts = Array.from({ length: WINDOWS - 1 }, () => order[randomInt(order.length)]!.time).sort((a, b) => a - b)
+  let from = order[0]!.time
+  let at = 0
+  for (const to of [...new Set(cuts), order.at(-1)!.time + 1]) {
+    const first = at
+    while (at < order.length && order[at]!.time < to) at++
+    if (at === first) continue
+    const filter = `from=${new Date(from).toISOString()}&to=${new Date(to).toISOString()}`
+    yield ask([{ filter, seqs: order.slice(first, at).map(({ seq }) => seq), allowed: [] }])
+    from = to
   }
 }
 

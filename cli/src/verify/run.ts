@@ -145,7 +145,7 @@ async function ofTrail(
   const place = { url: log.remote.url, tenant: log.tenant }
   const held = holdAgainst(brought, info.origin)
   const bar = progressLine(terminal)
-  const expected = options.deep ? new Expected() : undefined
+  const expected = options.deep ? new Expected(options.deepValues) : undefined
   const { verification, checkpoint, note } = await verifyLive(log, info, {
     hash: nodeSha256,
     ...(held.vkeys !== undefined && { vkeys: held.vkeys }),
@@ -163,7 +163,6 @@ async function ofTrail(
       trail,
       size: checkpoint.size,
       expected,
-      mostValues: options.deepValues ?? Number.POSITIVE_INFINITY,
       progress: (done, of, filter) => bar.update(() => `filters: ${count(done)} of ${count(of)} ${filter}`),
     })
   }
