@@ -1,0 +1,176 @@
+// `affidavit verify --deep` against a whole server: rich events hold, and whatever a superuser hides from a filter is
+// named, though the log itself is untouched.
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
+import { type StartedServer, startedServer } from '../../server/test/started-server.ts'
+import { verified } from './command-line.ts'
+
+let database: TestDatabase
+let server: StartedServer
+
+beforeAll(async () => {
+  database = await freshDatabase()
+  server = await startedServer(database.url)
+}, 60_000)
+afterAll(async () => {
+  await server?.stop()
+  await database?.drop()
+})
+
+async function send(method: string, path: string, body: unknown): Promise<Response> {
+  const headers = { authorization: `Bearer ${server.key}`, 'content-type': 'application/json' }
+  return fetch(server.url + path, { method, headers, body: typeof body === 'string' ? body : JSON.stringify(body) })
+}
+
+async function record(tenant: string, events: readonly object[]): Promise<number> {
+  const reply = await send(
+    'POST',
+    '/v1/events/batch',
+    events.map((event) => ({ tenant, ...event })),
+  )
+  expect(await reply.json()).toMatchObject({ accepted: events.length, rejected: 0 })
+  return events.length
+}
+
+async function notarized(tenant: string, events: number): Promise<void> {
+  for (const until = Date.now() + 10_000; Date.now() < until; await sleep(100))
+    if ((await server.get<{ size: number }>(`/v1/trails/${tenant}`)).size > events) return
+  throw new Error(`${tenant} is not notarized`)
+}
+
+const deep = (tenant: string) => verified([server.url, '--tenant', tenant, '--key', server.key, '--deep'])
+
+const rich = (i: number) => ({
+  id: `event-${i}`,
+  action: ['user.login', 'user.role.updated', 'report.exported'][i % 3],
+  occurred_at: new Date(Date.UTC(2026, 2, 1 + (i % 5), i % 24, i % 60)).toISOString(),
+  outcome: i % 7 === 0 ? 'denied' : 'success',
+  reason: `policy number${i % 4} said so`,
+  actor: {
+    type: 'user',
+    id: `user_${i % 9}`,
+    name: `Zoë Müller ${i % 9}`,
+    email: `Zoe${i % 9}@Example.com`,
+    team: `team ${i % 4}`,
+  },
+  targets: [
+    { type: 'user', id: `u-${i % 8}@example.org`, email: `U-${i % 8}@example.org` },
+    { type: 'document', id: `doc/${i % 6}`, name: 'Ärger & Söhne' },
+  ],
+  context: {
+    ip: i % 2 ? '2001:DB8::7' : `192.0.2.${i % 8}`,
+    user_agent: 'Mozilla/5.0',
+    request_id: `req ${i % 20}`,
+    trace_id: `t${i % 3}`,
+    session_id: `s${i % 4}`,
+    auth_method: 'sso',
+  },
+  metadata: {
+    plan: `p${i % 3}`,
+    seats: i % 5,
+    trial: i % 2 === 0,
+    'a key': 'a+b&c',
+    phone: `+49 30 ${i % 3}`,
+    note: null,
+  },
+})
+
+/** The same, seq 1 + i: entry 0 opens the trail. */
+const events = 20
+
+test('rich events hold: people, policies, odd spellings, and nothing is asked that must not be found', async () => {
+  await send('PUT', '/v1/tenants/rich', {
+    policy: { personal: ['/metadata/phone', '/changes/*/before'], confidential: ['/metadata/plan'] },
+  })
+  await record(
+    'rich',
+    Array.from({ length: events }, (_, i) => ({ ...rich(i), changes: [{ path: '/a', before: i, after: { x: [i] } }] })),
+  )
+  await notarized('rich', events)
+  const told = await deep('rich')
+  expect(told.findings).toEqual([])
+  expect(told).toMatchObject({ outcome: 'held', verdicts: { columns: 'held' } })
+})
+
+const vectors = join(import.meta.dirname, '..', '..', '..', 'shared', 'vectors', 'requests')
+test.skipIf(!existsSync(vectors))('requests of many kinds hold', async () => {
+  const sizes = new Map<string, number>()
+  for (const name of readdirSync(vectors).filter((file) => file.endsWith('.json'))) {
+    const { body } = JSON.parse(readFileSync(join(vectors, name), 'utf8')) as { body: Record<string, unknown> }
+    const reply = await send('POST', '/v1/events', { tenant_id: 'own', ...body })
+    expect(reply.status).toBe(201)
+    const { tenant, seq } = (await reply.json()) as { tenant: string; seq: number }
+    sizes.set(tenant, seq)
+  }
+  for (const [tenant, seq] of sizes) {
+    await notarized(tenant, seq)
+    expect((await deep(tenant)).findings).toEqual([])
+  }
+})
+
+describe('something is hidden or shown otherwise by a superuser', () => {
+  const struck = 11
+  let trail: number
+  beforeAll(async () => {
+    await record(
+      'victim',
+      Array.from({ length: events }, (_, i) => rich(i)),
+    )
+    await notarized('victim', events)
+    const { rows } = await database.superuser.query(
+      `select t.number from affidavit.trails t join affidavit.tenants n on n.number = t.tenant where n.id = 'victim'`,
+    )
+    trail = rows[0].number
+    for (const table of tables)
+      await database.superuser.query(`create table public.${table} as select * from affidavit.${table}`)
+  })
+
+  const tables = ['events', 'event_ids', 'persona_tokens'] as const
+
+  async function attack(sql: string): Promise<void> {
+    await database.superuser.query('set session_replication_role = replica')
+    await database.superuser.query(sql)
+    await database.superuser.query('set session_replication_role = origin')
+  }
+  const undo = () =>
+    attack(
+      tables
+        .map(
+          (table) =>
+            `delete from affidavit.${table}; insert into affidavit.${table} overriding system value select * from public.${table};`,
+        )
+        .join(''),
+    )
+
+  const update = (set: string) => `update affidavit.events set ${set} where trail = ${trail} and seq = ${struck}`
+
+  test.each([
+    ['all terms', () => update('terms = array[]::bigint[]'), /team|metadata|q=|trace_id|target/],
+    ['one term', () => update('terms = terms[:4] || terms[6:]'), /=/],
+    ['the time within a day', () => update(`occurred_at = occurred_at + interval '7 hours'`), /from=/],
+    ['the id', () => `delete from affidavit.event_ids where trail = ${trail} and seq = ${struck}`, /^id=event-10$/],
+    ['people by their address', () => `delete from affidavit.persona_tokens`, /actor|target|ip|q=/],
+  ] as const)('%s', async (name, sql, filter) => {
+    try {
+      await attack(sql())
+      const told = await deep('victim')
+      expect(told).toMatchObject({
+        outcome: 'tampered',
+        exit_code: 1,
+        verdicts: { columns: 'failed', inclusion: 'held' },
+      })
+      if (name !== 'people by their address') expect(told.first_wrong).toBe(struck)
+      for (const finding of told.findings) expect(finding).toMatchObject({ verdict: 'column' })
+      expect(told.findings.some((finding) => filter.test(finding.filter ?? ''))).toBe(true)
+    } finally {
+      await undo()
+    }
+  })
+
+  test('undone, it holds', async () => {
+    expect((await deep('victim')).findings).toEqual([])
+  })
+})
