@@ -1,11 +1,12 @@
 // Entries as they were hashed, encoded again from the columns, for tiles, proofs and packs. Nothing is trusted to be
 // right here: whoever hashes these bytes finds out.
-import { CATEGORIES, decodeControl, type Entry, encodeEntry, NO_PREVIOUS } from '@affidavit/trail'
+import { encodeEntry, NO_PREVIOUS } from '@affidavit/trail'
 import { decryptConfidential } from '../keys/confidential.ts'
 import type { PersonaReading, Personas } from '../keys/personas.ts'
 import type { Queryable } from '../store/database.ts'
+import { entryOfRow, linesOf, sealedPart } from '../store/event-row.ts'
 import { placesOf, readRows } from './read.ts'
-import { type EventRow, linesOf, openPeople, type Reader, sealedPart } from './row.ts'
+import { type EventRow, openPeople, type Reader } from './row.ts'
 import type { Span, Trail } from './spans.ts'
 
 /** The content under an entry's commitments, with the salts that open them. Parts are absent where they are gone or may not be seen. */
@@ -52,7 +53,7 @@ export async function readEntries(
   const operator = await readOperatorCommitments(session, trail, spans, seqs)
   return rows.map((row) => ({
     seq: row.seq,
-    text: encodeEntry(entryOf(trail, row, people.keyIds, operator.get(row.seq))),
+    text: encodeEntry(entryOfRow(trail.id, row, previousOf(trail, row), people.keyIds, operator.get(row.seq))),
     hash: row.hash,
     content: personas === null ? { personal: [] } : contentOf(reader, row, people),
   }))
@@ -80,34 +81,6 @@ async function readOperatorCommitments(
     [trail.number, seqs, earliest, latest],
   )
   return new Map(rows.map((row) => [row.seq, row.commitment.toString('base64')]))
-}
-
-function entryOf(
-  trail: Trail,
-  row: EventRow,
-  keyIds: ReadonlyMap<number, string>,
-  operator: string | undefined,
-): Entry {
-  const category = CATEGORIES[row.category - 1]
-  if (row.control === null && category === undefined) {
-    throw new Error(`entry ${row.seq} of trail ${trail.id} has no category ${row.category}`)
-  }
-  const confidential =
-    row.confidential === null ? undefined : sealedPart(row.confidential).commitment.toString('base64')
-  return {
-    trail: trail.id,
-    seq: row.seq,
-    previous: previousOf(trail, row),
-    sealedAt: new Date(row.sealed_at).toISOString(),
-    body: row.control === null ? { event: category! } : { control: decodeControl(row.control) },
-    facts: row.facts_commitment.toString('base64'),
-    ...(confidential === undefined ? {} : { confidential }),
-    ...(operator === undefined ? {} : { operator }),
-    personal: linesOf(row.personal).map((line) => ({
-      key: keyIds.get(line.subject) ?? '0'.repeat(32),
-      commitment: line.commitment.toString('base64'),
-    })),
-  }
 }
 
 function previousOf(trail: Trail, row: EventRow): string {

@@ -6,6 +6,7 @@ import { decryptConfidential } from '../keys/confidential.ts'
 import type { PersonaReading, Personas } from '../keys/personas.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import { type Joined, join } from '../render/join.ts'
+import { linesOf, sealedPart } from '../store/event-row.ts'
 import type { Tenant } from '../tenants/tenants.ts'
 import type { Trail } from './spans.ts'
 
@@ -40,42 +41,8 @@ export interface EventRow extends Record<string, unknown> {
   readonly action: string | null
 }
 
-/** One personal line of an entry, from the column. */
-export interface Line {
-  readonly subject: number
-  readonly persona: number
-  /** 32 bytes. */
-  readonly commitment: Buffer
-}
-
-const lineBytes = 48
-const commitmentBytes = 32
-const saltBytes = 16
 const lateFlag = 8
 const outcomes = ['success', 'failure', 'denied']
-
-/** The lines of the column `personal`. */
-export function linesOf(personal: Buffer | null): Line[] {
-  const lines: Line[] = []
-  for (let at = 0; personal !== null && at < personal.length; at += lineBytes) {
-    lines.push({
-      subject: Number(personal.readBigInt64BE(at)),
-      persona: Number(personal.readBigInt64BE(at + 8)),
-      commitment: personal.subarray(at + 16, at + lineBytes),
-    })
-  }
-  return lines
-}
-
-/** The parts of the columns `confidential` and `operator`. */
-export function sealedPart(column: Buffer): { commitment: Buffer; salt: Buffer; content: Buffer } {
-  const salt = commitmentBytes + saltBytes
-  return {
-    commitment: column.subarray(0, commitmentBytes),
-    salt: column.subarray(commitmentBytes, salt),
-    content: column.subarray(salt),
-  }
-}
 
 /** Opens the people of a page in one go. */
 export async function openPeople(
