@@ -128,14 +128,14 @@ describe('something is hidden or shown otherwise by a superuser', () => {
       await database.superuser.query(`create table public.${table} as select * from affidavit.${table}`)
   })
 
-  const tables = ['events', 'event_ids', 'persona_tokens'] as const
+  const tables: readonly string[] = ['events', 'event_ids', 'persona_tokens']
 
   async function attack(sql: string): Promise<void> {
     await database.superuser.query('set session_replication_role = replica')
     await database.superuser.query(sql)
     await database.superuser.query('set session_replication_role = origin')
   }
-  const undo = () =>
+  const undo = (): Promise<void> =>
     attack(
       tables
         .map(
@@ -145,15 +145,18 @@ describe('something is hidden or shown otherwise by a superuser', () => {
         .join(''),
     )
 
-  const update = (set: string) => `update affidavit.events set ${set} where trail = ${trail} and seq = ${struck}`
+  const update = (set: string): string =>
+    `update affidavit.events set ${set} where trail = ${trail} and seq = ${struck}`
 
-  test.each([
+  const attacks: [string, () => string, RegExp][] = [
     ['all terms', () => update('terms = array[]::bigint[]'), /team|metadata|q=|trace_id|target/],
     ['one term', () => update('terms = terms[:4] || terms[6:]'), /=/],
     ['the time within a day', () => update(`occurred_at = occurred_at + interval '7 hours'`), /from=/],
     ['the id', () => `delete from affidavit.event_ids where trail = ${trail} and seq = ${struck}`, /^id=event-10$/],
     ['people by their address', () => `delete from affidavit.persona_tokens`, /actor|target|ip|q=/],
-  ] as const)('%s', async (name, sql, filter) => {
+  ]
+
+  test.each(attacks)('%s', async (name, sql, filter) => {
     try {
       await attack(sql())
       const told = await deep('victim')

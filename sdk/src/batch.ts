@@ -19,11 +19,14 @@ export interface BatchResult {
 /**
  * Builds the request from events that are already JSON text.
  * `personal` names further personal values by JSON Pointer (a `*` segment stands for every element); they are added to
- * the tenant's policy for these events only.
+ * the tenant's policy for these events only. `receipts`: asks for the receipts, too.
  */
-export async function batchRequest(lines: readonly string[], personal: readonly string[] = []): Promise<Request> {
+export async function batchRequest(
+  lines: readonly string[],
+  { personal = [], receipts = false }: { personal?: readonly string[]; receipts?: boolean } = {},
+): Promise<Request> {
   const { headers, body } = await ndjsonBody(lines)
-  headers.prefer = 'return=minimal'
+  headers.prefer = receipts ? 'return=minimal, receipts' : 'return=minimal'
   if (personal.length > 0) headers['affidavit-personal'] = personal.map(encodeURIComponent).join(',')
   return { method: 'POST', path: '/v1/events/batch', headers, body }
 }
@@ -41,6 +44,18 @@ export function readBatchReply(reply: Reply, sent: number): BatchResult {
     if (rejection && rejection.index < sent) rejections.push(rejection)
   }
   return { accepted, duplicates, rejected, rejections }
+}
+
+/** The receipts of a reply: signed notes, and the tenant of each trail. Empty if it has none. */
+export function receiptsOf(reply: Reply): { notes: string[]; tenants: Map<string, string> } {
+  const { receipts, trails } = reply.body as { receipts?: unknown; trails?: unknown }
+  const notes = Array.isArray(receipts) ? receipts.filter((note) => typeof note === 'string') : []
+  const tenants = new Map<string, string>()
+  for (const range of Array.isArray(trails) ? trails : []) {
+    const { tenant, trail } = (range ?? {}) as { tenant?: unknown; trail?: unknown }
+    if (typeof tenant === 'string' && typeof trail === 'string') tenants.set(trail, tenant)
+  }
+  return { notes, tenants }
 }
 
 function readRejection(item: unknown): Rejection | undefined {

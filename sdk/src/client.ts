@@ -1,11 +1,13 @@
 /** The client: `record` waits for the receipt, `emit` never waits, `query` reads back. */
 
-import { type BatchResult, batchRequest, readBatchReply } from './batch.ts'
+import { type BatchResult, batchRequest, readBatchReply, receiptsOf } from './batch.ts'
+import type { Confirmation } from './confirm.ts'
 import { type EmitOptions, type EmitStats, Emitter } from './emitter.ts'
 import { AffidavitError } from './error.ts'
 import type { AuditEvent, Page, Receipt, StoredEvent } from './event.ts'
 import { uuidv7 } from './id.ts'
 import { eachEvent, type Filter, filterQuery, type PageOptions } from './query.ts'
+import { ReceiptKeeper, type ReceiptOptions } from './receipts.ts'
 import { flushOnShutdown, type ShutdownSignal } from './shutdown.ts'
 import { type Endpoint, type Limits, type Request, send } from './transport.ts'
 
@@ -24,6 +26,8 @@ export interface AffidavitOptions {
   timeoutMs?: number
   /** The background queue of `emit`. */
   emit?: EmitOptions
+  /** Keep receipts until `confirm` has seen each under a checkpoint. Default: they are only returned by `record`. */
+  receipts?: ReceiptOptions
   /** Flush before the process ends by itself. Default true. */
   flushBeforeExit?: boolean
   /** Signals on which to flush first, for example `['SIGTERM']`. Default none: a library should not claim signals. */
@@ -49,17 +53,21 @@ export class Affidavit {
   readonly #endpoint: Endpoint
   readonly #options: AffidavitOptions
   readonly #emitter: Emitter
+  readonly #receipts: ReceiptKeeper | undefined
   readonly #boot = uuidv7()
   readonly #removeHooks: () => void
 
   constructor(options: AffidavitOptions) {
     this.#options = options
     this.#endpoint = { url: baseUrl(options.url), key: checkedKey(options.key), fetch: options.fetch ?? fetch }
+    const receipts = options.receipts && new ReceiptKeeper(options.receipts)
+    this.#receipts = receipts
     this.#emitter = new Emitter({
       endpoint: this.#endpoint,
       attemptMs: options.attemptTimeoutMs ?? 10_000,
       prepare: (event, seq) => JSON.stringify(this.#numbered(event, seq)),
       options: options.emit ?? {},
+      ...(receipts && { onReply: (reply) => receipts.keep(receiptsOf(reply)) }),
     })
     this.#removeHooks = flushOnShutdown(() => this.#emitter.flush(SHUTDOWN_MS), {
       beforeExit: options.flushBeforeExit ?? true,
@@ -81,7 +89,9 @@ export class Affidavit {
       },
       options,
     )
-    return { ...(reply.body as Receipt), duplicate: reply.status === 200 }
+    const receipt = { ...(reply.body as Receipt), duplicate: reply.status === 200 }
+    await this.#receipts?.keep({ notes: [receipt.receipt], tenants: new Map([[receipt.trail, receipt.tenant]]) })
+    return receipt
   }
 
   /**
@@ -95,8 +105,26 @@ export class Affidavit {
   ): Promise<BatchResult> {
     if (events.length === 0) return { accepted: 0, duplicates: 0, rejected: 0, rejections: [] }
     const lines = events.map((event) => (typeof event === 'string' ? event : JSON.stringify(this.#completed(event))))
-    const reply = await this.#call(await batchRequest(lines, options.personal), options)
-    return readBatchReply(reply, events.length)
+    const { personal = [] } = options
+    const receipts = this.#receipts !== undefined
+    const reply = await this.#call(await batchRequest(lines, { personal, receipts }), options)
+    const result = readBatchReply(reply, events.length)
+    await this.#receipts?.keep(receiptsOf(reply))
+    return result
+  }
+
+  /**
+   * Holds every kept receipt against the newest checkpoint of its trail; those that a checkpoint confirms are no longer
+   * kept. Needs a key with the scope `verify`; `key` names another one for this call. One call at a time; never throws
+   * for what the server does: see the members of the result.
+   */
+  async confirm(options: CallOptions & { key?: string } = {}): Promise<Confirmation> {
+    if (this.#receipts === undefined)
+      throw new TypeError('no receipts are kept: give createAffidavit the option receipts')
+    const endpoint = { ...this.#endpoint, ...(options.key !== undefined && { key: checkedKey(options.key) }) }
+    // Proofs are a good part of the SDK's code, and most processes never check one.
+    const { confirmReceipts } = await import('./confirm.ts')
+    return confirmReceipts(this.#receipts, (request) => send(endpoint, request, this.#limits(options)))
   }
 
   /** Records in the background: never throws, never waits. The event is copied at once. See `stats` for its fate. */
@@ -152,12 +180,15 @@ export class Affidavit {
   }
 
   #call(request: Request, options: CallOptions) {
-    const limits: Limits = {
+    return send(this.#endpoint, request, this.#limits(options))
+  }
+
+  #limits(options: CallOptions): Limits {
+    return {
       attemptMs: this.#options.attemptTimeoutMs ?? 10_000,
       totalMs: options.timeoutMs ?? this.#options.timeoutMs ?? 30_000,
       ...(options.signal ? { signal: options.signal } : {}),
     }
-    return send(this.#endpoint, request, limits)
   }
 
   #eventPath(id: string, rest: string, tenant = this.#options.tenant): string {

@@ -11,7 +11,7 @@ import { AffidavitError } from './error.ts'
 import type { AuditEvent } from './event.ts'
 import { BoundedQueue, type DroppedRange, type QueueBounds, type Waiting } from './queue.ts'
 import { retryDelayMs, sleep } from './retry.ts'
-import { attemptOnce, type Endpoint } from './transport.ts'
+import { attemptOnce, type Endpoint, type Reply } from './transport.ts'
 
 /** An event that will never be stored, and why. `event` is missing if it could not be written as JSON at all. */
 export interface RejectedEvent {
@@ -59,6 +59,8 @@ export interface EmitterParts {
   attemptMs: number
   prepare: (event: AuditEvent, seq: number) => string
   options: EmitOptions
+  /** Takes the receipts out of each reply; then receipts are asked for. Never rejects. */
+  onReply?: (reply: Reply) => Promise<void>
 }
 
 const BATCH_BYTES = 1024 * 1024
@@ -194,11 +196,15 @@ export class Emitter {
     const abort = () => attempt.abort()
     this.#stop.signal.addEventListener('abort', abort, { once: true })
     try {
-      const request = await batchRequest(batch.map((item) => item.text))
+      const request = await batchRequest(
+        batch.map((item) => item.text),
+        { receipts: this.#parts.onReply !== undefined },
+      )
       const reply = await attemptOnce(this.#parts.endpoint, request, this.#parts.attemptMs, attempt.signal)
       // Closed while the answer was under way: the events were counted as dropped already.
       if (this.#stop.signal.aborted) return undefined
       const result = readBatchReply(reply, batch.length)
+      await this.#parts.onReply?.(reply)
       this.#counts.accepted += result.accepted
       this.#counts.duplicates += result.duplicates
       this.#counts.rejected += result.rejected

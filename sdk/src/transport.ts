@@ -16,6 +16,8 @@ export interface Request {
   path: string
   headers?: Record<string, string>
   body?: string | Uint8Array<ArrayBuffer>
+  /** The answer is not JSON but bytes, at most so many; the reply's body is a Uint8Array. */
+  mostBytes?: number
 }
 
 export interface Limits {
@@ -59,12 +61,18 @@ export async function attemptOnce(
   try {
     const response = await endpoint.fetch(endpoint.url + request.path, {
       method: request.method,
-      headers: { authorization: `Bearer ${endpoint.key}`, accept: 'application/json', ...request.headers },
+      headers: {
+        authorization: `Bearer ${endpoint.key}`,
+        accept: request.mostBytes === undefined ? 'application/json' : '*/*',
+        ...request.headers,
+      },
       ...(request.body === undefined ? {} : { body: request.body }),
       // Followed, a redirect would carry the key to another address; left alone, it is a refusal like any other.
       redirect: 'manual',
       signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
     })
+    if (response.ok && request.mostBytes !== undefined)
+      return { status: response.status, body: await readBytes(response, request.mostBytes) }
     return readReply(response, await response.text())
   } catch (error) {
     if (error instanceof AffidavitError) throw error
@@ -83,6 +91,22 @@ export async function attemptOnce(
       { cause: error },
     )
   }
+}
+
+async function readBytes(response: Response, most: number): Promise<Uint8Array> {
+  const parts: Uint8Array[] = []
+  let total = 0
+  for await (const part of response.body ?? []) {
+    total += part.length
+    if (total > most)
+      throw new AffidavitError({
+        status: 200,
+        code: 'unexpected_reply',
+        detail: `the answer has more than ${most} bytes`,
+      })
+    parts.push(part)
+  }
+  return new Uint8Array(Buffer.concat(parts))
 }
 
 function readReply(response: Response, text: string): Reply {
