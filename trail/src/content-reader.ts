@@ -45,13 +45,17 @@ export class ContentReader {
   private at = 0
   private saltAt = 0
   private isSalt = false
-  private readonly salt = new Uint8Array(SALT_BYTES)
-  private content = ''
+  private value = ''
   private lastPersonal = -1
 
   /** `lines`: each ended by a line feed. */
   constructor(lines: string) {
     this.lines = lines
+  }
+
+  /** The content of the part just read. */
+  get content(): string {
+    return this.value
   }
 
   /** Whether all lines were read. */
@@ -109,24 +113,23 @@ export class ContentReader {
 
   /** The commitment to the part just read, base64; undefined when its salt is not the base64 of 16 bytes. */
   commitment(hash: Hash, kind: CommitmentKind): string | undefined {
-    const { content, salt } = this
     if (!this.isSalt) return undefined
-    const most = CONTENT_AT + content.length * 3
+    const most = CONTENT_AT + this.value.length * 3
     if (most > scratch.length) {
       scratch = new Uint8Array(most * 2)
       room = scratch.subarray(CONTENT_AT)
     }
+    readSalt(this.lines, this.saltAt, scratch)
     const tag = TAGS[kind]
     const start = SALT_AT - tag.length
     for (let i = 0; i < tag.length; i++) scratch[start + i] = tag[i]!
-    for (let i = 0; i < SALT_BYTES; i++) scratch[SALT_AT + i] = salt[i]!
-    const { written } = encoder.encodeInto(content, room)
+    const { written } = encoder.encodeInto(this.value, room)
     return hashText(hash, scratch.subarray(start, CONTENT_AT + written))
   }
 
   /** The part just read. */
   text(): SaltedPart {
-    return { salt: this.lines.slice(this.saltAt, this.saltAt + SALT_LENGTH), content: this.content }
+    return { salt: this.lines.slice(this.saltAt, this.saltAt + SALT_LENGTH), content: this.value }
   }
 
   private skip(text: string): boolean {
@@ -157,14 +160,14 @@ export class ContentReader {
   private part(): true {
     this.expect('"salt":"')
     this.saltAt = this.at
-    this.isSalt = readSalt(this.lines, this.at, this.salt)
+    this.isSalt = isSalt(this.lines, this.at)
     // A wrong salt is a finding, not a broken line, as long as it is text.
     SALT_TEXT.lastIndex = this.at
     if (!this.isSalt && !SALT_TEXT.test(this.lines)) throw refusal()
     this.at += SALT_LENGTH
     this.expect('","content":')
     const end = this.endOfContent()
-    this.content = parseString(this.lines.slice(this.at, end))
+    this.value = parseString(this.lines.slice(this.at, end))
     this.at = end
     this.expect('}')
     return true
@@ -192,24 +195,24 @@ export class ContentReader {
   }
 }
 
-/** Puts the bytes of the salt whose 24 characters stand at `from` into `salt`; false when they are not its base64. */
-function readSalt(text: string, from: number, salt: Uint8Array): boolean {
-  let at = from
+/** Whether the 24 characters at `from` are the base64 of 16 bytes. */
+function isSalt(text: string, from: number): boolean {
   let seen = 0
-  for (let to = 0; to < SALT_BYTES - 1; to += 3, at += 4) {
-    const a = sextet(text.charCodeAt(at))
-    const b = sextet(text.charCodeAt(at + 1))
-    const c = sextet(text.charCodeAt(at + 2))
-    const d = sextet(text.charCodeAt(at + 3))
-    seen |= a | b | c | d
-    salt[to] = (a << 2) | (b >> 4)
-    salt[to + 1] = (b << 4) | (c >> 2)
-    salt[to + 2] = (c << 6) | d
+  for (let i = 0; i < SALT_LENGTH - 2; i++) seen |= sextet(text.charCodeAt(from + i))
+  return seen < 64 && (sextet(text.charCodeAt(from + 21)) & 15) === 0 && text.startsWith('==', from + 22)
+}
+
+/** Puts the 16 bytes whose base64 stands at `from` to where salts begin in `target`. */
+function readSalt(text: string, from: number, target: Uint8Array): void {
+  let at = from
+  for (let to = SALT_AT; to < CONTENT_AT; to += 3, at += 4) {
+    const group = (sextet(text.charCodeAt(at)) << 6) | sextet(text.charCodeAt(at + 1))
+    target[to] = group >> 4
+    if (to + 1 === CONTENT_AT) return
+    const rest = (sextet(text.charCodeAt(at + 2)) << 6) | sextet(text.charCodeAt(at + 3))
+    target[to + 1] = (group << 4) | (rest >> 8)
+    target[to + 2] = rest
   }
-  const a = sextet(text.charCodeAt(at))
-  const b = sextet(text.charCodeAt(at + 1))
-  salt[SALT_BYTES - 1] = (a << 2) | (b >> 4)
-  return (seen | a | b) < 64 && (b & 15) === 0 && text.startsWith('==', at + 2)
 }
 
 /** 0–63, or 64 for what is no character of base64. */

@@ -33,7 +33,8 @@ export interface Parts {
   personal(): number
   /** Of the part just read, base64; undefined when its salt is none. */
   commitment(hash: Hash, kind: CommitmentKind): string | undefined
-  text(): SaltedPart
+  /** Of the part just read. */
+  readonly content: string
 }
 
 /** More gaps than are ever reported need not be remembered. */
@@ -87,7 +88,7 @@ export class ContentVerifier {
 
   /** A value that was cut out of the facts must be in one of the entry's personal lines. */
   private markers(seq: number, entry: Entry, parts: Parts): void {
-    const highest = highestMarkerOf(parts.text().content)
+    const highest = highestMarkerOf(parts.content)
     if (highest < entry.personal.length) return
     this.options.findings.fail(
       'content',
@@ -121,7 +122,9 @@ export class ContentVerifier {
       const line = entry.personal[n]!
       const erased = gone ?? this.absence?.subjectGone(seq, entry, line.key)
       if (there === n) {
-        if (compare) this.compare(seq, 'personal', line.commitment, parts, `personal ${n}`)
+        if (compare && parts.commitment(this.options.hash, 'personal') !== line.commitment) {
+          this.changed(seq, `personal ${n}`)
+        }
         if (erased !== undefined) this.stillServed(seq, `personal ${n}`, erased)
         there = parts.personal()
       } else if (erased === undefined && !this.withheld.has('personal')) this.gap(seq, `personal ${n}`)
@@ -131,7 +134,10 @@ export class ContentVerifier {
   }
 
   private compare(seq: number, kind: CommitmentKind, commitment: string, parts: Parts, name: string): void {
-    if (parts.commitment(this.options.hash, kind) === commitment) return
+    if (parts.commitment(this.options.hash, kind) !== commitment) this.changed(seq, name)
+  }
+
+  private changed(seq: number, name: string): void {
     this.options.findings.fail('content', 'content_changed', `${name} of entry ${seq} is not what was sealed`, seq)
   }
 
@@ -197,13 +203,13 @@ class PayloadParts implements Parts {
   }
 
   commitment(hash: Hash, kind: CommitmentKind): string | undefined {
-    const { salt, content } = this.text()
+    const { salt, content } = this.part!
     const bytes = saltBytes(salt)
     return bytes === undefined ? undefined : commitText(hash, kind, bytes, content)
   }
 
-  text(): SaltedPart {
-    return this.part!
+  get content(): string {
+    return this.part!.content
   }
 
   private read(part: SaltedPart | undefined): boolean {

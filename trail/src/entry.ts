@@ -93,9 +93,10 @@ const VERSION_LINE = `${ENTRY_VERSION}\n`
 const PERSONAL = 'personal '
 const PERSONAL_LINE_LENGTH = PERSONAL.length + ID_LENGTH + 1 + HASH_LENGTH + 1
 const NO_PERSONAL: readonly PersonalLine[] = Object.freeze([])
-const EVENT_BODIES: ReadonlyMap<string, Entry['body']> = new Map(
-  CATEGORIES.map((category) => [`event ${category}`, Object.freeze({ event: category })]),
-)
+const EVENT_BODIES: readonly { readonly line: string; readonly body: Entry['body'] }[] = CATEGORIES.map((category) => ({
+  line: `event ${category}`,
+  body: Object.freeze({ event: category }),
+}))
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
@@ -213,12 +214,11 @@ export class EntryReader {
   }
 
   private body(): Entry['body'] {
+    for (const { line, body } of EVENT_BODIES) if (this.skipLine(line)) return body
     const from = this.at
     let i = from
     while (i < this.end && (RULES[this.bytes[i]!]! & CONTROL_CHARACTER) !== 0) i++
     const line = this.take(i - from, LINE_FEED)
-    const event = EVENT_BODIES.get(line)
-    if (event !== undefined) return event
     if (!line.startsWith('control ')) throw this.refusal()
     return { control: decodeControl(line.slice('control '.length)) }
   }

@@ -60,23 +60,34 @@ export function treeRoot(hash: Hash, leaves: readonly Uint8Array[]): Uint8Array 
   return level[0]!
 }
 
-/** Levels of a tile are hashed over the ones below them, here. */
-let work = new Uint8Array(256 * HASH_BYTES)
+/** A pair ready to be hashed: 0x01 ‖ left ‖ right. */
+const PAIR_BYTES = 1 + 2 * HASH_BYTES
+/** 128 pairs one after another: each level of a tile is hashed into the pairs of the level above, in the same place. */
+const pairs = new Uint8Array(128 * PAIR_BYTES)
+const pairViews = Array.from({ length: 128 }, (_, i) => pairs.subarray(i * PAIR_BYTES, (i + 1) * PAIR_BYTES))
+for (const view of pairViews) view[0] = 1
 
-/** `treeRoot` over hashes that stand one after another, as in a tile. */
+/** Where the `i`th hash of a level stands in the pairs. */
+function placeInPairs(i: number): number {
+  return (i >> 1) * PAIR_BYTES + 1 + (i & 1) * HASH_BYTES
+}
+
+/** `treeRoot` over at most 256 hashes that stand one after another: a tile. */
 export function tileRoot(hash: Hash, tile: Uint8Array): Uint8Array {
-  if (tile.length === 0) return emptyRoot(hash)
-  if (tile.length > work.length) work = new Uint8Array(tile.length)
-  work.set(tile)
-  for (let width = tile.length / HASH_BYTES; width > 1; width = Math.ceil(width / 2)) {
-    for (let i = 0; i + 1 < width; i += 2) {
-      const from = i * HASH_BYTES
-      for (let k = 0; k < 2 * HASH_BYTES; k++) pair[k + 1] = work[from + k]!
-      hashInto(hash, pair, work, from / 2)
+  const count = tile.length / HASH_BYTES
+  if (count === 0) return emptyRoot(hash)
+  if (count > 256) throw new RangeError(`a tile of ${count} hashes`)
+  for (let i = 0; i < count; i += 2) pairs.set(tile.subarray(i * HASH_BYTES, (i + 2) * HASH_BYTES), placeInPairs(i))
+  for (let width = count; width > 1; width = Math.ceil(width / 2)) {
+    const whole = width >> 1
+    for (let i = 0; i < whole; i++) hashInto(hash, pairViews[i]!, pairs, placeInPairs(i))
+    // A left-over hash rises unchanged.
+    if (width % 2 === 1) {
+      const from = placeInPairs(width - 1)
+      pairs.copyWithin(placeInPairs(whole), from, from + HASH_BYTES)
     }
-    if (width % 2 === 1) work.copyWithin(((width - 1) / 2) * HASH_BYTES, (width - 1) * HASH_BYTES, width * HASH_BYTES)
   }
-  return work.slice(0, HASH_BYTES)
+  return pairs.slice(1, 1 + HASH_BYTES)
 }
 
 /** The complete subtrees that a range consists of, from left to right; `from` must be a multiple of what it splits to. */

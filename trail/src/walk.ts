@@ -153,14 +153,16 @@ export class EntryVerifier {
     if (first !== this.next) this.skipTo(first)
     const reader = new EntryReader(split.bytes)
     const tile = new Uint8Array(width * HASH_BYTES)
-    const entries = split.starts.map((start, at) => {
+    const entries: (Entry | undefined)[] = []
+    for (let at = 0; at < width; at++) {
+      const start = split.starts[at]!
       const end = start + split.lengths[at]!
       const leaf = hashText(this.hash, split.bytes.subarray(start - 1, end))
       writeHash(leaf, tile, at * HASH_BYTES)
       const expected = leaves?.[at]
       if (expected !== undefined && leaf !== toBase64(expected)) this.changed(first + at)
-      return this.entry(first + at, leaf, readEntry(reader, start, end, this.lastLeaf))
-    })
+      entries.push(this.entry(first + at, leaf, readEntry(reader, start, end, this.lastLeaf)))
+    }
     return new WalkedBundle(first, entries, tile)
   }
 
