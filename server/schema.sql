@@ -94,6 +94,7 @@ create table affidavit.acts (
   decided_name text,
   decided_at timestamp with time zone,
   holds uuid[] not null default '{}'::uuid[],
+  low bigint,
   control bigint,
   done_at timestamp with time zone
 );
@@ -107,6 +108,55 @@ alter table affidavit.acts add constraint acts_trail_fkey FOREIGN KEY (trail) RE
 CREATE INDEX acts_open ON affidavit.acts USING btree (state, decided_at) WHERE (state = ANY (ARRAY['waiting'::text, 'approved'::text, 'held'::text, 'announced'::text]));
 CREATE INDEX acts_tenant ON affidavit.acts USING btree (tenant, requested_at DESC, id);
 grant insert, select, update on affidavit.acts to affidavit_retention;
+
+create table affidavit.anchored (
+  id bigint not null generated always as identity,
+  epoch bigint not null,
+  size bigint not null,
+  at timestamp with time zone not null default clock_timestamp(),
+  anchor text not null,
+  kind text not null,
+  origin text not null,
+  public boolean not null,
+  note text not null,
+  token bytea,
+  details jsonb not null default '{}'::jsonb
+);
+alter table affidavit.anchored owner to affidavit_owner;
+alter table affidavit.anchored enable row level security;
+alter table affidavit.anchored force row level security;
+alter table affidavit.anchored add constraint anchored_pkey PRIMARY KEY (id);
+CREATE INDEX anchored_epoch ON affidavit.anchored USING btree (epoch) WHERE public;
+CREATE INDEX anchored_public ON affidavit.anchored USING btree (id DESC) WHERE public;
+create policy anchored_all on affidavit.anchored for all to affidavit_follower, affidavit_notary, affidavit_operator_reader, affidavit_scrub using (true) with check (true);
+create policy anchored_public on affidavit.anchored for select to affidavit_reader using (public);
+grant insert, select on affidavit.anchored to affidavit_notary;
+grant select on affidavit.anchored to affidavit_follower;
+grant select on affidavit.anchored to affidavit_operator_reader;
+grant select on affidavit.anchored to affidavit_reader;
+grant select on affidavit.anchored to affidavit_scrub;
+
+create table affidavit.anchors (
+  name text not null,
+  kind text not null,
+  origin text,
+  epoch bigint,
+  size bigint,
+  succeeded_at timestamp with time zone,
+  error text,
+  wrong boolean not null default false,
+  failed_at timestamp with time zone,
+  failures integer not null default 0,
+  wrong_answers integer not null default 0,
+  next_try_at timestamp with time zone
+) with (fillfactor=70);
+alter table affidavit.anchors owner to affidavit_owner;
+alter table affidavit.anchors add constraint anchors_kind_check CHECK ((kind = ANY (ARRAY['witness'::text, 'bucket'::text, 'timestamp'::text, 'mailbox'::text, 'webhook'::text])));
+alter table affidavit.anchors add constraint anchors_pkey PRIMARY KEY (name, kind);
+grant delete, insert, select, update on affidavit.anchors to affidavit_notary;
+grant select on affidavit.anchors to affidavit_follower;
+grant select on affidavit.anchors to affidavit_operator_reader;
+grant select on affidavit.anchors to affidavit_scrub;
 
 create table affidavit.cursors (
   name text not null,
@@ -391,6 +441,17 @@ grant select on affidavit.personas to affidavit_operator_reader;
 grant select on affidavit.personas to affidavit_reader;
 grant select on affidavit.personas to affidavit_scrub;
 
+create table affidavit.prunes (
+  trail integer not null,
+  control bigint not null,
+  next bigint not null,
+  before bigint not null
+);
+alter table affidavit.prunes owner to affidavit_owner;
+alter table affidavit.prunes add constraint prunes_pkey PRIMARY KEY (trail, control);
+alter table affidavit.prunes add constraint prunes_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
+grant select on affidavit.prunes to affidavit_retention;
+
 create table affidavit.registry (
   one boolean not null default true,
   origin text,
@@ -435,6 +496,7 @@ alter table affidavit.registry_entries add constraint registry_entries_pkey PRIM
 CREATE INDEX registry_entries_kind ON affidavit.registry_entries USING btree (index) WHERE (kind <> 'epoch'::text);
 grant insert, select, update on affidavit.registry_entries to affidavit_notary;
 grant select on affidavit.registry_entries to affidavit_follower;
+grant select on affidavit.registry_entries to affidavit_keeper;
 grant select on affidavit.registry_entries to affidavit_operator_reader;
 grant select on affidavit.registry_entries to affidavit_reader;
 grant select on affidavit.registry_entries to affidavit_scrub;
@@ -499,6 +561,52 @@ grant select on affidavit.registry_tiles to affidavit_follower;
 grant select on affidavit.registry_tiles to affidavit_operator_reader;
 grant select on affidavit.registry_tiles to affidavit_reader;
 grant select on affidavit.registry_tiles to affidavit_scrub;
+
+create table affidavit.retention_visits (
+  tenant integer not null,
+  day date not null,
+  held boolean not null default false
+);
+alter table affidavit.retention_visits owner to affidavit_owner;
+alter table affidavit.retention_visits add constraint retention_visits_pkey PRIMARY KEY (tenant);
+alter table affidavit.retention_visits add constraint retention_visits_tenant_fkey FOREIGN KEY (tenant) REFERENCES affidavit.tenants(number);
+grant insert, select, update on affidavit.retention_visits to affidavit_retention;
+
+create table affidavit.scrub (
+  one boolean not null default true,
+  round bigint not null default 0,
+  trail integer not null default 0,
+  seq bigint not null default 0,
+  range bytea not null default '\x'::bytea,
+  previous bytea,
+  checked bigint not null default 0,
+  total bigint not null default 0,
+  started_at timestamp with time zone,
+  finished_at timestamp with time zone
+);
+alter table affidavit.scrub owner to affidavit_owner;
+alter table affidavit.scrub add constraint scrub_one_check CHECK (one);
+alter table affidavit.scrub add constraint scrub_pkey PRIMARY KEY (one);
+grant select, update on affidavit.scrub to affidavit_scrub;
+
+create table affidavit.scrub_findings (
+  number bigint not null generated always as identity,
+  trail integer not null,
+  seq bigint,
+  what text not null,
+  message text not null,
+  print text not null,
+  found_at timestamp with time zone not null default clock_timestamp(),
+  acknowledged_at timestamp with time zone,
+  acknowledged_by text,
+  reason text
+);
+alter table affidavit.scrub_findings owner to affidavit_owner;
+alter table affidavit.scrub_findings add constraint scrub_findings_pkey PRIMARY KEY (number);
+alter table affidavit.scrub_findings add constraint scrub_findings_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
+alter table affidavit.scrub_findings add constraint scrub_findings_trail_seq_what_print_key UNIQUE NULLS NOT DISTINCT (trail, seq, what, print);
+CREATE INDEX scrub_findings_open ON affidavit.scrub_findings USING btree (trail) WHERE (acknowledged_at IS NULL);
+grant insert, select, update on affidavit.scrub_findings to affidavit_scrub;
 
 create table affidavit.settings (
   name text not null,
@@ -712,7 +820,8 @@ create table keeper.buckets (
   tenant integer not null,
   generation integer not null,
   subjects integer not null default 0,
-  wrapped bytea not null
+  wrapped bytea not null,
+  renewed integer not null default 0
 );
 alter table keeper.buckets owner to affidavit_owner;
 alter table keeper.buckets add constraint buckets_pkey PRIMARY KEY (number);
@@ -916,20 +1025,6 @@ alter function affidavit.begin_registry(text,text[]) owner to affidavit_owner;
 revoke all on function affidavit.begin_registry(text,text[]) from public;
 grant execute on function affidavit.begin_registry(text,text[]) to affidavit_keeper;
 
-CREATE OR REPLACE FUNCTION affidavit.categories_with_payload(p_trail integer, p_low bigint, p_high bigint)
- RETURNS smallint[]
- LANGUAGE sql
- STABLE SECURITY DEFINER
- SET search_path TO 'affidavit', 'pg_temp'
-AS $function$
-  select coalesce(array_agg(distinct e.category), '{}') from events e
-    where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.control is null and e.facts is not null
-      and not is_held(p_trail, e.seq, e.personal);
-$function$;
-alter function affidavit.categories_with_payload(integer,bigint,bigint) owner to affidavit_owner;
-revoke all on function affidavit.categories_with_payload(integer,bigint,bigint) from public;
-grant execute on function affidavit.categories_with_payload(integer,bigint,bigint) to affidavit_retention;
-
 CREATE OR REPLACE FUNCTION affidavit.close_day(p_day date)
  RETURNS boolean
  LANGUAGE plpgsql
@@ -1130,7 +1225,7 @@ begin
     raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF011';
   end if;
   select * into strict v_trail from trails where number = p_trail;
-  if exists (select from holds where tenant = v_trail.tenant and released is null) then
+  if holds_on_entries(p_trail, null, p_control) <> '{}' then
     raise exception 'a legal hold covers the tenant' using errcode = 'AF012';
   end if;
   update tenants set state = 'closed', name = null, policy = '{}', changed_at = clock_timestamp() where number = v_trail.tenant;
@@ -1157,7 +1252,7 @@ begin
   if announcement(p_trail, p_control, 'close') <> 'close deleted' then
     raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF011';
   end if;
-  return remove_payload(p_trail, p_low, p_high, null);
+  return remove_payload(p_trail, p_control, p_low, p_high, null);
 end $function$;
 alter function affidavit.drop_payload(integer,bigint,bigint,bigint) owner to affidavit_owner;
 revoke all on function affidavit.drop_payload(integer,bigint,bigint,bigint) from public;
@@ -1254,7 +1349,7 @@ begin
   end if;
   perform from keeper.buckets where number in (select bucket from keeper.subject_keys where subject = any (p_subjects)) order by number for update;
   update shards s set key_epoch = s.key_epoch + 1 where s.shard = v_trail.shard returning s.key_epoch into v_epoch;
-  v_holds := holds_on_subjects(p_trail, p_subjects, p_checked, null);
+  v_holds := holds_on_subjects(p_trail, p_subjects, p_checked, null, p_control);
   if v_holds <> '{}' then
     return query select v_holds, v_epoch;
     return;
@@ -1411,22 +1506,23 @@ alter function affidavit.hash_at(smallint,bigint,date) owner to affidavit_owner;
 revoke all on function affidavit.hash_at(smallint,bigint,date) from public;
 grant execute on function affidavit.hash_at(smallint,bigint,date) to affidavit_sealer;
 
-CREATE OR REPLACE FUNCTION affidavit.holds_on_entries(p_trail integer, p_seqs bigint[])
+CREATE OR REPLACE FUNCTION affidavit.holds_on_entries(p_trail integer, p_seqs bigint[], p_at bigint)
  RETURNS uuid[]
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'affidavit', 'pg_temp'
 AS $function$
-  select coalesce(array_agg(h.id order by h.seq), '{}') from holds h where h.trail = p_trail and h.released is null and (h.scope = 'trail'
+  select coalesce(array_agg(h.id order by h.seq), '{}') from holds h where h.trail = p_trail and was_in_force(h, p_at)
+    and (p_seqs is null or h.scope = 'trail'
     or (h.scope = 'entries' and exists (select from unnest(p_seqs) s where s >= h.low and s < h.high))
     or (h.scope = 'subjects' and exists (select from events e where e.trail = p_trail and e.seq = any (p_seqs)
       and e.personal is not null and has_line(e.personal, h.subjects))));
 $function$;
-alter function affidavit.holds_on_entries(integer,bigint[]) owner to affidavit_owner;
-revoke all on function affidavit.holds_on_entries(integer,bigint[]) from public;
-grant execute on function affidavit.holds_on_entries(integer,bigint[]) to affidavit_retention;
+alter function affidavit.holds_on_entries(integer,bigint[],bigint) owner to affidavit_owner;
+revoke all on function affidavit.holds_on_entries(integer,bigint[],bigint) from public;
+grant execute on function affidavit.holds_on_entries(integer,bigint[],bigint) to affidavit_retention;
 
-CREATE OR REPLACE FUNCTION affidavit.holds_on_subjects(p_trail integer, p_subjects bigint[], p_low bigint, p_high bigint)
+CREATE OR REPLACE FUNCTION affidavit.holds_on_subjects(p_trail integer, p_subjects bigint[], p_low bigint, p_high bigint, p_at bigint)
  RETURNS uuid[]
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -1438,7 +1534,7 @@ declare
   v_low bigint;
   v_high bigint;
 begin
-  for h in select * from holds where trail = p_trail and released is null order by seq loop
+  for h in select * from holds x where x.trail = p_trail and was_in_force(x, p_at) order by seq loop
     v_low := greatest(p_low, coalesce(h.low, 0));
     v_high := least(coalesce(p_high, 9223372036854775807), coalesce(h.high, 9223372036854775807));
     if h.scope = 'trail' or h.subjects && p_subjects or (v_low < v_high and exists (
@@ -1449,22 +1545,22 @@ begin
   end loop;
   return v_holds;
 end $function$;
-alter function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint) owner to affidavit_owner;
-revoke all on function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint) from public;
-grant execute on function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint) to affidavit_retention;
+alter function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint,bigint) owner to affidavit_owner;
+revoke all on function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint,bigint) from public;
+grant execute on function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint,bigint) to affidavit_retention;
 
-CREATE OR REPLACE FUNCTION affidavit.is_held(p_trail integer, p_seq bigint, p_personal bytea)
+CREATE OR REPLACE FUNCTION affidavit.is_held(p_trail integer, p_seq bigint, p_personal bytea, p_at bigint)
  RETURNS boolean
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'affidavit', 'pg_temp'
 AS $function$
-  select exists (select from holds h where h.trail = p_trail and h.released is null and (h.scope = 'trail'
+  select exists (select from holds h where h.trail = p_trail and was_in_force(h, p_at) and (h.scope = 'trail'
     or (h.scope = 'entries' and p_seq >= h.low and p_seq < h.high)
     or (h.scope = 'subjects' and p_personal is not null and has_line(p_personal, h.subjects))));
 $function$;
-alter function affidavit.is_held(integer,bigint,bytea) owner to affidavit_owner;
-revoke all on function affidavit.is_held(integer,bigint,bytea) from public;
+alter function affidavit.is_held(integer,bigint,bytea,bigint) owner to affidavit_owner;
+revoke all on function affidavit.is_held(integer,bigint,bytea,bigint) from public;
 
 CREATE OR REPLACE FUNCTION affidavit.lock_forgetting(p_trail integer)
  RETURNS void
@@ -1537,6 +1633,23 @@ alter function affidavit.partitions_ahead() owner to affidavit_owner;
 revoke all on function affidavit.partitions_ahead() from public;
 grant execute on function affidavit.partitions_ahead() to affidavit_retention;
 
+CREATE OR REPLACE FUNCTION affidavit.payload_left(p_trail integer, p_category smallint, p_low bigint, p_high bigint)
+ RETURNS TABLE(free boolean, held boolean)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  with holding as (select exists (select from holds h where h.trail = p_trail and h.released is null) as any_hold)
+  select exists (select from events e where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.control is null
+      and e.category = p_category and e.facts is not null and (not holding.any_hold or not is_held(p_trail, e.seq, e.personal, null))),
+    holding.any_hold and exists (select from events e where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.control is null
+      and e.category = p_category and e.facts is not null and is_held(p_trail, e.seq, e.personal, null))
+  from holding;
+$function$;
+alter function affidavit.payload_left(integer,smallint,bigint,bigint) owner to affidavit_owner;
+revoke all on function affidavit.payload_left(integer,smallint,bigint,bigint) from public;
+grant execute on function affidavit.payload_left(integer,smallint,bigint,bigint) to affidavit_retention;
+
 CREATE OR REPLACE FUNCTION affidavit.place_hold(p_trail integer, p_control bigint)
  RETURNS uuid
  LANGUAGE plpgsql
@@ -1561,7 +1674,7 @@ alter function affidavit.place_hold(integer,bigint) owner to affidavit_owner;
 revoke all on function affidavit.place_hold(integer,bigint) from public;
 grant execute on function affidavit.place_hold(integer,bigint) to affidavit_retention;
 
-CREATE OR REPLACE FUNCTION affidavit.prune(p_trail integer, p_control bigint, p_low bigint, p_high bigint)
+CREATE OR REPLACE FUNCTION affidavit.prune(p_trail integer, p_control bigint, p_entries integer)
  RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -1570,15 +1683,25 @@ AS $function$
 declare
   w text[] := string_to_array(announcement(p_trail, p_control, 'prune'), ' ');
   v_category int := array_position(array['authentication', 'authorization', 'mutation', 'data_access', 'administration', 'billing'], w[2]);
+  v prunes;
+  v_next bigint;
 begin
   if v_category is null then
     raise exception 'entry % of trail % prunes an unknown category', p_control, p_trail using errcode = 'AF011';
   end if;
-  return remove_payload(p_trail, p_low, least(p_high, w[3]::bigint), v_category::smallint);
+  insert into prunes (trail, control, next, before) values (p_trail, p_control,
+    case when exists (select from holds where trail = p_trail) then 0 else coalesce((select max(split_part(e.control, ' ', 3)::bigint)
+      from events e where e.trail = p_trail and e.seq < p_control and e.control like 'prune ' || w[2] || ' %'), 0) end, w[3]::bigint)
+    on conflict do nothing;
+  select * into strict v from prunes where trail = p_trail and control = p_control for update;
+  v_next := least(v.next + p_entries, v.before);
+  perform remove_payload(p_trail, p_control, v.next, v_next, v_category::smallint);
+  update prunes set next = v_next where trail = p_trail and control = p_control;
+  return case when v_next < v.before then v_next end;
 end $function$;
-alter function affidavit.prune(integer,bigint,bigint,bigint) owner to affidavit_owner;
-revoke all on function affidavit.prune(integer,bigint,bigint,bigint) from public;
-grant execute on function affidavit.prune(integer,bigint,bigint,bigint) to affidavit_retention;
+alter function affidavit.prune(integer,bigint,integer) owner to affidavit_owner;
+revoke all on function affidavit.prune(integer,bigint,integer) from public;
+grant execute on function affidavit.prune(integer,bigint,integer) to affidavit_retention;
 
 CREATE OR REPLACE FUNCTION affidavit.prune_registry(p_keep interval, p_limit integer)
  RETURNS integer
@@ -1623,11 +1746,11 @@ declare
   v_removed bigint := 0;
   v_seq bigint;
 begin
-  if holds_on_entries(p_trail, v_seqs) <> '{}' then
+  if holds_on_entries(p_trail, v_seqs, p_control) <> '{}' then
     raise exception 'a legal hold covers an entry that % of trail % redacts', p_control, p_trail using errcode = 'AF012';
   end if;
   foreach v_seq in array v_seqs loop
-    v_removed := v_removed + remove_payload(p_trail, v_seq, v_seq + 1, null);
+    v_removed := v_removed + remove_payload(p_trail, p_control, v_seq, v_seq + 1, null);
   end loop;
   return v_removed;
 end $function$;
@@ -1674,7 +1797,7 @@ alter function affidavit.release_hold(integer,bigint) owner to affidavit_owner;
 revoke all on function affidavit.release_hold(integer,bigint) from public;
 grant execute on function affidavit.release_hold(integer,bigint) to affidavit_retention;
 
-CREATE OR REPLACE FUNCTION affidavit.remove_payload(p_trail integer, p_low bigint, p_high bigint, p_category smallint)
+CREATE OR REPLACE FUNCTION affidavit.remove_payload(p_trail integer, p_control bigint, p_low bigint, p_high bigint, p_category smallint)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'affidavit', 'pg_temp'
@@ -1686,13 +1809,13 @@ begin
   update events e set facts = null, facts_salt = null, target = null, request = null, terms = '{}',
       personal = without_personas(e.personal), confidential = substring(e.confidential for 32), operator = substring(e.operator for 32)
     where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.facts is not null
-      and (p_category is null or (e.control is null and e.category = p_category and not is_held(p_trail, e.seq, e.personal)));
+      and (p_category is null or (e.control is null and e.category = p_category and not is_held(p_trail, e.seq, e.personal, p_control)));
   get diagnostics v_removed = row_count;
   perform set_config('affidavit.guarded', '', true);
   return v_removed;
 end $function$;
-alter function affidavit.remove_payload(integer,bigint,bigint,smallint) owner to affidavit_owner;
-revoke all on function affidavit.remove_payload(integer,bigint,bigint,smallint) from public;
+alter function affidavit.remove_payload(integer,bigint,bigint,bigint,smallint) owner to affidavit_owner;
+revoke all on function affidavit.remove_payload(integer,bigint,bigint,bigint,smallint) from public;
 
 CREATE OR REPLACE FUNCTION affidavit.seal(p_shard smallint, p_position bigint, p_count integer, p_fence bigint, p_key_epoch bigint, p_sealed_at timestamp with time zone, p_trails integer[], p_before bigint[], p_after bigint[], p_hashes bytea[], p_rows affidavit.sealed_row[], p_ids integer)
  RETURNS timestamp with time zone
@@ -1824,7 +1947,7 @@ declare
   v_size bigint := split_part(announcement(p_trail, p_control, 'truncate'), ' ', 2)::bigint;
   v_removed bigint;
 begin
-  if exists (select from holds where trail = p_trail and released is null) then
+  if holds_on_entries(p_trail, null, p_control) <> '{}' then
     raise exception 'a legal hold covers entries of trail %', p_trail using errcode = 'AF012';
   end if;
   if not exists (select from notarized where trail = p_trail and size >= v_size) then
@@ -1858,6 +1981,18 @@ end $function$;
 alter function affidavit.update_tenant(text,text,jsonb) owner to affidavit_owner;
 revoke all on function affidavit.update_tenant(text,text,jsonb) from public;
 grant execute on function affidavit.update_tenant(text,text,jsonb) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION affidavit.was_in_force(p_hold affidavit.holds, p_at bigint)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select case when p_at is null then p_hold.released is null
+    else p_hold.seq < p_at and (p_hold.released is null or p_hold.released > p_at) end;
+$function$;
+alter function affidavit.was_in_force(affidavit.holds,bigint) owner to affidavit_owner;
+revoke all on function affidavit.was_in_force(affidavit.holds,bigint) from public;
 
 CREATE OR REPLACE FUNCTION affidavit.without_personas(p_personal bytea)
  RETURNS bytea
@@ -2016,6 +2151,35 @@ alter function keeper.open_personas(integer,bigint[]) owner to affidavit_owner;
 revoke all on function keeper.open_personas(integer,bigint[]) from public;
 grant execute on function keeper.open_personas(integer,bigint[]) to affidavit_keeper;
 
+CREATE OR REPLACE FUNCTION keeper.replay_buckets(p_tenant integer, p_generation integer, p_numbers bigint[], p_wrapped bytea[], p_renewed boolean[])
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+  insert into generations (tenant, current, newest) values (p_tenant, p_generation, p_generation) on conflict (tenant) do update
+    set current = greatest(generations.current, excluded.current), newest = greatest(generations.newest, excluded.newest);
+  update buckets b set wrapped = u.wrapped, generation = p_generation, renewed = case when u.renewed then p_generation else b.renewed end
+    from unnest(p_numbers, p_wrapped, p_renewed) as u (number, wrapped, renewed)
+    where b.number = u.number and b.tenant = p_tenant and b.generation < p_generation;
+$function$;
+alter function keeper.replay_buckets(integer,integer,bigint[],bytea[],boolean[]) owner to affidavit_owner;
+revoke all on function keeper.replay_buckets(integer,integer,bigint[],bytea[],boolean[]) from public;
+grant execute on function keeper.replay_buckets(integer,integer,bigint[],bytea[],boolean[]) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.replay_subject_keys(p_tenant integer, p_bucket bigint, p_subjects bigint[], p_keys bytea[])
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+  -- Whoever is missing there was erased before that rotation.
+  delete from subject_keys where tenant = p_tenant and bucket = p_bucket and subject <> all (p_subjects);
+  update subject_keys k set wrapped = u.wrapped from unnest(p_subjects, p_keys) as u (subject, wrapped)
+    where k.subject = u.subject and k.bucket = p_bucket and k.tenant = p_tenant;
+$function$;
+alter function keeper.replay_subject_keys(integer,bigint,bigint[],bytea[]) owner to affidavit_owner;
+revoke all on function keeper.replay_subject_keys(integer,bigint,bigint[],bytea[]) from public;
+grant execute on function keeper.replay_subject_keys(integer,bigint,bigint[],bytea[]) to affidavit_keeper;
+
 CREATE OR REPLACE FUNCTION keeper.retiring_buckets(p_tenant integer, p_limit integer)
  RETURNS TABLE(number bigint, generation integer, wrapped bytea, destroyed boolean)
  LANGUAGE sql
@@ -2052,7 +2216,8 @@ begin
     end if;
     delete from destroyed_keys where bucket = p_bucket;
   end if;
-  update buckets set generation = p_generation, wrapped = p_wrapped where number = p_bucket;
+  update buckets set generation = p_generation, wrapped = p_wrapped, renewed = case when p_subjects is null then renewed else p_generation end
+    where number = p_bucket;
   return true;
 end $function$;
 alter function keeper.rewrap_bucket(bigint,bytea,integer,bytea,bigint[],bytea[]) owner to affidavit_owner;
