@@ -27,6 +27,7 @@ create table affidavit.acts (
   decided_name text,
   decided_at timestamptz,
   holds uuid[] not null default '{}', -- those it waits for
+  low bigint,                        -- the trail's size before its control entry was sealed: where to look for it
   control bigint,                    -- seq of its control entry
   done_at timestamptz,
   check (state in ('waiting', 'rejected') or decided_by <> requested_by)
@@ -49,6 +50,22 @@ create table affidavit.holds (
 );
 create index holds_trail on affidavit.holds (trail);
 
+-- How far the removal that a `prune` entry announced has come: entries below `next` are done.
+create table affidavit.prunes (
+  trail int not null references affidavit.trails,
+  control bigint not null,
+  next bigint not null,
+  before bigint not null,
+  primary key (trail, control)
+);
+
+-- When retention was last applied to a tenant, and whether a hold kept something that was due.
+create table affidavit.retention_visits (
+  tenant int primary key references affidavit.tenants,
+  day date not null,
+  held boolean not null default false
+);
+
 -- What later stages must hear of (streams to customers, caches, archives); never deleted before they read it.
 create table affidavit.messages (
   number bigint generated always as identity primary key,
@@ -63,6 +80,9 @@ create table affidavit.messages (
 -- ─── Keys ───────────────────────────────────────────────────────────────────────────────────────────────────────
 -- Newest generation ever used for a tenant; `current` wraps new buckets.
 alter table keeper.generations add column newest int not null default 0;
+
+-- The generation at which a bucket got the key it has; 0 with its making.
+alter table keeper.buckets add column renewed int not null default 0;
 
 -- Buckets that held a key which was destroyed: they wait for a new bucket key under a new generation.
 create table keeper.destroyed_keys (
@@ -151,9 +171,16 @@ begin
   return w[2]::uuid;
 end $$;
 
--- Holds in force that cover an entry of [p_low, p_high) with a personal line of one of these subjects. Exact, and so
--- slow where a hold on others makes it read entries: forgetting may wait, evidence may not be lost.
-create function affidavit.holds_on_subjects(p_trail int, p_subjects bigint[], p_low bigint, p_high bigint) returns uuid[]
+-- Whether a hold was in force when the entry at p_at was sealed (now, if null): what a verifier asks, too.
+create function affidavit.was_in_force(p_hold affidavit.holds, p_at bigint) returns boolean
+  language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+  select case when p_at is null then p_hold.released is null
+    else p_hold.seq < p_at and (p_hold.released is null or p_hold.released > p_at) end;
+$$;
+
+-- Holds in force at p_at that cover an entry of [p_low, p_high) with a personal line of one of these subjects. Exact,
+-- and so slow where a hold on others makes it read entries: forgetting may wait, evidence may not be lost.
+create function affidavit.holds_on_subjects(p_trail int, p_subjects bigint[], p_low bigint, p_high bigint, p_at bigint) returns uuid[]
   language plpgsql stable security definer set search_path = affidavit, pg_temp as $$
 declare
   h holds;
@@ -161,7 +188,7 @@ declare
   v_low bigint;
   v_high bigint;
 begin
-  for h in select * from holds where trail = p_trail and released is null order by seq loop
+  for h in select * from holds x where x.trail = p_trail and was_in_force(x, p_at) order by seq loop
     v_low := greatest(p_low, coalesce(h.low, 0));
     v_high := least(coalesce(p_high, 9223372036854775807), coalesce(h.high, 9223372036854775807));
     if h.scope = 'trail' or h.subjects && p_subjects or (v_low < v_high and exists (
@@ -173,18 +200,19 @@ begin
   return v_holds;
 end $$;
 
--- Whether a hold in force covers an entry.
-create function affidavit.is_held(p_trail int, p_seq bigint, p_personal bytea) returns boolean
+-- Whether a hold in force at p_at covers an entry.
+create function affidavit.is_held(p_trail int, p_seq bigint, p_personal bytea, p_at bigint) returns boolean
   language sql stable security definer set search_path = affidavit, pg_temp as $$
-  select exists (select from holds h where h.trail = p_trail and h.released is null and (h.scope = 'trail'
+  select exists (select from holds h where h.trail = p_trail and was_in_force(h, p_at) and (h.scope = 'trail'
     or (h.scope = 'entries' and p_seq >= h.low and p_seq < h.high)
     or (h.scope = 'subjects' and p_personal is not null and has_line(p_personal, h.subjects))));
 $$;
 
--- Holds in force that cover one of these entries.
-create function affidavit.holds_on_entries(p_trail int, p_seqs bigint[]) returns uuid[]
+-- Holds in force at p_at that cover one of these entries; with null for all entries, all of them.
+create function affidavit.holds_on_entries(p_trail int, p_seqs bigint[], p_at bigint) returns uuid[]
   language sql stable security definer set search_path = affidavit, pg_temp as $$
-  select coalesce(array_agg(h.id order by h.seq), '{}') from holds h where h.trail = p_trail and h.released is null and (h.scope = 'trail'
+  select coalesce(array_agg(h.id order by h.seq), '{}') from holds h where h.trail = p_trail and was_in_force(h, p_at)
+    and (p_seqs is null or h.scope = 'trail'
     or (h.scope = 'entries' and exists (select from unnest(p_seqs) s where s >= h.low and s < h.high))
     or (h.scope = 'subjects' and exists (select from events e where e.trail = p_trail and e.seq = any (p_seqs)
       and e.personal is not null and has_line(e.personal, h.subjects))));
@@ -212,7 +240,7 @@ begin
   end if;
   perform from keeper.buckets where number in (select bucket from keeper.subject_keys where subject = any (p_subjects)) order by number for update;
   update shards s set key_epoch = s.key_epoch + 1 where s.shard = v_trail.shard returning s.key_epoch into v_epoch;
-  v_holds := holds_on_subjects(p_trail, p_subjects, p_checked, null);
+  v_holds := holds_on_subjects(p_trail, p_subjects, p_checked, null, p_control);
   if v_holds <> '{}' then
     return query select v_holds, v_epoch;
     return;
@@ -267,9 +295,9 @@ begin
     using errcode = 'AF009', hint = 'Payloads are removed by affidavit.redact and affidavit.prune, after their control entry.';
 end $$;
 
--- Empties the payload of entries [p_low, p_high) of a trail: what is left is what the entry commits to. With a category
--- only its events, without those under a hold; without one all entries.
-create function affidavit.remove_payload(p_trail int, p_low bigint, p_high bigint, p_category smallint)
+-- Empties the payload of entries [p_low, p_high) of a trail, as the entry at p_control says: what is left is what they
+-- commit to. With a category only its events, without those that were under a hold; without one all entries.
+create function affidavit.remove_payload(p_trail int, p_control bigint, p_low bigint, p_high bigint, p_category smallint)
   returns bigint
   language plpgsql set search_path = affidavit, pg_temp as $$
 declare
@@ -279,7 +307,7 @@ begin
   update events e set facts = null, facts_salt = null, target = null, request = null, terms = '{}',
       personal = without_personas(e.personal), confidential = substring(e.confidential for 32), operator = substring(e.operator for 32)
     where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.facts is not null
-      and (p_category is null or (e.control is null and e.category = p_category and not is_held(p_trail, e.seq, e.personal)));
+      and (p_category is null or (e.control is null and e.category = p_category and not is_held(p_trail, e.seq, e.personal, p_control)));
   get diagnostics v_removed = row_count;
   perform set_config('affidavit.guarded', '', true);
   return v_removed;
@@ -293,26 +321,38 @@ declare
   v_removed bigint := 0;
   v_seq bigint;
 begin
-  if holds_on_entries(p_trail, v_seqs) <> '{}' then
+  if holds_on_entries(p_trail, v_seqs, p_control) <> '{}' then
     raise exception 'a legal hold covers an entry that % of trail % redacts', p_control, p_trail using errcode = 'AF012';
   end if;
   foreach v_seq in array v_seqs loop
-    v_removed := v_removed + remove_payload(p_trail, v_seq, v_seq + 1, null);
+    v_removed := v_removed + remove_payload(p_trail, p_control, v_seq, v_seq + 1, null);
   end loop;
   return v_removed;
 end $$;
 
--- Removes the payloads in [p_low, p_high) that a `prune` entry names, without those under a hold.
-create function affidavit.prune(p_trail int, p_control bigint, p_low bigint, p_high bigint) returns bigint
+-- Removes the next payloads, of so many entries, that a `prune` entry names, without those that were under a hold.
+-- Returns how far it has come: null when it is done. What an earlier entry of the category covered is not gone through
+-- again, unless holds may have kept some of it.
+create function affidavit.prune(p_trail int, p_control bigint, p_entries int) returns bigint
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
   w text[] := string_to_array(announcement(p_trail, p_control, 'prune'), ' ');
   v_category int := array_position(array['authentication', 'authorization', 'mutation', 'data_access', 'administration', 'billing'], w[2]);
+  v prunes;
+  v_next bigint;
 begin
   if v_category is null then
     raise exception 'entry % of trail % prunes an unknown category', p_control, p_trail using errcode = 'AF011';
   end if;
-  return remove_payload(p_trail, p_low, least(p_high, w[3]::bigint), v_category::smallint);
+  insert into prunes (trail, control, next, before) values (p_trail, p_control,
+    case when exists (select from holds where trail = p_trail) then 0 else coalesce((select max(split_part(e.control, ' ', 3)::bigint)
+      from events e where e.trail = p_trail and e.seq < p_control and e.control like 'prune ' || w[2] || ' %'), 0) end, w[3]::bigint)
+    on conflict do nothing;
+  select * into strict v from prunes where trail = p_trail and control = p_control for update;
+  v_next := least(v.next + p_entries, v.before);
+  perform remove_payload(p_trail, p_control, v.next, v_next, v_category::smallint);
+  update prunes set next = v_next where trail = p_trail and control = p_control;
+  return case when v_next < v.before then v_next end;
 end $$;
 
 -- The first seq of a trail that was sealed after a time; its size if none was. By bisection: sealed_at grows with seq.
@@ -333,12 +373,15 @@ begin
   return v_low;
 end $$;
 
--- Categories (1–6) with a payload in [p_low, p_high) that no hold covers.
-create function affidavit.categories_with_payload(p_trail int, p_low bigint, p_high bigint) returns smallint[]
+-- Whether events of a category (1–6) in [p_low, p_high) still have a payload: `free` of holds, or `held`.
+create function affidavit.payload_left(p_trail int, p_category smallint, p_low bigint, p_high bigint) returns table (free boolean, held boolean)
   language sql stable security definer set search_path = affidavit, pg_temp as $$
-  select coalesce(array_agg(distinct e.category), '{}') from events e
-    where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.control is null and e.facts is not null
-      and not is_held(p_trail, e.seq, e.personal);
+  with holding as (select exists (select from holds h where h.trail = p_trail and h.released is null) as any_hold)
+  select exists (select from events e where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.control is null
+      and e.category = p_category and e.facts is not null and (not holding.any_hold or not is_held(p_trail, e.seq, e.personal, null))),
+    holding.any_hold and exists (select from events e where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.control is null
+      and e.category = p_category and e.facts is not null and is_held(p_trail, e.seq, e.personal, null))
+  from holding;
 $$;
 
 -- ─── Truncation ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -363,7 +406,7 @@ declare
   v_size bigint := split_part(announcement(p_trail, p_control, 'truncate'), ' ', 2)::bigint;
   v_removed bigint;
 begin
-  if exists (select from holds where trail = p_trail and released is null) then
+  if holds_on_entries(p_trail, null, p_control) <> '{}' then
     raise exception 'a legal hold covers entries of trail %', p_trail using errcode = 'AF012';
   end if;
   if not exists (select from notarized where trail = p_trail and size >= v_size) then
@@ -399,7 +442,7 @@ begin
     raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF011';
   end if;
   select * into strict v_trail from trails where number = p_trail;
-  if exists (select from holds where tenant = v_trail.tenant and released is null) then
+  if holds_on_entries(p_trail, null, p_control) <> '{}' then
     raise exception 'a legal hold covers the tenant' using errcode = 'AF012';
   end if;
   update tenants set state = 'closed', name = null, policy = '{}', changed_at = clock_timestamp() where number = v_trail.tenant;
@@ -420,7 +463,7 @@ begin
   if announcement(p_trail, p_control, 'close') <> 'close deleted' then
     raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF011';
   end if;
-  return remove_payload(p_trail, p_low, p_high, null);
+  return remove_payload(p_trail, p_control, p_low, p_high, null);
 end $$;
 
 -- Deletes the people of a deleted tenant, so many rows at a time. Returns how many went. Rows of subjects stay: entries
@@ -515,7 +558,8 @@ begin
     end if;
     delete from destroyed_keys where bucket = p_bucket;
   end if;
-  update buckets set generation = p_generation, wrapped = p_wrapped where number = p_bucket;
+  update buckets set generation = p_generation, wrapped = p_wrapped, renewed = case when p_subjects is null then renewed else p_generation end
+    where number = p_bucket;
   return true;
 end $$;
 
@@ -524,6 +568,24 @@ create function keeper.end_rotation(p_tenant int, p_next int) returns void
   language sql set search_path = keeper, pg_temp as $$
   delete from rotations r where r.tenant = p_tenant and r.next = p_next
     and not exists (select from buckets b where b.tenant = p_tenant and b.generation = any (r.retiring));
+$$;
+
+-- Takes up, in a database restored from an older backup, what a later rotation did: buckets and subjects that are not
+-- there are left out. Wrapped keys only; what they open is decided by the generations that are left.
+create function keeper.replay_buckets(p_tenant int, p_generation int, p_numbers bigint[], p_wrapped bytea[], p_renewed boolean[]) returns void
+  language sql set search_path = keeper, pg_temp as $$
+  insert into generations (tenant, current, newest) values (p_tenant, p_generation, p_generation) on conflict (tenant) do update
+    set current = greatest(generations.current, excluded.current), newest = greatest(generations.newest, excluded.newest);
+  update buckets b set wrapped = u.wrapped, generation = p_generation, renewed = case when u.renewed then p_generation else b.renewed end
+    from unnest(p_numbers, p_wrapped, p_renewed) as u (number, wrapped, renewed)
+    where b.number = u.number and b.tenant = p_tenant and b.generation < p_generation;
+$$;
+create function keeper.replay_subject_keys(p_tenant int, p_bucket bigint, p_subjects bigint[], p_keys bytea[]) returns void
+  language sql set search_path = keeper, pg_temp as $$
+  -- Whoever is missing there was erased before that rotation.
+  delete from subject_keys where tenant = p_tenant and bucket = p_bucket and subject <> all (p_subjects);
+  update subject_keys k set wrapped = u.wrapped from unnest(p_subjects, p_keys) as u (subject, wrapped)
+    where k.subject = u.subject and k.bucket = p_bucket and k.tenant = p_tenant;
 $$;
 
 -- Tenants with a rotation under way or a destroyed key that waits for one.
@@ -546,17 +608,20 @@ end $$;
 revoke execute on function affidavit.announcement, affidavit.control_entries, affidavit.lock_forgetting, affidavit.place_hold,
   affidavit.release_hold, affidavit.holds_on_subjects, affidavit.is_held, affidavit.holds_on_entries, affidavit.erase_subjects,
   affidavit.drop_personas, affidavit.remove_payload, affidavit.redact, affidavit.prune, affidavit.first_sealed_after,
-  affidavit.categories_with_payload, affidavit.truncate_entries, affidavit.close_tenant, affidavit.destroy_tenant,
-  affidavit.drop_payload, affidavit.drop_people, affidavit.has_line, affidavit.without_personas from public;
+  affidavit.payload_left, affidavit.truncate_entries, affidavit.close_tenant, affidavit.destroy_tenant,
+  affidavit.drop_payload, affidavit.drop_people, affidavit.has_line, affidavit.without_personas, affidavit.was_in_force from public;
 revoke execute on function keeper.begin_rotation, keeper.skip_generation, keeper.move_generation, keeper.retiring_buckets,
-  keeper.rewrap_bucket, keeper.end_rotation, keeper.rotations_due, keeper.add_data_key from public;
+  keeper.rewrap_bucket, keeper.end_rotation, keeper.rotations_due, keeper.add_data_key,
+  keeper.replay_buckets, keeper.replay_subject_keys from public;
 grant execute on function affidavit.control_entries, affidavit.lock_forgetting, affidavit.place_hold, affidavit.release_hold,
   affidavit.holds_on_subjects, affidavit.holds_on_entries, affidavit.erase_subjects, affidavit.drop_personas, affidavit.redact,
-  affidavit.prune, affidavit.first_sealed_after, affidavit.categories_with_payload, affidavit.truncate_entries,
+  affidavit.prune, affidavit.first_sealed_after, affidavit.payload_left, affidavit.truncate_entries,
   affidavit.close_tenant, affidavit.destroy_tenant, affidavit.drop_payload, affidavit.drop_people to affidavit_retention;
 grant execute on function keeper.begin_rotation, keeper.skip_generation, keeper.move_generation, keeper.retiring_buckets,
-  keeper.rewrap_bucket, keeper.end_rotation, keeper.rotations_due, keeper.add_data_key to affidavit_keeper;
-grant select, insert, update on affidavit.acts to affidavit_retention;
+  keeper.rewrap_bucket, keeper.end_rotation, keeper.rotations_due, keeper.add_data_key,
+  keeper.replay_buckets, keeper.replay_subject_keys to affidavit_keeper;
+grant select, insert, update on affidavit.acts, affidavit.retention_visits to affidavit_retention;
+grant select on affidavit.prunes to affidavit_retention;
 grant select on affidavit.holds, affidavit.trails, affidavit.tenants, affidavit.heads, affidavit.subjects, affidavit.settings to affidavit_retention;
 grant select on affidavit.messages to affidavit_follower, affidavit_retention;
 grant select on affidavit.minimums to affidavit_notary, affidavit_follower, affidavit_scrub, affidavit_reader, affidavit_operator_reader;

@@ -244,8 +244,11 @@ export class Buckets {
   }
 }
 
-const bucketPlace = (tenant: KeyTenant, generation: number) => place('buckets.wrapped', tenant.keyring, generation)
-const subjectPlace = (tenant: KeyTenant, subject: number) => place('subject_keys.wrapped', tenant.keyring, subject)
+type Keyring = Pick<KeyTenant, 'keyring'>
+
+/** Where a bucket's key and a subject's key are bound to. */
+export const bucketPlace = ({ keyring }: Keyring, generation: number) => place('buckets.wrapped', keyring, generation)
+export const subjectPlace = ({ keyring }: Keyring, subject: number) => place('subject_keys.wrapped', keyring, subject)
 
 function remember<Value>(map: Map<number, Value>, key: number, value: Value, limit: number): void {
   if (map.size >= limit && !map.has(key)) map.delete(map.keys().next().value!)

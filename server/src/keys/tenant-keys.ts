@@ -94,6 +94,16 @@ export class KeyChest {
     return { data: await wrap('data'), index: await wrap('index') }
   }
 
+  /** Keys in place of those of a deleted tenant: they open nothing, and no token made with them is stored anywhere. */
+  gone(): TenantKeys {
+    return new TenantKeys(new Map(), randomBytes(KEY_BYTES))
+  }
+
+  /** A further generation of a data key, wrapped. */
+  async nextDataKey(keyring: string, generation: number): Promise<Buffer> {
+    return this.#provider.wrapUnderRoot(keyPlace(keyring, 'data', generation), randomBytes(KEY_BYTES))
+  }
+
   /** @throws KeyUnusable */
   async open(keyring: string, rows: readonly WrappedKey[]): Promise<TenantKeys> {
     const dataKeys = new Map<number, MacKey>()

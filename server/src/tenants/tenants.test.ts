@@ -21,6 +21,7 @@ const chest: Chest<Opened> = {
     keyring,
     rows: rows.map(({ kind, generation, wrapped }) => `${kind} ${generation} ${wrapped}`),
   }),
+  gone: () => ({ keyring: '', rows: [] }),
 }
 const newTenants = (options: { now?: () => number; keeper?: Queryable; capacity?: number } = {}) =>
   new Tenants({ keeper: database.store.pool('keeper'), chest, ...options })

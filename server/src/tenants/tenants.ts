@@ -42,6 +42,8 @@ export interface Tenant<Keys> {
 export interface Chest<Keys> {
   make(keyring: string): Promise<{ data: Buffer; index: Buffer }>
   open(keyring: string, rows: readonly { kind: 'data' | 'index'; generation: number; wrapped: Buffer }[]): Promise<Keys>
+  /** What a deleted tenant has: keys that open nothing. */
+  gone(): Keys
 }
 
 export class TenantRefused extends Error {
@@ -87,8 +89,9 @@ interface Row {
   shard: number
   ordinal: number
   keyring: string
+  /** Null, like the three after it, for a deleted tenant. */
   generations: string
-  kinds: ('data' | 'index')[]
+  kinds: ('data' | 'index')[] | null
   key_generations: number[]
   wrapped: Buffer[]
 }
@@ -280,7 +283,8 @@ export class Tenants<Keys> {
     return { number, id, name, operator, state, policy: readPolicy(policy), trail, keyring, keys }
   }
 
-  #openKeys(row: Row, keyring: string): Promise<Keys> {
+  async #openKeys(row: Row, keyring: string): Promise<Keys> {
+    if (row.state === 'closed' && row.kinds === null) return this.#chest.gone()
     const rows = (row.kinds ?? []).map((kind, at) => ({
       kind,
       generation: row.key_generations[at]!,

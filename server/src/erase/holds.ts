@@ -1,0 +1,109 @@
+// Legal holds: nothing that one covers may go. A hold is placed by one principal at once, and released by two
+// (erase/acts.ts). It counts from its control entry on; the table follows the trail.
+import { randomBytes } from 'node:crypto'
+import type { Control } from '@affidavit/trail'
+import type { TenantKeys } from '../keys/tenant-keys.ts'
+import type { Pool } from '../store/database.ts'
+import type { Tenant } from '../tenants/tenants.ts'
+import type { Principal } from './acts.ts'
+import type { ForgettingParts } from './forgetting.ts'
+import type { Subject } from './people.ts'
+
+export type HoldScope =
+  | { readonly scope: 'trail' }
+  /** Entries [from, to). */
+  | { readonly scope: 'entries'; readonly from: number; readonly to: number }
+  /** Every entry with a personal line of one of them. */
+  | { readonly scope: 'subjects'; readonly subjects: readonly Subject[] }
+
+export interface Hold {
+  /** 32 hex digits. */
+  readonly id: string
+  readonly tenant: number
+  readonly scope: 'trail' | 'entries' | 'subjects'
+  readonly low: number | null
+  readonly high: number | null
+  readonly subjects: number
+  /** Seq of its control entry. */
+  readonly seq: number
+  readonly placedAt: number
+  readonly released: number | null
+  readonly releasedAt: number | null
+  /** Requests that wait for it. */
+  readonly waiting: readonly string[]
+}
+
+export class Holds {
+  readonly #retention: Pool
+  readonly #announce: ForgettingParts['announce']
+
+  constructor(parts: Pick<ForgettingParts, 'retention' | 'announce'>) {
+    this.#retention = parts.retention
+    this.#announce = parts.announce
+  }
+
+  /** Sealed and in force when it returns. @throws StoreUnavailable, SealUnavailable */
+  async place(tenant: Tenant<TenantKeys>, scope: HoldScope, reason: string, by: Principal): Promise<Hold> {
+    const id = randomBytes(16).toString('hex')
+    const trail = tenant.trail.number
+    // Whoever is about to announce a removal holds this lock from the check of holds until their entry is sealed.
+    await this.#retention.transaction(async (session) => {
+      await session.query('select affidavit.lock_forgetting($1)', [trail])
+      const seq = await this.#announce(tenant, controlOf(id, scope), {
+        reason,
+        placed_by: { id: by.keyId, name: by.name },
+      })
+      await session.query('select affidavit.place_hold($1, $2)', [trail, seq])
+    })
+    return (await this.get(id))!
+  }
+
+  /** Undefined: there is none. */
+  async get(id: string): Promise<Hold | undefined> {
+    return (await this.#read('h.id = $1', id))[0]
+  }
+
+  /** The newest first, released ones included. */
+  async list(tenant: number): Promise<Hold[]> {
+    return this.#read('h.tenant = $1', tenant)
+  }
+
+  async #read(where: string, value: unknown): Promise<Hold[]> {
+    const { rows } = await this.#retention.query<{
+      id: string
+      tenant: number
+      scope: Hold['scope']
+      low: number | null
+      high: number | null
+      subjects: number
+      seq: number
+      placed_at: number
+      released: number | null
+      released_at: number | null
+      waiting: string[]
+    }>(
+      `select h.id, h.tenant, h.scope, h.low, h.high, cardinality(h.subjects) as subjects, h.seq, h.placed_at, h.released, h.released_at,
+         array(select a.id::text from affidavit.acts a where a.state = 'held' and h.id = any (a.holds) order by a.requested_at) as waiting
+       from affidavit.holds h where ${where} order by h.placed_at desc, h.id limit 1000`,
+      [value],
+    )
+    return rows.map(({ placed_at, released_at, ...row }) => ({
+      ...row,
+      id: row.id.replaceAll('-', ''),
+      placedAt: placed_at,
+      releasedAt: released_at,
+    }))
+  }
+}
+
+function controlOf(hold: string, scope: HoldScope): Control {
+  if (scope.scope === 'trail') return { kind: 'hold', hold, scope: 'trail' }
+  if (scope.scope === 'entries') return { kind: 'hold', hold, ...scope }
+  const subjects = [...new Set(scope.subjects.map(({ keyId }) => keyId))].sort()
+  return { kind: 'hold', hold, scope: 'subjects', subjects }
+}
+
+/** Most subjects that one entry has room for. */
+export const maxSubjects = 400
+/** Most entries that one request may redact. */
+export const maxRedacted = 500
