@@ -12,8 +12,10 @@ import type { Entry } from './entry.ts'
 import { HASH_BYTES, type Hash, type VerifySignature } from './hash.ts'
 import { bundleNumbers, contentNumbers, contentSeqs, type Manifest, packTiles } from './manifest.ts'
 import { NoteError, parseVkey, type VerifierKey, verifyNote } from './note.ts'
+import { checkEvidence, type EvidenceResult, provenSeqs } from './pack-evidence.ts'
 import type { PackReader } from './pack-reader.ts'
 import { PackRoot } from './pack-root.ts'
+import type { TrustPolicy } from './policy.ts'
 import { TILE_WIDTH, tilePath, tileWidth } from './tiles.ts'
 import { tileRoot } from './tree.ts'
 import { conclude, Findings, type Verdict, type Verification } from './verdict.ts'
@@ -32,6 +34,8 @@ export interface VerifyOptions {
   /** Keys the verifier knows from elsewhere: a contract, a set-up link. One of them must have signed. */
   readonly vkeys?: readonly VerifierKey[]
   readonly kept?: KeptCheckpoint
+  /** Witnesses whose cosignatures of the registry's checkpoint count, and how many must be there. */
+  readonly policy?: TrustPolicy
   readonly origin?: string
   /** ms since 1970; default: when the last entry was sealed. */
   readonly now?: number
@@ -51,12 +55,8 @@ export async function verifyPack(pack: PackReader, options: VerifyOptions): Prom
   const findings = new Findings()
   const notes: string[] = []
   const { manifest } = pack
-  const checkpoint = await checkSignature(
-    await pack.text('checkpoint'),
-    await packKeys(pack, options, notes),
-    options,
-    findings,
-  )
+  const note = await pack.text('checkpoint')
+  const checkpoint = await checkSignature(note, await packKeys(pack, options, notes), options, findings)
   if (checkpoint !== undefined && (checkpoint.size !== manifest.size || checkpoint.origin !== manifest.origin)) {
     findings.fail('inclusion', 'other_checkpoint', 'the checkpoint is not the one the manifest speaks of')
   }
@@ -69,16 +69,22 @@ export async function verifyPack(pack: PackReader, options: VerifyOptions): Prom
     graceMs: 0,
     now: 0,
   })
-  const { root, keptRoot, comparedTo } = await walkBundles(pack, walk, onTheWay, options, findings)
+  const { root, keptRoot, comparedTo, leaves } = await walkBundles(pack, walk, onTheWay, options, findings)
   if (checkpoint !== undefined) checkRoot(checkpoint.root, root, findings)
   if (options.kept !== undefined) checkKept(options.kept, manifest, { root, keptRoot }, findings)
   await checkContent(pack, walk, onTheWay, comparedTo, options, findings)
-  settleAnchors(options, findings)
+  const evidence =
+    checkpoint === undefined
+      ? undefined
+      : await checkEvidence(pack, { checkpoint, note, root, leaves }, options, findings)
+  notes.push(...(evidence?.notes ?? []))
+  settleAnchors(options, evidence, findings)
   if (manifest.withheld.length > 0) notes.push(`withheld from this pack: ${manifest.withheld.join(', ')}`)
-  if (manifest.optional.length > 0) notes.push(`present but not checked: ${manifest.optional.join(', ')}`)
+  const unknown = manifest.optional.filter((path) => evidence?.known.has(path) !== true)
+  if (unknown.length > 0) notes.push(`present but not checked: ${unknown.join(', ')}`)
   const asked: Verdict[] = []
   if (options.kept !== undefined) asked.push('consistency', 'anchors')
-  if (options.vkeys !== undefined) asked.push('anchors')
+  if (options.vkeys !== undefined || hasQuorum(options)) asked.push('anchors')
   return conclude(findings, asked, notes)
 }
 
@@ -131,6 +137,8 @@ interface Walked {
   readonly keptRoot: Uint8Array | undefined
   /** Contents of bundles below this number were compared on the way. */
   readonly comparedTo: number
+  /** Leaf hashes of the entries that the pack proves one by one. */
+  readonly leaves: ReadonlyMap<number, Uint8Array>
 }
 
 /**
@@ -147,6 +155,8 @@ async function walkBundles(
   const { manifest } = pack
   const tree = new PackRoot(options.hash, manifest.size, findings)
   const older = new OlderRoot(options.hash, options.kept?.size)
+  const wanted = Map.groupBy(provenSeqs(manifest), (seq) => Math.floor(seq / TILE_WIDTH))
+  const leaves = new Map<number, Uint8Array>()
   let comparedTo = Number.POSITIVE_INFINITY
   const read = (index: number) =>
     Promise.all([pack.bundle(index), pack.order.hasContent(index) && walk.isQuiet ? pack.content(index) : undefined])
@@ -157,6 +167,7 @@ async function walkBundles(
       checkBundleContent(index, walked?.entries, content, { manifest, contents, findings, compare: true })
     }
     if (walked !== undefined) {
+      for (const seq of wanted.get(index) ?? []) leaves.set(seq, walked.leaves[seq - walked.first]!)
       tree.bundle(index, walked)
       older.bundle(walked)
     }
@@ -164,7 +175,7 @@ async function walkBundles(
   }
   walk.finish()
   for (const tile of packTiles(manifest.size, manifest.bundles)) tree.tile(tile, await pack.read(tilePath(tile)))
-  return { root: tree.root(), keptRoot: older.root, comparedTo }
+  return { root: tree.root(), keptRoot: older.root, comparedTo, leaves }
 }
 
 /** Reads the next members while the one before is checked: inflating happens on other threads. */
@@ -331,11 +342,24 @@ function checkBundleContent(
   return count
 }
 
-/** An anchor is what came from outside: a pinned key that signed, a kept checkpoint that the trail grew from. */
-function settleAnchors(options: VerifyOptions, findings: Findings): void {
+const hasQuorum = ({ policy }: VerifyOptions) => policy !== undefined && policy.quorum !== 'none'
+
+/**
+ * An anchor is what came from outside: a pinned key that signed, a kept checkpoint that the trail grew from, witnesses
+ * that cosigned the registry.
+ */
+function settleAnchors(options: VerifyOptions, evidence: EvidenceResult | undefined, findings: Findings): void {
+  const registry = evidence?.registry ?? 'absent'
+  if (hasQuorum(options) && registry === 'absent')
+    findings.cannotCheck(
+      'anchors',
+      'no_registry',
+      'the pack has no proof of the registry, which is what witnesses sign',
+    )
   const states = [
     ...(options.vkeys === undefined ? [] : [findings.state('signature')]),
     ...(options.kept === undefined ? [] : [findings.state('consistency')]),
+    ...(registry === 'witnessed' ? ['held'] : []),
   ]
   if (states.includes('failed')) findings.fail('anchors', 'anchor_contradicts', 'what you brought contradicts the pack')
   else if (states.includes('held')) findings.held('anchors')
