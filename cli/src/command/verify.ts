@@ -16,13 +16,29 @@ export const verify: Define = (parent, terminal, done) => {
     .optionsGroup('Bring from outside:')
     .option(
       '--vkey <vkey>',
-      'Verifier key that must have signed, from a contract or set-up link; repeat for more',
+      'Verifier key of the log that must have signed, from a contract or set-up link; repeat for more',
       collect,
     )
-    .option('--checkpoint <file>', 'Checkpoint kept earlier: the trail must have grown from it')
+    .option(
+      '--checkpoint <file>',
+      "Checkpoint kept earlier, or a colleague's, or their state file: the log must have grown from it; repeat for more",
+      collect,
+    )
     .option(
       '--state <file>',
       'Keep the newest verified checkpoint and key of each trail in this file, and compare with it',
+    )
+    .option(
+      '--policy <file>',
+      'Witnesses and the quorum of them that must have cosigned the registry (C2SP tlog-policy)',
+    )
+    .option('--witness <vkey>', 'Instead of a policy: a witness that must have cosigned; repeat for more', collect)
+    .option('--quorum <n>', 'How many of the witnesses are enough (default: all)', positive)
+    .option(
+      '--max-age <duration>',
+      'How old the newest epoch and its cosignatures may be, as 90s, 15m, 2h, 1d',
+      duration,
+      3600,
     )
     .optionsGroup('For a server:')
     .option('--tenant <id>', 'Tenant, unless the URL ends in /v1/trails/<tenant>')
@@ -57,6 +73,13 @@ export const verify: Define = (parent, terminal, done) => {
       const { runVerify } = await import('../verify/run.ts')
       done(await runVerify(subject, options, terminal))
     })
+}
+
+/** @returns seconds */
+function duration(text: string): number {
+  const match = /^([1-9]\d{0,6})(s|m|h|d)$/.exec(text)
+  if (match === null) throw new InvalidArgumentError('A duration such as 90s, 15m, 2h or 1d is expected.')
+  return Number(match[1]) * { s: 1, m: 60, h: 3600, d: 86_400 }[match[2] as 's' | 'm' | 'h' | 'd']
 }
 
 function positive(text: string): number {

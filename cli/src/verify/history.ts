@@ -1,14 +1,6 @@
 /** Whether what the server shows now is a continuation of what it showed before. */
-import {
-  type Checkpoint,
-  type EntryVerifier,
-  equalBytes,
-  type Findings,
-  NoteError,
-  type VerifierKey,
-  verifyEd25519,
-  verifyNote,
-} from '@affidavit/trail'
+import { type Checkpoint, type EntryVerifier, equalBytes, type Findings, type VerifierKey } from '@affidavit/trail'
+import { isSigned } from './brought.ts'
 import type { Kept } from './kept.ts'
 import type { Roots } from './roots.ts'
 import { trailOf } from './server-log.ts'
@@ -72,15 +64,4 @@ async function holdAgainst(kept: Kept, { checkpoint, roots, findings, vkeys }: H
       'history_rewritten',
       `the first ${kept.size} entries are not those of ${kept.label}${proof}`,
     )
-}
-
-async function isSigned(kept: Kept, keys: readonly VerifierKey[] | undefined): Promise<boolean> {
-  if (keys === undefined) return false
-  try {
-    const { verified } = await verifyNote(verifyEd25519, kept.note, keys)
-    return verified.some(({ name }) => name === kept.origin)
-  } catch (error) {
-    if (error instanceof NoteError) return false
-    throw error
-  }
 }

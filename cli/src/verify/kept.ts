@@ -28,9 +28,12 @@ export function readVkeys(texts: readonly string[]): VerifierKey[] {
   })
 }
 
-/** Reads a checkpoint as the server gave it once. Throws Failure. */
-export async function readCheckpoint(path: string): Promise<Kept> {
-  return keptNote(await readText(path), `the checkpoint in ${path}`)
+/** Reads a checkpoint as the server gave it once, or all those in the state file of a colleague. Throws Failure. */
+export async function readKept(path: string): Promise<Kept[]> {
+  const text = await readText(path)
+  if (!text.startsWith('{')) return [keptNote(text, `the checkpoint in ${path}`)]
+  const { trails, registries } = parseState(text, path)
+  return [...trails, ...registries].map(({ checkpoint }) => keptNote(checkpoint, `the checkpoint in ${path}`))
 }
 
 function keptNote(note: string, label: string): Kept {
@@ -64,6 +67,30 @@ interface StateRecord {
   readonly tenant?: string
 }
 
+/** A registry: the log over all trails, one per deployment. */
+interface RegistryRecord {
+  readonly origin: string
+  /** The log key in force, as the registry's successions left it. */
+  readonly vkey: string
+  /** Recovery keys that may name its successor. */
+  readonly recovery: readonly string[]
+  /** The newest verified checkpoint, a signed note. */
+  readonly checkpoint: string
+  readonly verified_at: string
+}
+
+interface StateFile {
+  readonly trails: StateRecord[]
+  readonly registries: RegistryRecord[]
+}
+
+/** What a registry showed when it was verified. */
+export interface KeptRegistry {
+  readonly kept: Kept
+  readonly key: VerifierKey
+  readonly recovery: readonly VerifierKey[]
+}
+
 export interface Place {
   readonly url: string
   readonly tenant: string
@@ -72,11 +99,11 @@ export interface Place {
 /** What earlier visits left. */
 export class State {
   private readonly path: string
-  private readonly records: StateRecord[]
+  private readonly file: StateFile
 
-  private constructor(path: string, records: StateRecord[]) {
+  private constructor(path: string, file: StateFile) {
     this.path = path
-    this.records = records
+    this.file = file
   }
 
   /** An absent file is an empty state. Throws Failure for one that cannot be read. */
@@ -85,7 +112,7 @@ export class State {
     try {
       text = await readFile(path, 'utf8')
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new State(path, [])
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new State(path, { trails: [], registries: [] })
       throw new Failure(`${path} cannot be read: ${reasonOf(error)}.`, 2, { cause: error })
     }
     return new State(path, parseState(text, path))
@@ -93,37 +120,55 @@ export class State {
 
   /** What is known of a trail: its key and the checkpoint to hold it against. */
   of(origin: string): { readonly keys: VerifierKey[]; readonly kept: Kept } | undefined {
-    const record = this.records.find((candidate) => candidate.origin === origin)
+    const record = this.file.trails.find((candidate) => candidate.origin === origin)
     if (record === undefined) return undefined
-    const kept = keptNote(
-      record.checkpoint,
-      `the checkpoint kept in ${this.path} on ${record.verified_at.slice(0, 10)}`,
-    )
-    return { keys: readVkeys([record.vkey]), kept }
+    return { keys: readVkeys([record.vkey]), kept: this.kept(record) }
+  }
+
+  /** The newest registry of a log that was verified; `<log name>/registry` or one that took its place. */
+  registryOf(logName: string): KeptRegistry | undefined {
+    const record = this.file.registries.findLast(({ origin }) => origin.startsWith(`${logName}/registry`))
+    if (record === undefined) return undefined
+    return { kept: this.kept(record), key: readVkeys([record.vkey])[0]!, recovery: readVkeys(record.recovery) }
+  }
+
+  /** Every log key that is known. */
+  keys(): VerifierKey[] {
+    return readVkeys([...this.file.trails, ...this.file.registries].map(({ vkey }) => vkey))
+  }
+
+  private kept({ checkpoint, verified_at }: Pick<StateRecord, 'checkpoint' | 'verified_at'>): Kept {
+    return keptNote(checkpoint, `the checkpoint kept in ${this.path} on ${verified_at.slice(0, 10)}`)
   }
 
   /** The origin that a server gave for a tenant when it was last visited. */
   originAt({ url, tenant }: Place): string | undefined {
-    return this.records.findLast((record) => record.url === url && record.tenant === tenant)?.origin
+    return this.file.trails.findLast((record) => record.url === url && record.tenant === tenant)?.origin
   }
 
-  /** Keeps what was just verified, and writes the file whole or not at all. Throws Failure. */
-  async keep(origin: string, vkey: string, checkpoint: string, place?: Place): Promise<void> {
-    const before = this.records.findIndex((record) => record.origin === origin)
-    const known = before < 0 ? undefined : this.records.splice(before, 1)[0]
-    this.records.push({
-      ...known,
-      origin,
-      vkey: known?.vkey ?? vkey,
-      checkpoint,
-      verified_at: new Date().toISOString(),
-      ...place,
-    })
+  /** Notes what was just verified; `save` makes it last. */
+  keep(origin: string, vkey: string, checkpoint: string, place?: Place): void {
+    const { trails } = this.file
+    const before = trails.findIndex((record) => record.origin === origin)
+    const known = before < 0 ? undefined : trails.splice(before, 1)[0]
+    trails.push({ ...known, origin, vkey, checkpoint, verified_at: new Date().toISOString(), ...place })
+  }
+
+  /** The same for a registry. */
+  keepRegistry(origin: string, vkey: string, recovery: readonly string[], checkpoint: string): void {
+    const { registries } = this.file
+    const before = registries.findIndex((record) => record.origin === origin)
+    if (before >= 0) registries.splice(before, 1)
+    registries.push({ origin, vkey, recovery, checkpoint, verified_at: new Date().toISOString() })
+  }
+
+  /** Writes the file whole or not at all. Throws Failure. */
+  async save(): Promise<void> {
     const temporary = `${this.path}.${randomBytes(6).toString('hex')}`
     try {
       const file = await open(temporary, 'wx', 0o600)
       try {
-        await file.writeFile(`${JSON.stringify({ format: STATE_FORMAT, trails: this.records }, null, 2)}\n`)
+        await file.writeFile(`${JSON.stringify({ format: STATE_FORMAT, ...this.file }, null, 2)}\n`)
         await file.sync()
       } finally {
         await file.close()
@@ -136,21 +181,28 @@ export class State {
   }
 }
 
-function parseState(text: string, path: string): StateRecord[] {
+function parseState(text: string, path: string): StateFile {
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch {
     value = undefined
   }
-  const { format, trails } = (value ?? {}) as { format?: unknown; trails?: unknown }
-  if (format !== STATE_FORMAT || !Array.isArray(trails) || !trails.every(isRecord)) {
+  const { format, trails, registries = [] } = (value ?? {}) as Readonly<Record<string, unknown>>
+  const isState =
+    format === STATE_FORMAT &&
+    Array.isArray(trails) &&
+    trails.every(isRecord) &&
+    Array.isArray(registries) &&
+    registries.every((record) => isRecord(record) && isTexts((record as unknown as RegistryRecord).recovery))
+  if (!isState)
     throw new Failure(`${path} is no state file of affidavit verify. Name another; do not delete it unread.`)
-  }
-  return trails
+  return { trails, registries: registries as RegistryRecord[] }
 }
 
 function isRecord(value: unknown): value is StateRecord {
   const { origin, vkey, checkpoint, verified_at } = (value ?? {}) as Record<string, unknown>
-  return [origin, vkey, checkpoint, verified_at].every((member) => typeof member === 'string')
+  return isTexts([origin, vkey, checkpoint, verified_at])
 }
+
+const isTexts = (value: unknown) => Array.isArray(value) && value.every((member) => typeof member === 'string')
