@@ -237,7 +237,7 @@ grant select on affidavit.registry, affidavit.registry_entries, affidavit.regist
 grant select (number, index, at, depth, audit, root) on affidavit.registry_epochs to affidavit_reader, affidavit_operator_reader;
 grant select on affidavit.registry_epochs, affidavit.slots, affidavit.slot_bodies, affidavit.slot_space, affidavit.registry_pending
   to affidavit_notary, affidavit_follower, affidavit_scrub, affidavit_keeper;
-grant select on affidavit.registry to affidavit_keeper;
+grant select on affidavit.registry, affidavit.registry_entries to affidavit_keeper;
 grant insert, update on affidavit.registry_entries, affidavit.registry_tiles, affidavit.registry_epochs, affidavit.registry_notes,
   affidavit.slot_bodies to affidavit_notary;
 grant update on affidavit.registry, affidavit.slots to affidavit_notary;
