@@ -109,6 +109,11 @@ export const settings = {
     '1000',
     'Milliseconds between rounds of the notary: how old a checkpoint may be.',
   ),
+  AFFIDAVIT_REGISTRY_INTERVAL_MS: setting(
+    wholeNumber(50, 60_000),
+    '60000',
+    'Milliseconds between epochs of the registry: how soon a checkpoint is bound for everyone to see. What was sealed two minutes before an epoch is always in it.',
+  ),
   AFFIDAVIT_WAL_ARCHIVE: setting(
     (value) => resolve(value),
     undefined,
@@ -159,6 +164,7 @@ export interface Config {
   readonly keyEnv: 'live' | 'test'
   readonly sealConnections: number
   readonly notaryIntervalMs: number
+  readonly registryIntervalMs: number
   /** Undefined: the log is not archived. */
   readonly walArchive: string | undefined
   readonly scrubEvents: number
@@ -203,6 +209,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     keyEnv: v.AFFIDAVIT_KEY_ENV,
     sealConnections: v.AFFIDAVIT_SEAL_CONNECTIONS,
     notaryIntervalMs: v.AFFIDAVIT_NOTARY_INTERVAL_MS,
+    registryIntervalMs: v.AFFIDAVIT_REGISTRY_INTERVAL_MS,
     walArchive: v.AFFIDAVIT_WAL_ARCHIVE,
     scrubEvents: v.AFFIDAVIT_SCRUB_EVENTS,
     rateEvents: v.AFFIDAVIT_RATE_EVENTS,

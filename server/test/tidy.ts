@@ -47,6 +47,7 @@ const stages = [
   'ingest',
   'seal',
   'notarize',
+  'registry',
   'query',
   'detect',
   'summarize',
