@@ -3,6 +3,7 @@
  * spelling, exactly one way to write each file.
  */
 import { fromBase64, toBase64 } from './bytes.ts'
+import { parseCheckpoint } from './checkpoint.ts'
 import { FormatError } from './format-error.ts'
 import { HASH_BYTES } from './hash.ts'
 import { NoteError, parseNote } from './note.ts'
@@ -119,10 +120,12 @@ export class TextFile {
     return `${text}\n`
   }
 
-  /** Everything that is left, which must be a signed note. */
-  restAsNote(): string {
+  /** Everything that is left, verbatim, which must be a signed checkpoint. */
+  restAsCheckpoint(): string {
     if (this.ended) throw this.malformed('ends early')
-    return asNote(this.rest(), this.what)
+    const note = this.rest()
+    noteErrors(this.what, () => parseCheckpoint(parseNote(note).text))
+    return note
   }
 
   end(): void {
@@ -138,9 +141,14 @@ export class TextFile {
 
 /** `text` if it is a signed note. Throws FormatError. */
 export function asNote(text: string, what: string): string {
+  noteErrors(what, () => parseNote(text))
+  return text
+}
+
+/** Does `read`; its NoteError becomes a FormatError about the file that the note stands in. */
+function noteErrors(what: string, read: () => unknown): void {
   try {
-    parseNote(text)
-    return text
+    read()
   } catch (error) {
     if (error instanceof NoteError) throw new FormatError('malformed', `${what}: ${error.message}`)
     throw error

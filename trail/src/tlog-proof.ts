@@ -32,7 +32,7 @@ export function formatTlogProof({ extra, index, proof, checkpoint }: TlogProof):
 /** Strict. Throws FormatError. Nothing is proven before `verifyTlogProof`. */
 export function parseTlogProof(bytes: Uint8Array | string): TlogProof {
   const file = new TextFile(bytes, 'the proof', MAX_FILE_BYTES)
-  file.version(HEADER, /^c2sp\.org\/tlog-proof@/)
+  file.version(HEADER, /^c2sp\.org\/tlog-proof@[!-~]+$/)
   let extra: Uint8Array | undefined
   if (file.peek()?.startsWith('extra ')) {
     extra = fromBase64(file.field('extra'))
@@ -41,7 +41,7 @@ export function parseTlogProof(bytes: Uint8Array | string): TlogProof {
   const index = file.decimal('index')
   const proof = file.hashes()
   file.blank()
-  return { ...(extra && { extra }), index, proof, checkpoint: file.restAsNote() }
+  return { ...(extra && { extra }), index, proof, checkpoint: file.restAsCheckpoint() }
 }
 
 export type TlogProofVerdict =

@@ -41,7 +41,7 @@ export function parseAddCheckpoint(bytes: Uint8Array | string): AddCheckpoint {
   const old = file.decimal('old')
   const proof = file.hashes()
   file.blank()
-  return { old, proof, checkpoint: file.restAsNote() }
+  return { old, proof, checkpoint: file.restAsCheckpoint() }
 }
 
 /**
