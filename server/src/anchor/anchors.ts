@@ -144,22 +144,22 @@ export class Anchors {
   }
 
   /** A policy that asks for no witness is met by the log's own signature. */
-  async #noteEmptyQuorum({ size, quorumAt }: RegistryHead): Promise<void> {
+  async #noteEmptyQuorum({ size, quorumAt_ms }: RegistryHead): Promise<void> {
     const { policy } = this.#options
-    if (policy !== null && quorumAt === null && meetsQuorum(policy, [])) await this.#log.noteQuorum(size)
+    if (policy !== null && quorumAt_ms === null && meetsQuorum(policy, [])) await this.#log.noteQuorum(size)
   }
 
   #isDue(target: Target, head: RegistryHead): boolean {
     const state = this.#states.get(target)!
     const now_ms = Date.now()
-    if (state.nextTryAt !== null && state.nextTryAt.getTime() > now_ms) return false
+    if (state.nextTryAt_ms !== null && state.nextTryAt_ms > now_ms) return false
     if (state.origin === head.origin && (state.size ?? 0) >= head.size && state.error === null) return false
     if ('witness' in target) return true
     const { every_ms } = target.place
     const turn = (time_ms: number) => Math.floor(time_ms / every_ms)
-    if (state.succeededAt !== null && turn(state.succeededAt.getTime()) >= turn(now_ms)) return false
-    const isWaited = this.#options.policy !== null && head.quorumAt === null
-    return !isWaited || now_ms - head.at.getTime() > quorum_patience_ms
+    if (state.succeededAt_ms !== null && turn(state.succeededAt_ms) >= turn(now_ms)) return false
+    const isWaited = this.#options.policy !== null && head.quorumAt_ms === null
+    return !isWaited || now_ms - head.at_ms > quorum_patience_ms
   }
 
   async #serve(target: Target, head: RegistryHead): Promise<void> {
@@ -172,12 +172,12 @@ export class Anchors {
       error: null,
       isWrong: false,
       failures: 0,
-      nextTryAt: null,
+      nextTryAt_ms: null,
     }
     try {
       const keep =
         'witness' in target ? await this.#cosign(target.witness, head, state) : await this.#place(target.place, head)
-      const next = { ...good, succeededAt: new Date() }
+      const next = { ...good, succeededAt_ms: Date.now() }
       await keep(next)
       this.#states.set(target, next)
       if (state.error !== null) this.#options.log.info({ anchor: state.name }, 'the anchor answers again')
@@ -200,9 +200,9 @@ export class Anchors {
   }
 
   async #place(place: Place, head: RegistryHead) {
-    const { origin, epoch, size, root, at } = head
+    const { origin, epoch, size, root, at_ms } = head
     const note = head.note + (await this.#log.cosignatures(size)).join('')
-    const document: Document = { origin, epoch, size, root: toBase64(root), at, note }
+    const document: Document = { origin, epoch, size, root: toBase64(root), at_ms, note }
     const placed = await place.place(document)
     return (next: AnchorState) => writePlaced(this.#options.pool, next, place.isPublic, document, placed)
   }
@@ -220,8 +220,8 @@ export class Anchors {
       isWrong,
       failures,
       wrongAnswers: state.wrongAnswers + (isWrong ? 1 : 0),
-      failedAt: new Date(),
-      nextTryAt: new Date(Date.now() + wait_ms * (0.9 + Math.random() / 5)), // many must not come back at once
+      failedAt_ms: Date.now(),
+      nextTryAt_ms: Math.floor(Date.now() + wait_ms * (0.9 + Math.random() / 5)), // many must not come back at once
     }
     this.#states.set(target, next)
     if (next.error !== state.error || failures % told_again === 0)

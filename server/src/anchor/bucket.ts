@@ -61,8 +61,8 @@ export class BucketPlace implements Place {
   }
 
   /** Sorts by time, and tells one log's copies from another's. */
-  #key({ origin, epoch, size, at }: Document): string {
-    const day = at.toISOString().slice(0, 10).replaceAll('-', '/')
+  #key({ origin, epoch, size, at_ms }: Document): string {
+    const day = new Date(at_ms).toISOString().slice(0, 10).replaceAll('-', '/')
     return `${this.#settings.prefix ?? ''}${origin}/${day}/epoch-${String(epoch).padStart(10, '0')}-size-${size}.checkpoint`
   }
 

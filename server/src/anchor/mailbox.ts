@@ -66,9 +66,16 @@ function transportOptions({ smtp_url, ca }: MailboxSettings) {
   }
 }
 
-const letter = ({ origin, epoch, size, root, at, note }: Document) => `This is a checkpoint of the audit log ${origin}.
+const letter = ({
+  origin,
+  epoch,
+  size,
+  root,
+  at_ms,
+  note,
+}: Document) => `This is a checkpoint of the audit log ${origin}.
 
-  epoch ${epoch} of ${at.toISOString()}
+  epoch ${epoch} of ${new Date(at_ms).toISOString()}
   ${size} entries, root ${root}
 
 Keep this mail. With it you can prove later that the log was not changed before that time: give the attached file to

@@ -10,7 +10,7 @@ export interface Document {
   /** Base64. */
   readonly root: string
   /** Time of the epoch. */
-  readonly at: Date
+  readonly at_ms: number
   /** The signed note with the cosignatures that are there by now: these bytes are anchored. */
   readonly note: string
 }

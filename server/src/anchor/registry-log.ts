@@ -20,10 +20,10 @@ export interface RegistryHead {
   readonly root: Uint8Array
   /** Signed by the log alone. */
   readonly note: string
-  /** Of the epoch. */
-  readonly at: Date
+  /** Time of the epoch. */
+  readonly at_ms: number
   /** When cosignatures enough for the policy were there; null before. */
-  readonly quorumAt: Date | null
+  readonly quorumAt_ms: number | null
 }
 
 export class RegistryLog {
@@ -38,7 +38,7 @@ export class RegistryLog {
   async head(): Promise<RegistryHead | undefined> {
     const { rows } = await this.#store.query<RegistryHead>({
       name: 'anchor_head',
-      text: `select r.origin, n.epoch, n.size, n.root, n.note, e.at, n.quorum_at as "quorumAt"
+      text: `select r.origin, n.epoch, n.size, n.root, n.note, e.at as at_ms, n.quorum_at as "quorumAt_ms"
                from affidavit.registry_notes n join affidavit.registry_epochs e on e.number = n.epoch
                  cross join affidavit.registry r order by n.size desc limit 1`,
     })

@@ -11,17 +11,17 @@ export interface AnchorState {
   readonly origin: string | null
   readonly epoch: number | null
   readonly size: number | null
-  readonly succeededAt: Date | null
+  readonly succeededAt_ms: number | null
   /** Of the last try, if it failed; null when it went well. */
   readonly error: string | null
   /** Whether that was an answer that cannot be right, rather than none. */
   readonly isWrong: boolean
-  readonly failedAt: Date | null
+  readonly failedAt_ms: number | null
   /** Tries that failed since the last success. */
   readonly failures: number
   /** Answers ever that could not be right. */
   readonly wrongAnswers: number
-  readonly nextTryAt: Date | null
+  readonly nextTryAt_ms: number | null
 }
 
 export const untried = (name: string, kind: AnchorState['kind']): AnchorState => ({
@@ -30,20 +30,20 @@ export const untried = (name: string, kind: AnchorState['kind']): AnchorState =>
   origin: null,
   epoch: null,
   size: null,
-  succeededAt: null,
+  succeededAt_ms: null,
   error: null,
   isWrong: false,
-  failedAt: null,
+  failedAt_ms: null,
   failures: 0,
   wrongAnswers: 0,
-  nextTryAt: null,
+  nextTryAt_ms: null,
 })
 
 /** In the order of kind and name. */
 export async function readStates(store: Queryable): Promise<AnchorState[]> {
   const { rows } = await store.query<AnchorState & { name: string }>(
-    `select name, kind, origin, epoch, size, succeeded_at as "succeededAt", error, wrong as "isWrong",
-       failed_at as "failedAt", failures, wrong_answers as "wrongAnswers", next_try_at as "nextTryAt"
+    `select name, kind, origin, epoch, size, succeeded_at as "succeededAt_ms", error, wrong as "isWrong",
+       failed_at as "failedAt_ms", failures, wrong_answers as "wrongAnswers", next_try_at as "nextTryAt_ms"
      from affidavit.anchors order by kind = 'witness' desc, kind, name`,
   )
   return rows
@@ -62,6 +62,8 @@ export async function keepStates(store: Queryable, anchors: readonly Pick<Anchor
   )
 }
 
+const date = (time_ms: number | null): Date | null => (time_ms === null ? null : new Date(time_ms))
+
 export async function writeState(store: Queryable, state: AnchorState): Promise<void> {
   await store.query({
     name: 'anchor_state',
@@ -73,13 +75,13 @@ export async function writeState(store: Queryable, state: AnchorState): Promise<
       state.origin,
       state.epoch,
       state.size,
-      state.succeededAt,
+      date(state.succeededAt_ms),
       state.error,
       state.isWrong,
-      state.failedAt,
+      date(state.failedAt_ms),
       state.failures,
       state.wrongAnswers,
-      state.nextTryAt,
+      date(state.nextTryAt_ms),
     ],
   })
 }

@@ -27,13 +27,13 @@ export class WebhookPlace implements Place {
 
   async place(document: Document): Promise<Placed> {
     const { url, allow_private_addresses = false } = this.#settings
-    const { origin, epoch, size, root, at, note } = document
+    const { origin, epoch, size, root, at_ms, note } = document
     // The same for every try, so that the receiver can tell a repeat.
     const id = `msg_${createHash('sha256').update(`${this.name}\n${origin}\n${size}\n${root}`).digest('hex').slice(0, 32)}`
     const time = Math.floor(Date.now() / 1000)
     const body = JSON.stringify({
       type: 'registry.checkpoint',
-      timestamp: at.toISOString(),
+      timestamp: new Date(at_ms).toISOString(),
       data: { origin, epoch, size, root, checkpoint: note },
     })
     const { status } = await this.#outbound.post({

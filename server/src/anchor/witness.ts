@@ -85,12 +85,12 @@ function conflictSize({ type, body }: Answered, old: number, head: RegistryHead)
     throw new WrongAnswer(
       `it has cosigned size ${size} of this log, which has only ${head.size}: was the database put back to an older state?`,
     )
-  if (size === old)
-    throw new WrongAnswer(
-      `it has cosigned another checkpoint of size ${size}: the log was forked, or the witness is mistaken`,
-    )
+  if (size === old) throw forked(size) // what older witnesses answer
   return size
 }
+
+const forked = (size: number) =>
+  new WrongAnswer(`it has cosigned another checkpoint of size ${size}: the log was forked, or the witness is mistaken`)
 
 function refusal({ status, body }: Answered, old: number, head: RegistryHead): Error {
   const told = body
@@ -104,6 +104,7 @@ function refusal({ status, body }: Answered, old: number, head: RegistryHead): E
     case 403:
       return new Error('it has another key for the log: its operator must add the newest one')
     case 422:
+      if (old === head.size) return forked(old)
       return new WrongAnswer(`it denies that size ${head.size} continues the size ${old} that it cosigned`)
     default:
       return new Error(`it answers ${status} ${told}`.trim())
