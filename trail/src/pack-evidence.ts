@@ -27,7 +27,7 @@ export const REGISTRY_MEMBERS = {
   /** C2SP tlog-proof of that entry, with the registry's checkpoint and its cosignatures. */
   proof: 'registry/epoch.tlog-proof',
   slot: 'registry/slot',
-  /** RFC 6962 proof between the slot's checkpoint and the pack's; left out where both have one size. */
+  /** RFC 6962 proof between the slot's checkpoint and the pack's, the smaller one first; empty where they have one size. */
   consistency: 'registry/consistency',
   vkeys: 'registry/vkeys',
 } as const
@@ -41,8 +41,8 @@ export function entryProofPath(seq: number): string {
 }
 
 /** The text of `registry/consistency`. */
-export function formatConsistency(proof: readonly Uint8Array[]): string {
-  return hashLines(proof)
+export function formatConsistency(older: number, newer: number, proof: readonly Uint8Array[]): string {
+  return `affidavit/1 consistency\nolder ${older}\nnewer ${newer}\n${hashLines(proof)}`
 }
 
 /** Seqs of which the pack has single proofs. Throws PackError for one twice or outside the trail. */
@@ -240,7 +240,7 @@ class RegistryCheck {
     }
     const body = parseCheckpoint(slot.body)
     if (root === undefined) return false
-    if (body.size === checkpoint.size ? equalBytes(body.root, root) : await this.grows(body, root)) return true
+    if (await this.agrees(body, root)) return true
     this.findings.fail(
       'consistency',
       'registry_fork',
@@ -250,11 +250,11 @@ class RegistryCheck {
     return false
   }
 
-  private async grows(body: Checkpoint, root: Uint8Array): Promise<boolean> {
-    const path = REGISTRY_MEMBERS.consistency
-    if (!this.pack.manifest.optional.includes(path)) throw new PackError('malformed', `${path} is missing`)
+  private async agrees(body: Checkpoint, root: Uint8Array): Promise<boolean> {
     const { size } = this.facts.checkpoint
-    const proof = await readAs(this.pack, path, parseConsistency)
+    const [older, newer] = [Math.min(body.size, size), Math.max(body.size, size)]
+    const proof = await readAs(this.pack, REGISTRY_MEMBERS.consistency, (text) => parseConsistency(text, older, newer))
+    if (older === newer) return proof.length === 0 && equalBytes(body.root, root)
     return body.size < size
       ? verifyConsistency(this.options.hash, body.size, size, proof, body.root, root)
       : verifyConsistency(this.options.hash, size, body.size, proof, root, body.root)
@@ -266,8 +266,10 @@ class RegistryCheck {
   }
 }
 
-function parseConsistency(text: string): Uint8Array[] {
+function parseConsistency(text: string, older: number, newer: number): Uint8Array[] {
   const file = new TextFile(text, 'the consistency proof', 65 * MOST_PROOF_HASHES)
+  file.header('consistency')
+  if (file.decimal('older') !== older || file.decimal('newer') !== newer) throw file.malformed('is of other sizes')
   const hashes = file.hashes()
   file.end()
   return hashes

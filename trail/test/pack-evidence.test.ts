@@ -87,7 +87,7 @@ describe('the registry in a pack', () => {
     [
       'another consistency proof',
       'consistency registry_fork',
-      (m) => edit(m, 'consistency', (text) => text.split('\n').slice(1).join('\n')),
+      (m) => edit(m, 'consistency', (text) => text.split('\n').toSpliced(3, 1).join('\n')),
     ],
     [
       'another registry',
@@ -114,7 +114,8 @@ describe('the registry in a pack', () => {
     ['no proof', 'malformed', (m) => edit(m, 'proof', () => 'nonsense\n')],
     ['half a slot proof', 'malformed', (m) => edit(m, 'slot', (text) => text.slice(0, 60))],
     ['hashes without end', 'malformed', (m) => edit(m, 'consistency', (text) => text.repeat(9))],
-    ['no consistency proof', 'malformed', (m) => m.delete(REGISTRY_MEMBERS.consistency)],
+    ['no consistency proof', 'members', (m) => m.delete(REGISTRY_MEMBERS.consistency)],
+    ['a consistency proof of other sizes', 'malformed', (m) => edit(m, 'consistency', (t) => t.replace('500', '499'))],
     ['no slot proof', 'members', (m) => m.delete(REGISTRY_MEMBERS.slot)],
   ])('%s could not be checked', async (_name, code, change) => {
     const members = await registryMembers(trail, { size: 500, packed: SIZE })

@@ -80,10 +80,9 @@ export async function registryMembers(
     [REGISTRY_MEMBERS.slot, formatSlotProof(slot)],
     [REGISTRY_MEMBERS.vkeys, `${REGISTRY_VKEY}\n`],
   ])
-  if (size === packed) return members
   const [older, newer] = [Math.min(size, packed), Math.max(size, packed)]
   const grown = await proveConsistency(nodeSha256, readNode(trail), older, newer)
-  return members.set(REGISTRY_MEMBERS.consistency, formatConsistency(grown))
+  return members.set(REGISTRY_MEMBERS.consistency, formatConsistency(older, newer, grown))
 }
 
 /** Members under proofs/ for the entries given. */
