@@ -458,6 +458,7 @@ create table affidavit.registry (
   epoch bigint not null default 0,
   size bigint not null default 0,
   at timestamp with time zone,
+  log_key bytea,
   pruned bigint not null default 0
 ) with (fillfactor=50);
 alter table affidavit.registry owner to affidavit_owner;

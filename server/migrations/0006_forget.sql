@@ -3,7 +3,7 @@
 -- its control entry itself and refuses without it, may be repeated, and leaves nothing half done that a repetition
 -- would not finish.
 --
--- SQLSTATE  AF011 no control entry says so · AF012 a legal hold covers it
+-- SQLSTATE  AF021 no control entry says so · AF022 a legal hold covers it
 --
 -- Locks are taken in one order everywhere: buckets, shards, subjects, then the rows that hang on them.
 set local role affidavit_owner;
@@ -112,7 +112,7 @@ declare
 begin
   select control into v_control from events where trail = p_trail and seq = p_seq;
   if v_control is null or split_part(v_control, ' ', 1) <> p_kind then
-    raise exception 'entry % of trail % is no % entry', p_seq, p_trail, p_kind using errcode = 'AF011';
+    raise exception 'entry % of trail % is no % entry', p_seq, p_trail, p_kind using errcode = 'AF021';
   end if;
   return v_control;
 end $$;
@@ -236,7 +236,7 @@ begin
   select * into strict v_trail from trails where number = p_trail;
   if exists (select from unnest(p_subjects) as n left join subjects s on s.number = n and s.tenant = v_trail.tenant
       where s.number is null or replace(s.key_id::text, '-', '') <> all (v_ids)) then
-    raise exception 'entry % of trail % names other subjects', p_control, p_trail using errcode = 'AF011';
+    raise exception 'entry % of trail % names other subjects', p_control, p_trail using errcode = 'AF021';
   end if;
   perform from keeper.buckets where number in (select bucket from keeper.subject_keys where subject = any (p_subjects)) order by number for update;
   update shards s set key_epoch = s.key_epoch + 1 where s.shard = v_trail.shard returning s.key_epoch into v_epoch;
@@ -313,7 +313,7 @@ begin
   return v_removed;
 end $$;
 
--- Removes the payloads that a `redact` entry names. AF012 if a hold covers one.
+-- Removes the payloads that a `redact` entry names. AF022 if a hold covers one.
 create function affidavit.redact(p_trail int, p_control bigint) returns bigint
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
@@ -322,7 +322,7 @@ declare
   v_seq bigint;
 begin
   if holds_on_entries(p_trail, v_seqs, p_control) <> '{}' then
-    raise exception 'a legal hold covers an entry that % of trail % redacts', p_control, p_trail using errcode = 'AF012';
+    raise exception 'a legal hold covers an entry that % of trail % redacts', p_control, p_trail using errcode = 'AF022';
   end if;
   foreach v_seq in array v_seqs loop
     v_removed := v_removed + remove_payload(p_trail, p_control, v_seq, v_seq + 1, null);
@@ -342,7 +342,7 @@ declare
   v_next bigint;
 begin
   if v_category is null then
-    raise exception 'entry % of trail % prunes an unknown category', p_control, p_trail using errcode = 'AF011';
+    raise exception 'entry % of trail % prunes an unknown category', p_control, p_trail using errcode = 'AF021';
   end if;
   insert into prunes (trail, control, next, before) values (p_trail, p_control,
     case when exists (select from holds where trail = p_trail) then 0 else coalesce((select max(split_part(e.control, ' ', 3)::bigint)
@@ -399,7 +399,7 @@ create policy followers on affidavit.minimums for select to affidavit_notary, af
 create policy tenant on affidavit.minimums for select to affidavit_reader, affidavit_operator_reader using (tenant = affidavit.current_tenant());
 
 -- Deletes entries in [p_low, p_high) below the size that a `truncate` entry names. Nothing above the notarized size
--- may go, and nothing while any hold on the trail is in force (AF012).
+-- may go, and nothing while any hold on the trail is in force (AF022).
 create function affidavit.truncate_entries(p_trail int, p_control bigint, p_low bigint, p_high bigint) returns bigint
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
@@ -407,10 +407,10 @@ declare
   v_removed bigint;
 begin
   if holds_on_entries(p_trail, null, p_control) <> '{}' then
-    raise exception 'a legal hold covers entries of trail %', p_trail using errcode = 'AF012';
+    raise exception 'a legal hold covers entries of trail %', p_trail using errcode = 'AF022';
   end if;
   if not exists (select from notarized where trail = p_trail and size >= v_size) then
-    raise exception 'trail % is not notarized up to %', p_trail, v_size using errcode = 'AF011';
+    raise exception 'trail % is not notarized up to %', p_trail, v_size using errcode = 'AF021';
   end if;
   insert into minimums (trail, tenant, size, control) select p_trail, t.tenant, v_size, p_control from trails t where t.number = p_trail
     on conflict (trail) do update set size = greatest(minimums.size, excluded.size), control = excluded.control
@@ -439,11 +439,11 @@ declare
   v_trail trails;
 begin
   if announcement(p_trail, p_control, 'close') <> 'close deleted' then
-    raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF011';
+    raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF021';
   end if;
   select * into strict v_trail from trails where number = p_trail;
   if holds_on_entries(p_trail, null, p_control) <> '{}' then
-    raise exception 'a legal hold covers the tenant' using errcode = 'AF012';
+    raise exception 'a legal hold covers the tenant' using errcode = 'AF022';
   end if;
   update tenants set state = 'closed', name = null, policy = '{}', changed_at = clock_timestamp() where number = v_trail.tenant;
   update shards set key_epoch = key_epoch + 1 where shard = v_trail.shard;
@@ -461,7 +461,7 @@ create function affidavit.drop_payload(p_trail int, p_control bigint, p_low bigi
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 begin
   if announcement(p_trail, p_control, 'close') <> 'close deleted' then
-    raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF011';
+    raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF021';
   end if;
   return remove_payload(p_trail, p_control, p_low, p_high, null);
 end $$;
@@ -474,7 +474,7 @@ declare
   v_gone int;
 begin
   if exists (select from keeper.tenant_keys where tenant = p_tenant) then
-    raise exception 'tenant % is not deleted', p_tenant using errcode = 'AF011';
+    raise exception 'tenant % is not deleted', p_tenant using errcode = 'AF021';
   end if;
   delete from persona_tokens where ctid = any (array (select ctid from persona_tokens where tenant = p_tenant limit p_limit));
   get diagnostics v_gone = row_count;

@@ -2,11 +2,13 @@
 // Nothing else opens a file, a socket or a connection on its own account.
 import { link, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Control } from '@affidavit/trail'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import { Partitions } from './archive/partitions.ts'
 import { standardCatalog } from './catalog/standard-actions.ts'
 import type { Config } from './config.ts'
+import { assembleForget } from './forget-assembly.ts'
 import { Gate } from './http/gate.ts'
 import { keyOperations } from './http/keys.ts'
 import { openApi } from './http/openapi.ts'
@@ -30,7 +32,7 @@ import { Subjects } from './keys/subjects.ts'
 import { KeyChest, type TenantKeys } from './keys/tenant-keys.ts'
 import { NotaryThread } from './notarize/thread.ts'
 import { opening } from './opening.ts'
-import { policyEntries } from './policy-entries.ts'
+import { hadRetention, policyEntries } from './policy-entries.ts'
 import { Events } from './query/events.ts'
 import { Proofs } from './query/proof.ts'
 import { archiveOf } from './safekeeping.ts'
@@ -42,6 +44,7 @@ import { type Database, openDatabase } from './store/database.ts'
 import { type Embedded, startEmbedded } from './store/embedded.ts'
 import type { Log } from './store/log.ts'
 import { migrate } from './store/migrate.ts'
+import { openObjects } from './store/open-objects.ts'
 import { ApiKeys, type FirstUse } from './tenants/api-keys.ts'
 import { scopes } from './tenants/scopes.ts'
 import { type Tenant, Tenants } from './tenants/tenants.ts'
@@ -209,17 +212,33 @@ async function assemble(
   const origin = (trailId: string) => trailName(keys.logName, trailId)
   const vkey = (trailId: string) => keys.logKey.vkey(origin(trailId))
   const signerOf = (trailId: string) => keys.logKey.signer(origin(trailId))
-  const seal = async (tenant: Tenant<TenantKeys>, make: (keyEpoch: number) => ReturnType<typeof opening>) => {
+  const announce = async (tenant: Tenant<TenantKeys>, control: Control, facts: Record<string, unknown>) => {
     for (;;) {
-      const [outcome] = await sealer.submit([make(sealer.keyEpoch(tenant.trail.shard))])
+      const epoch = sealer.keyEpoch(tenant.trail.shard)
+      const [outcome] = await sealer.submit([controlEntry(tenant.trail, epoch, control, facts, Date.now())])
       if (outcome?.kind === 'unavailable') throw outcome.error
       if (outcome?.kind === 'overloaded') throw refuse('rate_limited', "The tenant's queue is full.")
-      if (outcome?.kind === 'sealed') return
+      if (outcome?.kind === 'sealed') return outcome.seq
       // Keys were destroyed meanwhile: a control entry holds none, and is made again under the new epoch.
       if (outcome?.kind !== 'stale') throw new Error(`a control entry was not sealed: ${outcome?.kind}`)
     }
   }
   const own = new OwnTenants(tenants)
+  const objects = await openObjects(config.objects)
+  const forget = assembleForget({
+    database,
+    keys,
+    objects,
+    tenants,
+    own,
+    subjects,
+    personas,
+    recorder,
+    announce,
+    log,
+  })
+  forget.start()
+  closers.add(() => forget.stop())
   const operations = [
     ...writeOperations({
       ingest,
@@ -243,9 +262,10 @@ async function assemble(
           before,
           tenant.policy,
         )) {
-          await seal(tenant, (epoch) => controlEntry(tenant.trail, epoch, control, facts, Date.now()))
+          await announce(tenant, control, facts)
         }
       },
+      hadRetention: (tenant) => hadRetention(database.pool('follower'), tenant.trail.number),
     }),
     ...keyOperations({ tenants, own, apiKeys, recorder }),
     ...readOperations({
@@ -257,6 +277,7 @@ async function assemble(
     }),
     ...trailOperations({ store: database, personas, tenants: own, proofs, origin, vkey }),
     ...verifyOperations({ vkey }),
+    ...forget.operations,
     ...statusOperations(metrics, () => readiness(ground, sealer)),
   ]
   const server = buildServer({

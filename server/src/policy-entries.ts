@@ -27,3 +27,12 @@ export async function policyEntries(
   }
   return entries
 }
+
+/** Whether a trail has ever said how long payloads are kept. */
+export async function hadRetention(reader: Queryable, trail: number): Promise<boolean> {
+  const { rows } = await reader.query<{ had: boolean }>(
+    `select exists (select from affidavit.events where trail = $1 and control like 'policy retention %') as had`,
+    [trail],
+  )
+  return rows[0]!.had
+}

@@ -24,6 +24,8 @@ export interface TenantParts {
   readonly recorder: PlatformRecorder
   /** What a verifier pins for a trail: origin and log key. */
   readonly vkey: (trailId: string) => string
+  /** Whether its trail has ever promised a retention. */
+  readonly hadRetention: (tenant: Tenant<TenantKeys>) => Promise<boolean>
   /** Seals the `policy` entry of a tenant whose policy is to be the one given; the first one opens the trail, too. */
   readonly sealPolicy: (tenant: Tenant<TenantKeys>, principal: Principal) => Promise<void>
 }
@@ -77,7 +79,7 @@ export function tenantOperations(parts: TenantParts): Operation[] {
         201: { description: 'Made', content: json(TenantShape) },
         200: { description: 'Changed, or as it was', content: json(TenantShape) },
       },
-      problems: [...bodyProblems, 'conflict'],
+      problems: [...bodyProblems, 'conflict', 'needs_approval'],
       handle: (call) => putTenant(parts, call),
     },
     {
@@ -172,6 +174,7 @@ async function change(
   if (!isRenamed && !isOther) return tenant
   if (!principal!.scopes.has('tenants:write'))
     throw refuse('missing_scope', 'Changing a tenant needs the scope tenants:write.')
+  if (isOther) await refuseShortening(parts, tenant, policy)
   if (isOther) await parts.sealPolicy({ ...tenant, policy: complete(policy) }, principal!)
   await parts.recorder.record({
     id: `tenant.updated:${randomUUID()}`,
@@ -183,6 +186,18 @@ async function change(
   })
   const changes = { ...(isRenamed && { name }), ...(isOther && { policy }) }
   return (await parts.tenants.update(tenant.id, changes)) ?? tenant
+}
+
+/** Payloads that go sooner than was promised need a second principal; the first retention of a tenant promises. */
+async function refuseShortening(
+  parts: TenantParts,
+  tenant: Tenant<TenantKeys>,
+  { retention_days: after = null }: PolicyInput,
+): Promise<void> {
+  const before = tenant.policy.retentionDays
+  if (after === null || (before !== null && after >= before)) return
+  if (before !== null || (await parts.hadRetention(tenant)))
+    throw refuse('needs_approval', 'A shorter retention needs a second principal.', '/policy/retention_days')
 }
 
 const target = ({ id, name }: Tenant<TenantKeys>) => ({ type: 'tenant', id, ...(name !== null && { name }) })

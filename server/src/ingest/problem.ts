@@ -142,6 +142,21 @@ export const problems = {
     title: 'Not under a checkpoint yet',
     advice: 'Ask again after Retry-After: checkpoints are made about once a second.',
   },
+  epoch_expired: {
+    status: 410,
+    title: 'Epoch expired',
+    advice: 'Ask for the newest epoch or an audit epoch (the last one of a UTC day): others are kept for seven days.',
+  },
+  needs_approval: {
+    status: 409,
+    title: 'Needs a second principal',
+    advice: 'Ask for it with POST /v1/retentions, and have another key approve it.',
+  },
+  same_principal: {
+    status: 403,
+    title: 'Needs another principal',
+    advice: 'Let a key other than the one that asked approve the request.',
+  },
   tenant_closed: { status: 409, title: 'The tenant is closed', advice: 'Stop sending events for this tenant.' },
   conflict: { status: 409, title: 'Conflicts with the present state', advice: 'Read the present state and try again.' },
   rate_limited: { status: 429, title: 'Too many requests', advice: 'Wait as long as Retry-After says.' },
@@ -149,6 +164,11 @@ export const problems = {
     status: 503,
     title: 'Events cannot be sealed at the moment',
     advice: 'Keep the event and repeat the request with the same id after Retry-After.',
+  },
+  trail_stopped: {
+    status: 503,
+    title: 'The trail was stopped',
+    advice: 'Keep the event: the trail goes on, once the operator has looked into what was changed in its database.',
   },
   internal_error: {
     status: 500,

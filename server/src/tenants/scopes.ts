@@ -10,6 +10,12 @@ export const scopes = {
   'tenants:write': 'Change settings of tenants.',
   'keys:manage':
     'Make, list and revoke API keys of the own tenant; with an operator key, all. No key hands on a scope it lacks.',
+  'forget:read': 'See requests to forget, legal holds and what waits for them.',
+  'forget:request':
+    'Ask that people be forgotten, payloads removed, holds released, retention changed, a tenant deleted; another key approves.',
+  'forget:approve': 'Approve or reject what another key asked to be forgotten.',
+  'holds:place': 'Place legal holds.',
+  'keys:rotate': 'Rotate encryption keys of tenants and, with an operator key, the signing key of the log.',
   operator: 'See what only the operator may see: session ids and raw key ids. Operator keys only.',
 } as const satisfies Record<string, string>
 
