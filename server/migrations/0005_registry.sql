@@ -123,6 +123,7 @@ create table affidavit.registry (
   epoch bigint not null default 0,   -- the newest one; 0: none yet
   size bigint not null default 0,    -- entries of the log
   at timestamptz,                    -- time of the newest epoch
+  log_key bytea,                     -- public key that signed the first epoch; its successors are entries of the log
   pruned bigint not null default 0   -- epochs up to this one have lost what is kept for days only
 ) with (fillfactor = 50);
 insert into affidavit.registry default values;

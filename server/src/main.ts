@@ -17,6 +17,7 @@ import { PlatformRecorder, tenantCreated } from './http/platform-events.ts'
 import { RateLimit } from './http/rate-limit.ts'
 import { readOperations } from './http/read-events.ts'
 import { refuse } from './http/refused.ts'
+import { scrubOperations } from './http/scrub.ts'
 import { buildServer } from './http/server.ts'
 import { Metrics, type Readiness, statusOperations } from './http/status.ts'
 import { tenantOperations } from './http/tenants.ts'
@@ -35,12 +36,15 @@ import { opening } from './opening.ts'
 import { hadRetention, policyEntries } from './policy-entries.ts'
 import { Events } from './query/events.ts'
 import { Proofs } from './query/proof.ts'
+import type { RegistryThread } from './registry/thread.ts'
+import { openRegistry, registryReader, startRegistry } from './registry-assembly.ts'
 import { archiveOf } from './safekeeping.ts'
+import { startScrub } from './scrub-assembly.ts'
 import { controlEntry } from './seal/control.ts'
 import { receipt } from './seal/receipts.ts'
 import { Sealer } from './seal/sealer.ts'
 import { checkServer } from './store/check.ts'
-import { type Database, openDatabase } from './store/database.ts'
+import { type Database, type Login, openDatabase } from './store/database.ts'
 import { type Embedded, startEmbedded } from './store/embedded.ts'
 import type { Log } from './store/log.ts'
 import { migrate } from './store/migrate.ts'
@@ -138,7 +142,9 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
     log,
   )
   closers.add(() => notary.stop())
-  const ground: Ground = { database, embedded, keys, partitions, notary, started: false }
+  const registry = await startRegistry(config, login, keys, log)
+  closers.add(() => registry.stop())
+  const ground: Ground = { login, database, embedded, keys, partitions, notary, registry, started: false }
   const app = await assemble(config, log, closers, ground)
   const url = await app.server.listen({ host: config.host, port: config.port })
   closers.add(() => app.server.close())
@@ -150,11 +156,13 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
 }
 
 interface Ground {
+  readonly login: Login
   readonly database: Database
   readonly embedded: Embedded | null
   readonly keys: Keys
   readonly partitions: Partitions
   readonly notary: NotaryThread
+  readonly registry: RegistryThread
   /** Whether the start is complete, the operator key included: whoever waits for readiness may read its file. */
   started: boolean
 }
@@ -182,10 +190,13 @@ async function assemble(
     },
   })
   closers.add(() => sealer.drain())
+  const scrub = await startScrub(config, ground.login, database, sealer, (event) => recorder.note(event), log)
+  closers.add(() => scrub.stop())
   const metrics = new Metrics({
     waitingEvents: () => sealer.waitingEvents,
     waitingBytes: () => sealer.waitingBytes,
     stoppedLanes: () => sealer.stopped.length,
+    scrub: scrub.status,
     unnotarizedEvents: async () =>
       (await ground.notary.status())?.lag.reduce((sum, { events }) => sum + events, 0) ?? 0,
   })
@@ -277,7 +288,9 @@ async function assemble(
     }),
     ...trailOperations({ store: database, personas, tenants: own, proofs, origin, vkey }),
     ...verifyOperations({ vkey }),
+    ...openRegistry(config, registryReader(config, database, keys), ground.registry, own, metrics),
     ...forget.operations,
+    ...scrubOperations({ pool: database.pool('scrub'), ...scrub, recorder }),
     ...statusOperations(metrics, () => readiness(ground, sealer)),
   ]
   const server = buildServer({

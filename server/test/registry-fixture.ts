@@ -89,7 +89,7 @@ export const testNotary = (store: Database): Notary =>
 export const recoveryPublicKey = Buffer.alloc(32, 9)
 
 export const testReader = (store: Database, preferQuorum = false): RegistryReader =>
-  new RegistryReader({ store, preferQuorum, logPublicKey: testLogKey.publicKey, recoveryPublicKey })
+  new RegistryReader({ store, preferQuorum, recoveryPublicKey })
 
 export interface Examined {
   readonly origin: string

@@ -267,6 +267,7 @@ async function commitEpoch(parts: EpochParts, plan: Plan, broken: readonly Broke
     })),
     root,
     note: signed(parts.logKeys, plan.origin, edge.size, root),
+    logKey: parts.logKeys[0]!.publicKey,
   }
   const moved = await parts.pool.transaction(async (session) => {
     if (!(await moveRegistry(session, rows))) return false

@@ -30,8 +30,7 @@ export interface RegistryReaderOptions {
   readonly store: Database
   /** A policy is configured: a checkpoint with its quorum is preferred to a newer one without. */
   readonly preferQuorum: boolean
-  /** Of the log key that the deployment began with and of its recovery key, 32 bytes each. */
-  readonly logPublicKey: Uint8Array
+  /** 32 bytes. */
   readonly recoveryPublicKey: Uint8Array
 }
 
@@ -128,16 +127,16 @@ export class RegistryReader {
 
   /** The keys that may have signed the log, as vkeys: the first log key, its successors, the recovery key. */
   async vkeys(): Promise<string[] | undefined> {
-    const { rows } = await this.#db.query<{ origin: string | null; entries: string[] }>({
+    const { rows } = await this.#db.query<{ origin: string | null; log_key: Buffer; entries: string[] }>({
       name: 'registry keys',
-      text: `select r.origin, array(select entry from affidavit.registry_entries where kind <> 'epoch' order by index) as entries
+      text: `select r.origin, r.log_key, array(select entry from affidavit.registry_entries where kind <> 'epoch' order by index) as entries
         from affidavit.registry r`,
     })
-    const { origin, entries } = rows[0]!
+    const { origin, log_key, entries } = rows[0]!
     if (origin === null) return undefined
-    const { logPublicKey, recoveryPublicKey } = this.#options
+    const { recoveryPublicKey } = this.#options
     const successors = entries.map(decodeRegistryEntry).flatMap((entry) => (entry.kind === 'key' ? [entry.vkey] : []))
-    const own = [formatVkey(sha256, origin, logPublicKey), ...successors, formatVkey(sha256, origin, recoveryPublicKey)]
+    const own = [formatVkey(sha256, origin, log_key), ...successors, formatVkey(sha256, origin, recoveryPublicKey)]
     return [...new Set(own)]
   }
 

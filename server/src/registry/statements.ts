@@ -155,14 +155,16 @@ export interface EpochRows {
   /** Root of the log, and the signed checkpoint. */
   readonly root: Uint8Array
   readonly note: string
+  /** Public key that signed it. */
+  readonly logKey: Uint8Array
 }
 
 /** @returns false when the registry has moved meanwhile: nothing is to be committed then */
 export async function moveRegistry(db: Queryable, rows: EpochRows): Promise<boolean> {
   const { rowCount } = await db.query(
-    `update affidavit.registry set origin = $1, epoch = $2, size = $3, at = $4
+    `update affidavit.registry set origin = $1, epoch = $2, size = $3, at = $4, log_key = coalesce(log_key, $6)
       where epoch = $2 - 1 and size = $5 and (origin = $1 or origin is null)`,
-    [rows.origin, rows.epoch, rows.size, rows.time, rows.before],
+    [rows.origin, rows.epoch, rows.size, rows.time, rows.before, Buffer.from(rows.logKey)],
   )
   return rowCount === 1
 }

@@ -1,0 +1,44 @@
+// The registry within a server: its thread, and what the door shows of it.
+import type { Config } from './config.ts'
+import type { OwnTenants } from './http/own-tenants.ts'
+import { registerRegistryMetrics, registryOperations } from './http/registry.ts'
+import type { Metrics } from './http/status.ts'
+import type { Keys } from './keys/open-keys.ts'
+import { RegistryReader } from './registry/read.ts'
+import { RegistryThread } from './registry/thread.ts'
+import type { Database, Login } from './store/database.ts'
+import type { Log } from './store/log.ts'
+
+/** Starts the registry's thread. */
+export const startRegistry = (config: Config, login: Login, keys: Keys, log: Log): Promise<RegistryThread> =>
+  RegistryThread.start(
+    {
+      login,
+      keyFolder: config.keysDir,
+      logName: keys.logName,
+      objects: config.objects,
+      interval_ms: config.registryIntervalMs,
+      ...(config.rootKey !== undefined && { rootKey: config.rootKey }),
+    },
+    log,
+  )
+
+/** What reads the registry log, for the operations below and for packs. */
+export const registryReader = (config: Config, store: Database, keys: Keys): RegistryReader =>
+  new RegistryReader({
+    store,
+    preferQuorum: config.witnessPolicy !== undefined,
+    recoveryPublicKey: keys.recoveryPublicKey,
+  })
+
+/** The registry's operations and metrics. */
+export function openRegistry(
+  config: Config,
+  registry: RegistryReader,
+  thread: RegistryThread,
+  tenants: OwnTenants,
+  metrics: Metrics,
+) {
+  registerRegistryMetrics(metrics.registry, () => thread.status())
+  return registryOperations({ registry, thread, tenants, hasPolicy: config.witnessPolicy !== undefined })
+}
