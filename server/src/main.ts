@@ -21,7 +21,6 @@ import { scrubOperations } from './http/scrub.ts'
 import { buildServer } from './http/server.ts'
 import { Metrics, type Readiness, statusOperations } from './http/status.ts'
 import { tenantOperations } from './http/tenants.ts'
-import { trailOperations } from './http/trails.ts'
 import { verifyOperations } from './http/verify.ts'
 import { writeOperations } from './http/write-events.ts'
 import { Ingest } from './ingest/accept.ts'
@@ -33,6 +32,7 @@ import { Subjects } from './keys/subjects.ts'
 import { KeyChest, type TenantKeys } from './keys/tenant-keys.ts'
 import { NotaryThread } from './notarize/thread.ts'
 import { opening } from './opening.ts'
+import { assemblePacks } from './pack-assembly.ts'
 import { hadRetention, policyEntries } from './policy-entries.ts'
 import { Events } from './query/events.ts'
 import { Proofs } from './query/proof.ts'
@@ -220,6 +220,8 @@ async function assemble(
   await tenants.operator()
   const personas = new Personas({ keeper, provider: keys.provider })
   const proofs = new Proofs({ store: database, personas })
+  const events = new Events({ store: database, personas })
+  const registry = registryReader(config, database, keys)
   const origin = (trailId: string) => trailName(keys.logName, trailId)
   const vkey = (trailId: string) => keys.logKey.vkey(origin(trailId))
   const signerOf = (trailId: string) => keys.logKey.signer(origin(trailId))
@@ -282,13 +284,24 @@ async function assemble(
     ...readOperations({
       catalog,
       tenants: own,
-      events: new Events({ store: database, personas }),
+      events,
       proofs,
       operatorName: config.operatorName,
     }),
-    ...trailOperations({ store: database, personas, tenants: own, proofs, origin, vkey }),
+    ...assemblePacks({
+      store: database,
+      personas,
+      tenants: own,
+      proofs,
+      events,
+      origin,
+      vkey,
+      registry,
+      thread: ground.registry,
+      log,
+    }),
     ...verifyOperations({ vkey }),
-    ...openRegistry(config, registryReader(config, database, keys), ground.registry, own, metrics),
+    ...openRegistry(config, registry, ground.registry, own, metrics),
     ...forget.operations,
     ...scrubOperations({ pool: database.pool('scrub'), ...scrub, recorder }),
     ...statusOperations(metrics, () => readiness(ground, sealer)),

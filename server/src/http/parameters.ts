@@ -77,3 +77,13 @@ export function matchesPath(template: string, path: string): boolean {
   if (rest ? given.length < parts.length : given.length !== parts.length) return false
   return parts.every((part, i) => part.startsWith('{') || part === given[i])
 }
+
+/** A parameter that is given once is a string, one that is repeated an array, as the filter expects them. */
+export function decoded(query: URLSearchParams): Record<string, string | string[]> {
+  const found: Record<string, string | string[]> = Object.create(null)
+  for (const name of new Set(query.keys())) {
+    const values = query.getAll(name)
+    found[name] = values.length === 1 ? values[0]! : values
+  }
+  return found
+}

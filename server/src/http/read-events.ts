@@ -12,6 +12,7 @@ import { type Readable, render } from '../render/sentence.ts'
 import { contentLine } from './content-line.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
+import { decoded } from './parameters.ts'
 import { readerOf } from './reading.ts'
 import { refuse } from './refused.ts'
 import { ControlEntry, Hex16, Hex32, object, orNull, StoredEvent } from './schemas.ts'
@@ -123,16 +124,6 @@ export function readOperations(parts: ReadParts): Operation[] {
 }
 
 const notFound = () => refuse('not_found', 'There is no such event in this trail.')
-
-/** A parameter that is given once is a string, one that is repeated an array, as the filter expects them. */
-function decoded(query: URLSearchParams): Record<string, string | string[]> {
-  const found: Record<string, string | string[]> = Object.create(null)
-  for (const name of new Set(query.keys())) {
-    const values = query.getAll(name)
-    found[name] = values.length === 1 ? values[0]! : values
-  }
-  return found
-}
 
 async function list(parts: ReadParts, call: Call): Promise<Reply> {
   const reader = await readerOf(parts.tenants, call, call.query.get('tenant'))

@@ -1,30 +1,18 @@
-// A trail as verifiers take it: what to pin, the checkpoint, C2SP tiles and entry bundles, payloads, consistency proofs
-// and packs. Nothing here needs to be trusted by whoever reads it.
+// A trail as verifiers take it: what to pin, the checkpoint, C2SP tiles and entry bundles, payloads, consistency proofs.
+// Nothing here needs to be trusted by whoever reads it.
 import { Readable } from 'node:stream'
-import {
-  bundlesOf,
-  joinRanges,
-  type Manifest,
-  parseTilePath,
-  proveConsistency,
-  readNodeFromTiles,
-  TILE_WIDTH,
-  tileWidth,
-  toHex,
-  USUAL_LIMIT,
-  writePack,
-} from '@affidavit/trail'
+import { parseTilePath, proveConsistency, readNodeFromTiles, TILE_WIDTH, toHex } from '@affidavit/trail'
 import Type from 'typebox'
 import { tenantPattern } from '../ingest/event.ts'
 import type { Personas } from '../keys/personas.ts'
 import type { Proofs } from '../query/proof.ts'
 import type { Reader } from '../query/row.ts'
-import { readControlSeqs, readTrails, type Trail } from '../query/spans.ts'
+import { readTrails, type Trail } from '../query/spans.ts'
 import { streamEntries } from '../query/stream.ts'
 import { type Notarized, readNotarized } from '../query/tiles.ts'
 import type { Database } from '../store/database.ts'
 import { sha256 } from '../store/sha256.ts'
-import { contentLine, payloadOf } from './content-line.ts'
+import { contentLine } from './content-line.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { readerOf } from './reading.ts'
@@ -143,21 +131,6 @@ export function trailOperations(parts: TrailParts): Operation[] {
       problems: ['not_found', 'not_notarized'],
       handle: (call) => content(parts, call),
     },
-    {
-      ...own,
-      method: 'GET',
-      path: '/v1/trails/{tenant}/pack',
-      operationId: 'getPack',
-      summary: 'An evidence pack: everything that an auditor needs offline',
-      scope: 'events:read',
-      query: {
-        from: seqParam('First entry; default 0'),
-        to: seqParam('Entry after the last one; default: the size of the newest checkpoint'),
-      },
-      responses: { 200: { description: 'A ZIP file', content: binary('application/zip') } },
-      problems: ['not_found', 'not_notarized'],
-      handle: (call) => pack(parts, call),
-    },
   ]
 }
 
@@ -261,68 +234,4 @@ async function* contentLines(
     }
   }
   if (lines.length > 0) yield Buffer.from(lines.join(''))
-}
-
-async function pack(parts: TrailParts, call: Call): Promise<Reply> {
-  const { reader, trail, notarized } = await openTrail(parts, call)
-  if (notarized === undefined) throw notNotarized()
-  const range = rangeOf(call, notarized.size, 0)
-  const controls = await parts.store
-    .pool('reader')
-    .asTenant(reader.tenant.number, (session) => readControlSeqs(session, trail, notarized.size))
-  const manifest: Manifest = {
-    trail: trail.id,
-    origin: parts.origin(trail.id),
-    size: notarized.size,
-    ranges: [range],
-    bundles: joinRanges([...bundlesOf([range]), ...controls.map((seq) => bundleOf(seq))]),
-    withheld: [
-      ...(reader.confidential ? [] : ['confidential' as const]),
-      ...(reader.operator ? [] : ['operator' as const]),
-    ],
-    limit: USUAL_LIMIT,
-    optional: [],
-  }
-  const chunks = writePack(sha256, manifest, packSource(parts, reader, trail, notarized))
-  const name = `${reader.tenant.id}-${range.from}-${range.to}.affidavit.zip`
-  return {
-    status: 200,
-    body: Readable.from(chunks, { objectMode: false, highWaterMark: 1 << 20 }),
-    type: 'application/zip',
-    headers: { 'content-disposition': `attachment; filename="${name}"` },
-  }
-}
-
-const bundleOf = (seq: number) => ({ from: Math.floor(seq / TILE_WIDTH), to: Math.floor(seq / TILE_WIDTH) + 1 })
-
-function packSource(
-  parts: TrailParts,
-  reader: Reader,
-  trail: Trail,
-  { size, note }: Notarized,
-): Parameters<typeof writePack>[2] {
-  const read = async (level: number | 'entries', index: number, width: number) => {
-    const bytes = await parts.proofs.tile(reader, { level, index, width }, trail.id)
-    if (bytes === undefined) throw new Error(`tile ${level}/${index} of trail ${trail.id} is missing`)
-    return bytes
-  }
-  return {
-    checkpoint: note,
-    vkeys: [parts.vkey(trail.id)],
-    bundle: (index) => read('entries', index, tileWidth(0, index, size)),
-    tile: (level, index, width) => read(level, index, width),
-    content: (seqs) => payloads(parts, reader, trail, seqs),
-  }
-}
-
-/** One payload per seq: an entry whose row is gone still has its line, which says that nothing is there. */
-async function* payloads({ store, personas }: TrailParts, reader: Reader, trail: Trail, seqs: readonly number[]) {
-  if (seqs.length === 0) return
-  let next = seqs[0]!
-  for await (const entry of streamEntries({ store, personas, reader, trail, from: next, to: seqs.at(-1)! + 1 })) {
-    for (; next < entry.seq; next++) yield { seq: next }
-    yield payloadOf(entry)
-    next = entry.seq + 1
-  }
-  for (; next <= seqs.at(-1)!; next++) yield { seq: next }
 }
