@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { cosigned, seededWitness, WITNESSES } from '../test/sample-registry.ts'
 import { LOG, makeTrail, OPEN, seededKey, signedCheckpoint } from '../test/sample-trail.ts'
 import { concatBytes, fromBase64 } from './bytes.ts'
-import { cosign, cosignatureMessage, openCosignature } from './cosignature.ts'
+import { cosignatureMessage, openCosignature } from './cosignature.ts'
 import {
   addSignatures,
   COSIGNATURE,
@@ -18,6 +18,7 @@ import {
   vkeyUnder,
 } from './note.ts'
 import { sha256, verifyEd25519 } from './web.ts'
+import { cosign } from './witness-request.ts'
 
 const trail = makeTrail([{ control: OPEN }, {}])
 const note = await signedCheckpoint(trail)

@@ -3,7 +3,6 @@
  * the largest it had seen of this log, and consistent with all before. Verified by `verifyNote`.
  */
 import { concatBytes } from './bytes.ts'
-import type { NoteSignature, NoteSigner } from './note.ts'
 
 const TIME_BYTES = 8
 const SIGNATURE_BYTES = 64
@@ -15,16 +14,11 @@ export function cosignatureMessage(time: number, body: string): Uint8Array {
   return utf8.encode(`cosignature/v1\ntime ${time}\n${body}`)
 }
 
-/**
- * Cosigns a checkpoint's note text at `time` (seconds since 1970). The signer's id must be that of a cosigning key:
- * `keyId(hash, name, COSIGNATURE, publicKey)`. The caller must have checked that the log has only grown.
- */
-export async function cosign(body: string, signer: NoteSigner, time: number): Promise<NoteSignature> {
-  if (!Number.isSafeInteger(time) || time < 1) throw new RangeError(`not a time in seconds: ${time}`)
+/** The bytes of a cosignature (without the key id): the time as uint64 big-endian, the Ed25519 signature. */
+export function closeCosignature(time: number, signature: Uint8Array): Uint8Array {
   const stamp = new Uint8Array(TIME_BYTES)
   new DataView(stamp.buffer).setBigUint64(0, BigInt(time))
-  const signature = await signer.sign(cosignatureMessage(time, body))
-  return { name: signer.name, id: signer.id, signature: concatBytes([stamp, signature]) }
+  return concatBytes([stamp, signature])
 }
 
 /**

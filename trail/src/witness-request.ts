@@ -4,11 +4,13 @@
  */
 import { equalBytes } from './bytes.ts'
 import type { Checkpoint } from './checkpoint.ts'
+import { closeCosignature, cosignatureMessage } from './cosignature.ts'
 import type { Hash, VerifySignature } from './hash.ts'
 import {
   type Cosigned,
   formatSignature,
   type NoteSignature,
+  type NoteSigner,
   parseSignatures,
   type VerifierKey,
   verifyNote,
@@ -89,4 +91,14 @@ export async function takeCosignatures(
     cosigned.some(({ key }) => key.name === name && equalBytes(key.id, id)),
   )
   return { signatures, cosigned }
+}
+
+/**
+ * What a witness answers: its cosignature on a checkpoint's note text at `time` (seconds since 1970). The signer's id
+ * must be that of a cosigning key: `keyId(hash, name, COSIGNATURE, publicKey)`.
+ */
+export async function cosign(text: string, signer: NoteSigner, time: number): Promise<NoteSignature> {
+  if (!Number.isSafeInteger(time) || time < 1) throw new RangeError(`not a time in seconds: ${time}`)
+  const signature = await signer.sign(cosignatureMessage(time, text))
+  return { name: signer.name, id: signer.id, signature: closeCosignature(time, signature) }
 }
