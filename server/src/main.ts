@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import type { Control } from '@affidavit/trail'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
+import { openAnchors, startAnchors } from './anchors-assembly.ts'
 import { Partitions } from './archive/partitions.ts'
 import { standardCatalog } from './catalog/standard-actions.ts'
 import type { Config } from './config.ts'
@@ -144,6 +145,8 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
   closers.add(() => notary.stop())
   const registry = await startRegistry(config, login, keys, log)
   closers.add(() => registry.stop())
+  const anchors = await startAnchors(config, login, log)
+  closers.add(() => anchors.stop())
   const ground: Ground = { login, database, embedded, keys, partitions, notary, registry, started: false }
   const app = await assemble(config, log, closers, ground)
   const url = await app.server.listen({ host: config.host, port: config.port })
@@ -252,6 +255,7 @@ async function assemble(
   })
   forget.start()
   closers.add(() => forget.stop())
+  const ready = () => readiness(ground, sealer)
   const operations = [
     ...writeOperations({
       ingest,
@@ -304,7 +308,13 @@ async function assemble(
     ...openRegistry(config, registry, ground.registry, own, metrics),
     ...forget.operations,
     ...scrubOperations({ pool: database.pool('scrub'), ...scrub, recorder }),
-    ...statusOperations(metrics, () => readiness(ground, sealer)),
+    ...statusOperations(metrics, ready),
+    ...openAnchors(config, database, metrics, {
+      readiness: ready,
+      notary: () => ground.notary.status(),
+      registry: () => ground.registry.status(),
+      scrub: scrub.status,
+    }),
   ]
   const server = buildServer({
     operations: [...operations, openApi(operations)],

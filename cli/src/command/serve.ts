@@ -121,7 +121,15 @@ function withoutPassword(databaseUrl: string): string {
 }
 
 /** Errors that the server throws on purpose carry a sentence for the operator. */
-const speaking = ['EmbeddedError', 'StoreRefused', 'MigrationRefused', 'KeyUnusable', 'StoreUnavailable', 'BadBucket']
+const speaking = [
+  'EmbeddedError',
+  'StoreRefused',
+  'MigrationRefused',
+  'KeyUnusable',
+  'StoreUnavailable',
+  'BadBucket',
+  'AnchorsRefused',
+]
 
 /** Why a start failed, as one sentence. */
 export function startFailure(error: unknown, config: { readonly host: string; readonly port: number }): string {

@@ -1,0 +1,50 @@
+// Witnesses and anchors within a server: their thread, and what the door shows of them.
+
+import { RegistryLog } from './anchor/registry-log.ts'
+import { readStates } from './anchor/states.ts'
+import { AnchorThread } from './anchor/thread.ts'
+import type { Config } from './config.ts'
+import { anchorOperations, registerAnchorMetrics } from './http/anchors.ts'
+import type { Operation } from './http/operation.ts'
+import { type OperatorStatusParts, operatorStatusOperation } from './http/operator-status.ts'
+import type { Metrics } from './http/status.ts'
+import type { Database, Login } from './store/database.ts'
+import type { Log } from './store/log.ts'
+
+const isConfigured = ({ witnessPolicy, anchors }: Config) => witnessPolicy !== undefined || anchors !== undefined
+
+/**
+ * Starts the anchors' thread where there is anything for it to do.
+ * @throws AnchorsRefused with a sentence for the operator
+ */
+export async function startAnchors(config: Config, login: Login, log: Log): Promise<{ stop(): Promise<void> }> {
+  if (!isConfigured(config)) return { stop: async () => {} }
+  return AnchorThread.start(
+    {
+      login,
+      ...(config.witnessPolicy !== undefined && { policy: config.witnessPolicy }),
+      ...(config.anchors !== undefined && { anchors: config.anchors }),
+    },
+    log,
+  )
+}
+
+/** The operations and metrics of anchors, and the operator's page. */
+export function openAnchors(
+  config: Config,
+  database: Database,
+  metrics: Metrics,
+  parts: Omit<OperatorStatusParts, 'anchors' | 'checkpoint'>,
+): Operation[] {
+  const states = async () => (isConfigured(config) ? readStates(database.pool('follower')) : [])
+  const log = new RegistryLog(database.pool('follower'))
+  const checkpoint = async () => {
+    const head = await log.head()
+    return head === undefined ? null : { size: head.size, epoch: head.epoch, quorum: head.quorumAt_ms !== null }
+  }
+  registerAnchorMetrics(metrics.registry, states)
+  return [
+    ...anchorOperations(database.pool('reader')),
+    operatorStatusOperation({ ...parts, anchors: states, checkpoint }),
+  ]
+}
