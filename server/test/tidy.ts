@@ -48,6 +48,7 @@ const stages = [
   'seal',
   'notarize',
   'registry',
+  'anchor',
   'query',
   'detect',
   'summarize',
