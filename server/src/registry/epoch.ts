@@ -20,14 +20,15 @@ import {
 } from '@affidavit/trail'
 import { type LogKey, trailName } from '../keys/log-key.ts'
 import type { Pool, Queryable } from '../store/database.ts'
-import { type EpochTrail, epochKey, readEpochHead, writeEpochObject } from '../store/epoch-object.ts'
+import { BrokenEpochObject, type EpochTrail, epochKey, readEpochHead, writeEpochObject } from '../store/epoch-object.ts'
 import type { Objects } from '../store/objects.ts'
 import { sha256 } from '../store/sha256.ts'
 import type { BodyMemory } from './bodies.ts'
 import { packedEntries, readKeyIds } from './entries.ts'
-import { LogEdge } from './log.ts'
+import { type EdgeTile, LogEdge } from './log.ts'
 import type { SlotBlinds } from './slots.ts'
 import {
+  type EpochRows,
   fits,
   type LogEntry,
   moveRegistry,
@@ -216,7 +217,12 @@ async function complete(parts: EpochParts, state: RegistryState, key: string): P
   const behind = (message: string): EpochOutcome => ({ kind: 'postponed', reason: 'behind', message })
   const object = await parts.objects.read(key)
   if (object === undefined) throw new Error(`${key} was there and is gone`)
-  const { header, trails, genuine } = await readEpochHead(object, parts.secret)
+  const head = await readEpochHead(object, parts.secret).catch((error: unknown) => {
+    if (error instanceof BrokenEpochObject) return error
+    throw error
+  })
+  if (head instanceof BrokenEpochObject) return behind(`${key}: ${head.message}`)
+  const { header, trails, genuine } = head
   if (!genuine) return behind(`${key} was not written by this deployment`)
   const origin = state.origin ?? header.origin
   if (header.epoch !== state.epoch + 1 || header.before !== state.size || header.origin !== origin)
@@ -241,19 +247,37 @@ async function complete(parts: EpochParts, state: RegistryState, key: string): P
 }
 
 async function commitEpoch(parts: EpochParts, plan: Plan, broken: readonly BrokenHead[]): Promise<EpochOutcome> {
-  const edge = new LogEdge(plan.before, await readEdge(parts.pool, plan.before))
+  const moved = await parts.pool.transaction(async (session) => {
+    const place = {
+      origin: plan.origin,
+      epoch: plan.epoch,
+      before: plan.before,
+      size: plan.before + plan.entries.length,
+      time: plan.own.time,
+      logKey: parts.logKeys[0]!.publicKey,
+    }
+    if (!(await moveRegistry(session, place))) return false
+    // From here on the registry is ours until the commit, and the log as it was.
+    await writeEpoch(session, { ...place, ...grow(parts, plan, await readEdge(session, plan.before)) })
+    parts.onStep?.('signed')
+    return true
+  })
+  if (!moved) return { kind: 'outrun' }
+  parts.bodies.keep(plan.epoch)
+  parts.onStep?.('committed')
+  return { kind: 'made', epoch: plan.epoch, changed: plan.trails.length, depth: plan.own.depth, broken }
+}
+
+/** What the epoch does to the log, and the checkpoint signed. */
+function grow(parts: EpochParts, plan: Plan, tiles: readonly EdgeTile[]): EpochRows {
+  const edge = new LogEdge(plan.before, tiles)
   const entries: LogEntry[] = plan.entries.map((text) => {
     const hash = leafHash(sha256, utf8.encode(text))
     edge.append(hash)
     return { index: edge.size - 1, kind: decodeRegistryEntry(text).kind, text, hash }
   })
   const root = edge.root()
-  const rows = {
-    origin: plan.origin,
-    epoch: plan.epoch,
-    before: plan.before,
-    size: edge.size,
-    time: plan.own.time,
+  return {
     depth: plan.own.depth,
     slotRoot: plan.own.slots,
     crown: plan.crown,
@@ -267,18 +291,7 @@ async function commitEpoch(parts: EpochParts, plan: Plan, broken: readonly Broke
     })),
     root,
     note: signed(parts.logKeys, plan.origin, edge.size, root),
-    logKey: parts.logKeys[0]!.publicKey,
   }
-  const moved = await parts.pool.transaction(async (session) => {
-    if (!(await moveRegistry(session, rows))) return false
-    await writeEpoch(session, rows)
-    parts.onStep?.('signed')
-    return true
-  })
-  if (!moved) return { kind: 'outrun' }
-  parts.bodies.keep(plan.epoch)
-  parts.onStep?.('committed')
-  return { kind: 'made', epoch: plan.epoch, changed: plan.trails.length, depth: plan.own.depth, broken }
 }
 
 function signed(keys: readonly LogKey[], origin: string, size: number, root: Uint8Array): string {

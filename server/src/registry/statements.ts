@@ -137,8 +137,8 @@ export interface LogEntry {
   readonly hash: Uint8Array
 }
 
-/** An epoch as it is committed. */
-export interface EpochRows {
+/** The registry's next state. */
+export interface EpochPlace {
   readonly origin: string
   readonly epoch: number
   /** Log size before and after. */
@@ -146,6 +146,12 @@ export interface EpochRows {
   readonly size: number
   /** `YYYY-MM-DDTHH:MM:SS.mmmZ`. */
   readonly time: string
+  /** Public key that signs. */
+  readonly logKey: Uint8Array
+}
+
+/** What an epoch adds. */
+export interface EpochRows {
   readonly depth: number
   readonly slotRoot: Uint8Array
   readonly crown: Uint8Array
@@ -155,22 +161,21 @@ export interface EpochRows {
   /** Root of the log, and the signed checkpoint. */
   readonly root: Uint8Array
   readonly note: string
-  /** Public key that signed it. */
-  readonly logKey: Uint8Array
 }
 
-/** @returns false when the registry has moved meanwhile: nothing is to be committed then */
-export async function moveRegistry(db: Queryable, rows: EpochRows): Promise<boolean> {
+/** @returns false when the registry has moved meanwhile: nothing is to be committed then. Locks it until the commit. */
+export async function moveRegistry(db: Queryable, place: EpochPlace): Promise<boolean> {
+  const { origin, epoch, size, time, before, logKey } = place
   const { rowCount } = await db.query(
     `update affidavit.registry set origin = $1, epoch = $2, size = $3, at = $4, log_key = coalesce(log_key, $6)
       where epoch = $2 - 1 and size = $5 and (origin = $1 or origin is null)`,
-    [rows.origin, rows.epoch, rows.size, rows.time, rows.before, Buffer.from(rows.logKey)],
+    [origin, epoch, size, time, before, Buffer.from(logKey)],
   )
   return rowCount === 1
 }
 
 /** Everything of an epoch but the state row, which is moved before. */
-export async function writeEpoch(db: Queryable, rows: EpochRows): Promise<void> {
+export async function writeEpoch(db: Queryable, rows: EpochPlace & EpochRows): Promise<void> {
   const { epoch, entries, tiles, bodies } = rows
   await db.query(
     `insert into affidavit.registry_entries (index, kind, entry, hash)

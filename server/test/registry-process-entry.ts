@@ -1,0 +1,26 @@
+// A registry in a process of its own, for tests that kill it.
+//   node registry-process-entry.ts LOGIN OBJECTS STEP     makes one epoch and kills itself at the step
+//   node registry-process-entry.ts LOGIN OBJECTS run      makes epochs without rest until it is killed
+import { openDatabase } from '../src/store/database.ts'
+import { openFolderObjects } from '../src/store/folder-objects.ts'
+import { silent } from '../src/store/log.ts'
+import { testClock } from './registry-fixture.ts'
+
+const [login, folder, step] = process.argv.slice(2) as [string, string, string]
+process.stdin.on('close', () => process.exit(1)).resume() // our parent is gone
+
+const store = openDatabase({ login, log: silent })
+const clock = testClock(store, await openFolderObjects(folder), {
+  interval_ms: 50,
+  onStep: (at) => {
+    if (at === step) process.kill(process.pid, 'SIGKILL')
+  },
+})
+if (step === 'run') {
+  clock.start()
+  console.log('running')
+} else {
+  const { kind } = await clock.epoch()
+  console.log(kind)
+  process.exit(0)
+}
