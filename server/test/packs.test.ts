@@ -1,0 +1,167 @@
+// Packs over HTTP: chosen by seq, time, ids and search; with the registry's proof; continued after a broken download.
+import { hash } from 'node:crypto'
+import {
+  decodeManifest,
+  encodeManifest,
+  makePolicy,
+  PackReader,
+  parseVkey,
+  REGISTRY_MEMBERS,
+  sha256,
+  toHex,
+  type Verification,
+  type VerifyOptions,
+  verifyEd25519,
+  verifyPack,
+} from '@affidavit/trail'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { freshDatabase, type TestDatabase } from './database.ts'
+import { Api } from './http-api.ts'
+import { type StartedServer, startedServer } from './started-server.ts'
+
+let database: TestDatabase
+let server: StartedServer
+let api: Api
+const path = '/v1/trails/packed'
+const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+const nodeHash = (data: Uint8Array) => hash('sha256', data, 'buffer')
+
+beforeAll(async () => {
+  database = await freshDatabase()
+  server = await startedServer(database.url, { AFFIDAVIT_REGISTRY_INTERVAL_MS: '1000' })
+  api = await Api.of(server.url, server.key)
+  const event = (n: number) => ({
+    id: `event-${n}`,
+    tenant: 'packed',
+    action: n % 100 === 7 ? 'user.role.updated' : 'file.read',
+    actor: { id: `u${n % 3}`, email: `u${n % 3}@example.com` },
+  })
+  for (const from of [0, 300]) {
+    const { body } = await api.post(
+      '/v1/events/batch',
+      Array.from({ length: 300 }, (_, i) => event(from + i)),
+    )
+    expect(body.rejected).toBe(0)
+    await rest(20)
+  }
+  await until(async () => (await api.get(path)).body.size >= 600)
+  await until(async () => (await fetch(`${server.url}/v1/registry/checkpoint`)).ok)
+  await until(async () => (await optionalOf(await packOf(''))).includes(REGISTRY_MEMBERS.slot))
+}, 60_000)
+afterAll(async () => {
+  await server?.stop()
+  await database?.drop()
+})
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + 30_000; Date.now() < end; await rest(100)) if (await holds()) return
+  throw new Error('it does not come true')
+}
+
+async function packOf(query: string): Promise<Buffer> {
+  const { status, body } = await api.get(`${path}/pack${query}`)
+  expect([status, body.code]).toEqual([200, undefined])
+  return body
+}
+
+function open(bytes: Uint8Array): Promise<PackReader> {
+  const file = { size: bytes.length, read: async (at: number, length: number) => bytes.subarray(at, at + length) }
+  return PackReader.open(nodeHash, file)
+}
+
+const optionalOf = async (bytes: Uint8Array) => (await open(bytes)).manifest.optional
+
+async function check(bytes: Uint8Array, options: Partial<VerifyOptions> = {}): Promise<Verification> {
+  return verifyPack(await open(bytes), { hash: nodeHash, verify: verifyEd25519, ...options })
+}
+
+test('of the whole trail: with registry and cover page, held, nothing left unchecked but the cover', async () => {
+  const bytes = await packOf('')
+  const pack = await open(bytes)
+  expect(pack.manifest.optional).toEqual([...Object.values(REGISTRY_MEMBERS), 'cover/README.html', 'cover/README.txt'])
+  const { vkey } = (await api.get(path)).body
+  const result = await check(bytes, { vkeys: [parseVkey(sha256, vkey)] })
+  expect(result).toMatchObject({ outcome: 'held', assurance: 'anchored', findings: [] })
+  expect(result.notes.join('\n')).toMatch(/registry epoch \d+ of .+ holds this trail at \d+/)
+  const cover = await pack.text('cover/README.txt')
+  expect(cover).toContain('Evidence pack of packed')
+  expect(cover).toContain(vkey)
+  expect(cover).toMatch(/Registry: epoch \d+ of 20/)
+  const strangers = makePolicy(sha256, { logs: [], witnesses: [] })
+  expect((await check(bytes, { policy: strangers })).outcome).toBe('held')
+})
+
+test('of a set of events: by their ids and by a search, with a proof of each', async () => {
+  const named = await packOf('?event=event-3,event-99&event=event-400')
+  const { manifest } = await open(named)
+  expect(manifest.ranges.map(({ from, to }) => to - from)).toEqual([1, 1, 1])
+  expect(manifest.optional.filter((name) => name.startsWith('proofs/'))).toHaveLength(3)
+  expect(await check(named)).toMatchObject({ outcome: 'held', findings: [] })
+  const found = await packOf(`?query=${encodeURIComponent('action=user.role.*&actor=u1')}`)
+  const pack = await open(found)
+  const events = await Promise.all(
+    pack.manifest.ranges.map(async ({ from }) => {
+      const lines = await pack.contentLines(Math.floor(from / 256))
+      return lines.map((line) => JSON.parse(JSON.parse(line).facts.content).id)
+    }),
+  )
+  expect(new Set(events.flat())).toEqual(new Set(['event-7', 'event-307']))
+  expect(await check(found)).toMatchObject({ outcome: 'held', findings: [] })
+})
+
+test('of a time: what was sealed in it, and nothing else', async () => {
+  const { body } = await api.get('/v1/events?tenant=packed&order=asc&limit=1000')
+  const times = body.data.map(({ sealed_at }: { sealed_at: string }) => sealed_at) as string[]
+  const second = times.find((time) => time !== times[0])!
+  const late = await packOf(`?sealed_from=${second}`)
+  const first = body.data.find(({ sealed_at }: { sealed_at: string }) => sealed_at === second).seq
+  expect((await open(late)).manifest.ranges[0]!.from).toBe(first)
+  expect(await check(late)).toMatchObject({ outcome: 'held' })
+  const early = await packOf(`?sealed_to=${second}`)
+  expect((await open(early)).manifest.ranges).toEqual([{ from: 0, to: first }])
+  expect((await api.get(`${path}/pack?sealed_from=2999-01-01`)).body.code).toBe('not_found')
+})
+
+test.each([
+  ['from=3&to=3', 'invalid_parameter'],
+  ['from=3&event=event-3', 'invalid_parameter'],
+  ['sealed_from=soon', 'invalid_parameter'],
+  ['event=nowhere', 'not_found'],
+  ['query=action%3Dnothing.here', 'not_found'],
+  ['query=colour%3Dred', 'invalid_parameter'],
+  ['query=order%3Ddesc%26from%3Dsoon', 'invalid_parameter'],
+  [`trail=${'0'.repeat(32)}`, 'not_found'],
+])('refuses %s', async (query, code) => {
+  expect((await api.get(`${path}/pack?${query}`)).body.code).toBe(code)
+})
+
+test('goes on where a download was cut off, byte for byte', async () => {
+  const whole = await packOf('?from=10&to=500')
+  const pack = await open(whole)
+  const begun = { manifest: encodeManifest(pack.manifest), checkpoint: await pack.text('checkpoint') }
+  for (const skip of [3, 5]) {
+    const { body } = await api.post(`${path}/pack`, { ...begun, skip })
+    const at = whole.indexOf(body.subarray(0, 200))
+    expect(at).toBeGreaterThan(0)
+    // The cover page says when it was made: it is the last but one, everything before it is the same.
+    const cover = body.lastIndexOf(Buffer.from('registry/vkeys'))
+    expect(toHex(nodeHash(body.subarray(0, cover)))).toBe(toHex(nodeHash(whole.subarray(at, at + cover))))
+  }
+})
+
+test('goes on with no manifest of another trail, of the future, or of other eyes', async () => {
+  const pack = await open(await packOf(''))
+  const checkpoint = await pack.text('checkpoint')
+  const text = encodeManifest(pack.manifest)
+  const grown = encodeManifest({ ...decodeManifest(text), size: 10_000 })
+  const blind = encodeManifest({ ...decodeManifest(text), withheld: ['confidential', 'operator'] })
+  const ask = async (manifest: string, more: object = {}) =>
+    (await api.post(`${path}/pack`, { manifest, checkpoint, skip: 3, ...more })).body.code
+  expect(await ask(grown)).toBe('invalid_request')
+  expect(await ask(blind)).toBe('invalid_request')
+  expect(await ask(text.replace('registry/epoch"', 'registry/epoche"'))).toBe('invalid_request')
+  expect(await ask(text.replaceAll(pack.manifest.trail, '0'.repeat(32)))).toBe('not_found')
+  expect(await ask('nonsense')).toBe('invalid_request')
+  expect(await ask(text, { checkpoint: 'nonsense' })).toBe('invalid_request')
+  expect(await ask(text, { skip: 2 })).toBe('invalid_value')
+})
