@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { keyOperations } from '../src/http/keys.ts'
 import { openApi } from '../src/http/openapi.ts'
 import { readOperations } from '../src/http/read-events.ts'
+import { scrubOperations } from '../src/http/scrub.ts'
 import { Metrics, statusOperations } from '../src/http/status.ts'
 import { tenantOperations } from '../src/http/tenants.ts'
 import { trailOperations } from '../src/http/trails.ts'
@@ -34,6 +35,7 @@ async function document(): Promise<Record<string, Record<string, Documented>>> {
     waitingEvents: nothing,
     waitingBytes: nothing,
     stoppedLanes: nothing,
+    scrub: async () => ({ checked: 0, openFindings: 0, stoppedTrails: 0 }),
     unnotarizedEvents: async () => 0,
   })
   const operations = [
@@ -41,6 +43,7 @@ async function document(): Promise<Record<string, Record<string, Documented>>> {
     ...readOperations(parts),
     ...trailOperations(parts),
     ...verifyOperations(parts),
+    ...scrubOperations(parts),
     ...tenantOperations(parts),
     ...keyOperations(parts),
     ...statusOperations(metrics, async () => ({ ready: true, waitingFor: [] })),

@@ -6,7 +6,13 @@ import type { Operation } from './operation.ts'
 import { namedSchemas } from './schemas.ts'
 
 /** Codes that any operation may answer with. */
-const everywhere: readonly ProblemCode[] = ['invalid_request', 'invalid_parameter', 'internal_error', 'unavailable']
+const everywhere: readonly ProblemCode[] = [
+  'invalid_request',
+  'invalid_parameter',
+  'internal_error',
+  'unavailable',
+  'trail_stopped',
+]
 const authenticated: readonly ProblemCode[] = ['unauthorized', 'missing_scope']
 const withBody: readonly ProblemCode[] = [
   'body_too_large',

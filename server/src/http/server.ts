@@ -195,7 +195,12 @@ function toRefused(error: FastifyError): Refused {
     return refuse('unavailable', detail, undefined, { 'retry-after': '2' })
   }
   if (error instanceof SealUnavailable)
-    return refuse('unavailable', unavailableDetail(error.code), undefined, { 'retry-after': '2' })
+    return refuse(
+      error.code === 'trail_stopped' ? 'trail_stopped' : 'unavailable',
+      unavailableDetail(error.code),
+      undefined,
+      { 'retry-after': '2' },
+    )
   if (error.statusCode !== undefined && error.statusCode < 500)
     return refuse('invalid_request', 'The request could not be understood.')
   return refuse('internal_error', 'Something went wrong on our side.')

@@ -14,6 +14,7 @@ export interface Gauges {
   readonly waitingEvents: () => number
   readonly waitingBytes: () => number
   readonly stoppedLanes: () => number
+  readonly scrub: () => Promise<{ checked: number; openFindings: number; stoppedTrails: number }>
   /** Events sealed but not yet under a checkpoint. */
   readonly unnotarizedEvents: () => Promise<number>
 }
@@ -44,6 +45,11 @@ export class Metrics {
     this.#gauge('affidavit_seal_waiting_events', 'Events that wait in lanes', gauges.waitingEvents)
     this.#gauge('affidavit_seal_waiting_bytes', 'Bytes that wait in lanes', gauges.waitingBytes)
     this.#gauge('affidavit_seal_stopped_lanes', 'Lanes that stopped and need the operator', gauges.stoppedLanes)
+    const ofScrub = (name: string, help: string, pick: (status: Awaited<ReturnType<Gauges['scrub']>>) => number) =>
+      this.#gauge(name, help, async () => pick(await gauges.scrub()))
+    ofScrub('affidavit_scrub_checked_events', 'Entries that the scrub read in this round', (scrub) => scrub.checked)
+    ofScrub('affidavit_scrub_open_findings', 'Findings of the scrub to be acknowledged', (scrub) => scrub.openFindings)
+    ofScrub('affidavit_seal_stopped_trails', 'Trails stopped by findings of the scrub', (scrub) => scrub.stoppedTrails)
     this.#gauge('affidavit_notary_lag_events', 'Events sealed but not yet under a checkpoint', gauges.unnotarizedEvents)
   }
 

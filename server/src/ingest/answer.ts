@@ -69,6 +69,7 @@ export function answer({ id, tenant, moved, sealable }: Ready, outcome: SealOutc
         problem: problem('rate_limited', "The tenant's queue is full; repeat the event with the same id."),
       }
     case 'unavailable':
+      if (outcome.error.code === 'trail_stopped') return { ok: false, problem: problem('trail_stopped', trailStopped) }
       return { ok: false, problem: problem('unavailable', unavailableDetail(outcome.error.code)) }
     case 'unsealable':
       return { ok: false, problem: problem('internal_error', outcome.reason) }
@@ -76,6 +77,9 @@ export function answer({ id, tenant, moved, sealable }: Ready, outcome: SealOutc
       throw new Error('a stale outcome is prepared again, not answered')
   }
 }
+
+const trailStopped =
+  'What is stored of this trail was changed by somebody; the operator has been told. The event was not stored.'
 
 /** What a client may know of it; the cause is in the server's log. */
 export function unavailableDetail(code: string): string {

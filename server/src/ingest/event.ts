@@ -202,9 +202,6 @@ export interface NormalEvent {
   source: SourceInput | undefined
   /** True for what the client left to us. */
   assumed: { category: boolean; occurred_at: boolean; outcome: boolean }
-  /** Happened more than `lateAfter` before it arrived. */
+  /** Happened more than `lateAfter_ms` before it arrived. */
   late: boolean
 }
-
-/** Ms between occurrence and arrival beyond which an event counts as late; as detection counts it. */
-export const lateAfter = 15 * 60 * 1000

@@ -6,8 +6,9 @@
 import type { Catalog } from '../catalog/catalog.ts'
 import { outcomeOfWords } from '../catalog/words.ts'
 import type { JsonObject } from '../store/pointer.ts'
+import { lateAfter_ms } from '../store/sealable.ts'
 import { checkMeaning, checkShape } from './check-event.ts'
-import { type ActorInput, type EventInput, lateAfter, type NormalActor, type NormalEvent } from './event.ts'
+import type { ActorInput, EventInput, NormalActor, NormalEvent } from './event.ts'
 import { type Problem, problem } from './problem.ts'
 import { flatPointer, type Unfolded, unfold } from './shorthand.ts'
 import { formatTime, parseTime } from './time.ts'
@@ -99,7 +100,7 @@ function complete(
       occurred_at: input.occurred_at === undefined,
       outcome: input.outcome === undefined,
     },
-    late: arrival - occurredMs > lateAfter,
+    late: arrival - occurredMs > lateAfter_ms,
   }
   return { ok: true, event, moved }
 }

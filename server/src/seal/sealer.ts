@@ -39,6 +39,7 @@ const defaults: SealerLimits = {
 export class Sealer {
   readonly #lanes: readonly Lane[]
   readonly #limits: SealerLimits
+  #stoppedTrails: ReadonlyMap<number, string> = new Map()
 
   private constructor(options: SealerOptions, database: SealDatabase) {
     this.#limits = { ...defaults, ...options.limits }
@@ -75,6 +76,11 @@ export class Sealer {
     const ticket = new Ticket(sealables.length)
     const byShard = new Map<number, Waiting[]>()
     for (const [index, sealable] of sealables.entries()) {
+      const stopped = this.#stoppedTrails.get(sealable.trail.number)
+      if (stopped !== undefined) {
+        ticket.settle(index, { kind: 'unavailable', error: new SealUnavailable('trail_stopped', stopped) })
+        continue
+      }
       const item = { sealable, ticket, index }
       const items = byShard.get(sealable.trail.shard)
       if (items === undefined) byShard.set(sealable.trail.shard, [item])
@@ -82,6 +88,11 @@ export class Sealer {
     }
     for (const [shard, items] of byShard) this.#lanes[shard]!.submit(items)
     return ticket.done
+  }
+
+  /** From now on these trails, by number, are sealed nothing into, and no others; each with the reason. */
+  stopTrails(trails: ReadonlyMap<number, string>): void {
+    this.#stoppedTrails = trails
   }
 
   /** The key epoch to resolve subjects of a shard under. */

@@ -17,6 +17,9 @@ export interface TrailRef {
 /** Bits of the column `flags`. */
 export const flag = { termsComplete: 1, internal: 2, clientId: 4, late: 8 } as const
 
+/** Milliseconds between occurrence and arrival beyond which an event counts as late, as detection counts it. */
+export const lateAfter_ms = 15 * 60 * 1000
+
 export interface Sealable {
   readonly trail: TrailRef
   /** The shard's key epoch when subjects were resolved; a lane refuses older ones (see `stale`). */
@@ -86,7 +89,7 @@ export type SealOutcome =
 
 /** Nothing was sealed, and it is safe to try again later (HTTP 503). */
 export class SealUnavailable extends Error {
-  readonly code: 'store_unavailable' | 'storage_full' | 'outcome_unknown' | 'lane_stopped' | 'overloaded'
+  readonly code: 'store_unavailable' | 'storage_full' | 'outcome_unknown' | 'lane_stopped' | 'trail_stopped' | 'overloaded'
   constructor(code: SealUnavailable['code'], message: string, options?: ErrorOptions) {
     super(message, options)
     this.code = code
