@@ -62,8 +62,8 @@ export function assembleForget(ground: ForgetGround): Forget {
     announce,
     forget: (tenant, numbers, keyEpoch) => {
       personas.forget(numbers)
-      subjects.forgetShard(tenant.trail.shard, keyEpoch)
       subjects.forget(numbers)
+      subjects.forgetShard(tenant.trail.shard, keyEpoch)
     },
     onReleased: (tenant) => {
       void pruning

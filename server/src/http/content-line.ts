@@ -20,3 +20,18 @@ export function payloadOf({ seq, content }: SealedEntry): Payload {
 export function contentLine(entry: SealedEntry): string {
   return encodeContent(payloadOf(entry))
 }
+
+/** One payload for each seq from `from` to before `to`: where no row is left, one that says only that. */
+export async function* everyPayload(
+  entries: AsyncIterable<SealedEntry>,
+  from: number,
+  to: number,
+): AsyncGenerator<Payload> {
+  let next = from
+  for await (const entry of entries) {
+    for (; next < entry.seq; next++) yield { seq: next }
+    yield payloadOf(entry)
+    next = entry.seq + 1
+  }
+  for (; next < to; next++) yield { seq: next }
+}

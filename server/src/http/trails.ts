@@ -1,7 +1,7 @@
 // A trail as verifiers take it: what to pin, the checkpoint, C2SP tiles and entry bundles, payloads, consistency proofs.
 // Nothing here needs to be trusted by whoever reads it.
 import { Readable } from 'node:stream'
-import { parseTilePath, proveConsistency, readNodeFromTiles, TILE_WIDTH, toHex } from '@affidavit/trail'
+import { encodeContent, parseTilePath, proveConsistency, readNodeFromTiles, TILE_WIDTH, toHex } from '@affidavit/trail'
 import Type from 'typebox'
 import { tenantPattern } from '../ingest/event.ts'
 import type { Personas } from '../keys/personas.ts'
@@ -9,10 +9,10 @@ import type { Proofs } from '../query/proof.ts'
 import type { Reader } from '../query/row.ts'
 import { readTrails, type Trail } from '../query/spans.ts'
 import { streamEntries } from '../query/stream.ts'
-import { type Notarized, readNotarized } from '../query/tiles.ts'
+import { type Notarized, readMinimum, readNotarized } from '../query/tiles.ts'
 import type { Database } from '../store/database.ts'
 import { sha256 } from '../store/sha256.ts'
-import { contentLine } from './content-line.ts'
+import { everyPayload } from './content-line.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { readerOf } from './reading.ts'
@@ -43,6 +43,10 @@ const TrailShape = object({
   origin: Type.String(),
   vkey: Type.String({ description: 'Verifier key: pin it, from a source you trust' }),
   size: Type.Integer({ minimum: 0, description: 'Entries under the newest checkpoint' }),
+  minimum: Type.Integer({ minimum: 0, description: 'Entries below it were truncated: their bundles answer 404' }),
+  withheld: Type.Array(Type.Enum(['confidential', 'operator']), {
+    description: 'Parts of payloads that this key does not get',
+  }),
   trails: Type.Array(Hex16, { description: "The tenant's chain of trails, oldest first" }),
 })
 
@@ -142,19 +146,26 @@ interface Opened {
   readonly trails: readonly Trail[]
   readonly trail: Trail
   readonly notarized: Notarized | undefined
+  readonly minimum: number
 }
+
+const withheldFrom = (reader: Reader) => [
+  ...(reader.confidential ? [] : ['confidential' as const]),
+  ...(reader.operator ? [] : ['operator' as const]),
+]
 
 async function openTrail(parts: TrailParts, call: Call): Promise<Opened> {
   const reader = await readerOf(parts.tenants, call, call.params.tenant!)
   return parts.store.pool('reader').asTenant(reader.tenant.number, async (session) => {
     const trails = await readTrails(session, reader.tenant.number)
     const trail = trails.at(-1)!
-    return { reader, trails, trail, notarized: await readNotarized(session, trail) }
+    const [notarized, minimum] = await Promise.all([readNotarized(session, trail), readMinimum(session, trail)])
+    return { reader, trails, trail, notarized, minimum }
   })
 }
 
 async function describe(parts: TrailParts, call: Call): Promise<Reply> {
-  const { reader, trails, trail, notarized } = await openTrail(parts, call)
+  const { reader, trails, trail, notarized, minimum } = await openTrail(parts, call)
   return {
     status: 200,
     body: {
@@ -163,6 +174,8 @@ async function describe(parts: TrailParts, call: Call): Promise<Reply> {
       origin: parts.origin(trail.id),
       vkey: parts.vkey(trail.id),
       size: notarized?.size ?? 0,
+      minimum,
+      withheld: withheldFrom(reader),
       trails: trails.map(({ id }) => id),
     },
   }
@@ -226,8 +239,9 @@ async function* contentLines(
   range: { from: number; to: number },
 ): AsyncGenerator<Buffer> {
   let lines: string[] = []
-  for await (const entry of streamEntries({ store, personas, reader, trail, ...range })) {
-    lines.push(`${contentLine(entry)}\n`)
+  const entries = streamEntries({ store, personas, reader, trail, ...range })
+  for await (const payload of everyPayload(entries, range.from, range.to)) {
+    lines.push(`${encodeContent(payload)}\n`)
     if (lines.length === TILE_WIDTH) {
       yield Buffer.from(lines.join(''))
       lines = []

@@ -20,7 +20,7 @@ export interface EntryContent {
 
 export interface SealedEntry {
   readonly seq: number
-  /** The entry's text, ASCII. */
+  /** The entry's text, ASCII. Throws when the entry before it, whose hash it names, is not stored any more. */
   readonly text: string
   /** Leaf hash from the column, 32 bytes. */
   readonly hash: Buffer
@@ -53,7 +53,9 @@ export async function readEntries(
   const operator = await readOperatorCommitments(session, trail, spans, seqs)
   return rows.map((row) => ({
     seq: row.seq,
-    text: encodeEntry(entryOfRow(trail.id, row, previousOf(trail, row), people.keyIds, operator.get(row.seq))),
+    get text() {
+      return encodeEntry(entryOfRow(trail.id, row, previousOf(trail, row), people.keyIds, operator.get(row.seq)))
+    },
     hash: row.hash,
     content: personas === null ? { personal: [] } : contentOf(reader, row, people),
   }))
@@ -90,16 +92,18 @@ function previousOf(trail: Trail, row: EventRow): string {
 }
 
 function contentOf(reader: Reader, row: EventRow, people: People): EntryContent {
-  const salt = row.facts_salt === null ? null : Buffer.from(row.facts_salt.replaceAll('-', ''), 'hex')
+  // What was redacted or pruned keeps its commitments only.
+  if (row.facts === null || row.facts_salt === null) return { personal: linesOf(row.personal).map(() => null) }
+  const salt = Buffer.from(row.facts_salt.replaceAll('-', ''), 'hex')
   return {
-    ...(row.facts === null || salt === null ? {} : { facts: { content: row.facts, salt } }),
+    facts: { content: row.facts, salt },
     ...(row.confidential === null || !reader.confidential
       ? {}
       : { confidential: openConfidential(reader, row.confidential) }),
     ...(row.operator === null ? {} : { operator: openOperator(row.operator) }),
     personal: linesOf(row.personal).map((line, n) => {
       const reading = people.readings.get(line.persona)
-      if (typeof reading !== 'object' || salt === null) return null
+      if (typeof reading !== 'object') return null
       return { content: reading.content, salt: reading.saltKey.salt(salt, n) }
     }),
   }

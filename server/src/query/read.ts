@@ -8,7 +8,8 @@ const columns = (operator: boolean) => `e.seq, e.sealed_at, e.occurred_at, e.fac
   e.facts_commitment, e.hash, e.facts, e.personal, e.confidential, e.control, ${operator ? 'e.operator' : 'null::bytea'} as operator`
 
 /**
- * The rows of the given sequence numbers, each with the hash of the entry before it, in the order of the numbers. What
+ * The rows of the given sequence numbers, each with the hash of the entry before it (of the first one that a truncation
+ * left from the hash tile before), in the order of the numbers. What
  * is not there (any more), or is another tenant's, is left out. Each number is one probe of one day's primary key.
  */
 export async function readRows(
@@ -23,7 +24,8 @@ export async function readRows(
   const { rows } = await session.query<EventRow>(
     {
       name: reader.operator ? 'rows of operators' : 'rows',
-      text: `select e.*, p.hash as previous,
+      text: `select e.*, coalesce(p.hash, case when e.seq % 256 = 0 then (select substring(t.hashes from 8161 for 32)
+         from affidavit.tiles t where t.trail = $1 and t.level = 0 and t.index = e.seq / 256 - 1) end) as previous,
        case when e.facts is null and e.control is null
          then (select a.action from affidavit.actions a where a.number = e.action_number) end as action
      from unnest($2::bigint[], $3::date[], $4::date[], $5::date[]) with ordinality as u (seq, first_day, last_day, previous_day, n)

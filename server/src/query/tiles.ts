@@ -32,7 +32,17 @@ export interface TileSource {
   readonly notarized: Notarized
 }
 
-/** The bytes of a tile or entry bundle, or undefined when the notarized trail has none of that width. */
+/**
+ * The minimum index of a trail (C2SP tlog-tiles): entries below it were truncated. 0 if none were.
+ */
+export async function readMinimum(session: Queryable, trail: Trail): Promise<number> {
+  const { rows } = await session.query<{ size: number }>('select size from affidavit.minimums where trail = $1', [
+    trail.number,
+  ])
+  return rows[0]?.size ?? 0
+}
+
+/** The bytes of a tile or entry bundle, or undefined when the notarized trail has none of that width, or no more. */
 export async function readTile(source: TileSource, tile: TileId): Promise<Uint8Array | undefined> {
   if (tile.width > tileWidth(tile.level, tile.index, source.notarized.size)) return undefined
   return tile.level === 'entries' ? readBundle(source, tile) : readHashes(source, tile.level, tile.index, tile.width)
@@ -79,11 +89,14 @@ async function readLeaves(
   return Buffer.concat(rows.map((row) => row.hash))
 }
 
-async function readBundle(source: TileSource, { index, width }: TileId): Promise<Uint8Array> {
+async function readBundle(source: TileSource, { index, width }: TileId): Promise<Uint8Array | undefined> {
   const { session, reader, trail, spans } = source
   const seqs = range(index * TILE_WIDTH, width)
   const entries = await readEntries(session, reader, null, trail, spans, seqs)
-  if (entries.length !== width) throw new Error(`trail ${trail.id} lacks entries of bundle ${index}`)
+  if (entries.length !== width) {
+    if (index * TILE_WIDTH < (await readMinimum(session, trail))) return undefined
+    throw new Error(`trail ${trail.id} lacks entries of bundle ${index}`)
+  }
   return encodeBundle(entries.map((entry) => Buffer.from(entry.text, 'latin1')))
 }
 

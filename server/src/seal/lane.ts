@@ -148,6 +148,11 @@ export class Lane {
   /** Loads what is not known and sets apart what must not go into this attempt. */
   async #sort(rest: readonly Waiting[]): Promise<{ now: Waiting[]; later: Waiting[]; stale: Waiting[] }> {
     await this.prepare()
+    // Resolved under an epoch that this lane has not heard of yet: keys were destroyed since it read the shard.
+    if (rest.some(({ sealable }) => sealable.keyEpoch > this.#keyEpoch)) {
+      this.#state = null
+      await this.prepare()
+    }
     const state = this.#state!
     const now: Waiting[] = []
     const later: Waiting[] = []
