@@ -293,6 +293,8 @@ async function* readRuns(reader: FrameReader, trails: readonly EpochTrail[]): As
   }
   if (trails.some(({ size }, place) => next[place] !== size) || total !== trails.reduce(sumNew, 0))
     throw new BrokenEpochObject('entries are missing')
+  // Only the file's end tells that it is whole.
+  if ((await reader.next()) !== undefined) throw new BrokenEpochObject('something stands behind the end')
 }
 
 const sumNew = (sum: number, { from, size }: EpochTrail) => sum + size - from
