@@ -32,8 +32,8 @@ export interface Entry {
   readonly body: { readonly event: Category } | { readonly control: Control }
   /** Base64 commitments. */
   readonly facts: string
-  readonly confidential?: string
-  readonly operator?: string
+  readonly confidential?: string | undefined
+  readonly operator?: string | undefined
   readonly personal: readonly PersonalLine[]
 }
 

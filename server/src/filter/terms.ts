@@ -61,6 +61,16 @@ export interface EventTerms {
   readonly request: Buffer | null
 }
 
+/** The same as upper and lower halves, without an allocation for each. */
+export interface TermHalves {
+  readonly high: Int32Array
+  readonly low: Int32Array
+  count: number
+  complete: boolean
+  target: readonly [high: number, low: number] | null
+  request: readonly [high: number, low: number] | null
+}
+
 type Part = Readonly<Record<string, unknown>>
 
 const nothing: Part = {}
@@ -132,6 +142,14 @@ const addWords = (text: string): void => visitWords(text, addWord)
 
 /** All terms of an event and its two hashed columns. */
 export function termsOf(tenantKey: TermKey, source: TermSource): EventTerms {
+  const { complete, target, request } = collectTerms(tenantKey, source)
+  return { terms: packed(), complete, target: eightBytes(target), request: eightBytes(request) }
+}
+
+const collected: TermHalves = { high, low, count: 0, complete: true, target: null, request: null }
+
+/** As `termsOf`, for the write path: what is returned is valid until the next call of either. */
+export function collectTerms(tenantKey: TermKey, source: TermSource): TermHalves {
   key = tenantKey
   count = 0
   overflowed = false
@@ -151,12 +169,25 @@ export function termsOf(tenantKey: TermKey, source: TermSource): EventTerms {
     hashTerm(key, space.wordsCut, '')
     keep(maxTerms)
   }
-  return {
-    terms: packed(),
-    complete,
-    target: termBytes(tenantKey, space.target, part(targets[0]).id),
-    request: termBytes(tenantKey, space.request, context.request_id),
-  }
+  collected.count = count
+  collected.complete = complete
+  collected.target = termHalves(space.target, part(targets[0]).id)
+  collected.request = termHalves(space.request, context.request_id)
+  return collected
+}
+
+function termHalves(space: number, value: unknown): readonly [number, number] | null {
+  if (typeof value !== 'string') return null
+  hashTerm(key, space, value)
+  return [hashHigh, hashLow]
+}
+
+function eightBytes(halves: readonly [number, number] | null): Buffer | null {
+  if (halves === null) return null
+  const bytes = Buffer.allocUnsafe(8)
+  bytes.writeInt32BE(halves[0], 0)
+  bytes.writeInt32BE(halves[1], 4)
+  return bytes
 }
 
 function addIds(source: TermSource, event: Part, context: Part, targets: readonly unknown[]): void {
@@ -183,15 +214,5 @@ function packed(): Buffer {
     bytes.writeInt32BE(high[i] as number, 8 * i)
     bytes.writeInt32BE(low[i] as number, 8 * i + 4)
   }
-  return bytes
-}
-
-/** One term as 8 big-endian bytes; null when the value is not a string. */
-export function termBytes(key: TermKey, space: number, value: unknown): Buffer | null {
-  if (typeof value !== 'string') return null
-  hashTerm(key, space, value)
-  const bytes = Buffer.allocUnsafe(8)
-  bytes.writeInt32BE(hashHigh, 0)
-  bytes.writeInt32BE(hashLow, 4)
   return bytes
 }

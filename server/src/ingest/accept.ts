@@ -20,7 +20,7 @@ import { normalise } from './normalise.ts'
 import { policyFor } from './policies.ts'
 import { prepare } from './prepare.ts'
 import { type Problem, problem } from './problem.ts'
-import { type Identity, type Split, split } from './split.ts'
+import { type Identity, type PersonalLine, type Split, split } from './split.ts'
 
 /** Who sends events, as far as ingest cares. */
 export interface Producer {
@@ -181,7 +181,18 @@ export class Ingest {
     if (!result.ok) return refuse(result.problem)
     // The actor column names the actor's subject even where nothing of the actor was cut.
     const actorOnly = result.actorIdentity !== undefined && result.subjects[0]?.role !== 'actor'
-    return { ...traveller, tenant, split: result, lines: personLines(result, actorOnly), actorOnly }
+    const { moved, clientId } = traveller
+    return {
+      index,
+      event,
+      moved,
+      id,
+      clientId,
+      tenant,
+      split: result,
+      lines: personLines(result, actorOnly),
+      actorOnly,
+    }
   }
 
   /** @returns false if the event's people or action are not in memory */
@@ -254,17 +265,36 @@ export class Ingest {
 const policyConflict = "A value declared personal holds one that the tenant's policy keeps confidential."
 
 function personLines(parts: Split, actorOnly: boolean): PersonLine[] {
-  const lines: PersonLine[] = parts.subjects.map((line) => ({
-    identity: keyIdentity(line.identity),
-    openId: openId(line.identity, parts),
-    content: line.content,
-    search: () => searchTexts(line.pairs),
-  }))
+  const lines: PersonLine[] = []
+  for (const line of parts.subjects) lines.push(new Line(line, parts))
   if (actorOnly) {
     const identity = parts.actorIdentity!
     lines.unshift({ identity: keyIdentity(identity), openId: openId(identity, parts) })
   }
   return lines
+}
+
+/** What is asked only for new people is computed only then. */
+class Line implements PersonLine {
+  readonly identity: KeyIdentity
+  readonly content: string
+  readonly #line: PersonalLine
+  readonly #parts: Split
+
+  constructor(line: PersonalLine, parts: Split) {
+    this.identity = keyIdentity(line.identity)
+    this.content = line.content
+    this.#line = line
+    this.#parts = parts
+  }
+
+  get openId(): string | undefined {
+    return openId(this.#line.identity, this.#parts)
+  }
+
+  search(): Iterable<string> {
+    return searchTexts(this.#line.pairs)
+  }
 }
 
 function ready(parted: Parted, resolved: Resolved, action: number): Ready {
@@ -286,12 +316,9 @@ function ready(parted: Parted, resolved: Resolved, action: number): Ready {
 
 function keyIdentity(identity: Identity): KeyIdentity {
   if (identity.kind === 'unknown') return 'unknown'
-  if (identity.kind === 'email') return { email: identity.email }
+  if (identity.kind === 'email' || identity.tenant === undefined) return identity
   // A person whose home is another tenant is not the person of the same id at home.
-  return {
-    type: identity.tenant === undefined ? identity.type : `${identity.type}@${identity.tenant}`,
-    id: identity.id,
-  }
+  return { type: `${identity.type}@${identity.tenant}`, id: identity.id }
 }
 
 /** An id that stands in the facts of this event, cut out of none of its fields. */

@@ -18,7 +18,8 @@ export type Accepted =
       readonly hash: string
       readonly previous: string
       readonly sealedAt: string
-      readonly factsSalt: Buffer
+      /** 32 hex digits. */
+      readonly factsSalt: string
       /** What a receipt is signed over; for a duplicate a run of this one event. */
       readonly run: SealedRun
       /** Fields of the flat form that were moved to metadata. */

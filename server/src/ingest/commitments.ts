@@ -14,13 +14,14 @@ const tags: Record<CommitmentKind, string> = {
 
 let scratch = Buffer.alloc(4096)
 
-/** SHA-256(tag ‖ salt ‖ UTF-8 content), standard base64. The salt has 16 bytes. */
-export function commitment(kind: CommitmentKind, salt: Uint8Array, content: string): string {
+/** SHA-256(tag ‖ salt ‖ UTF-8 content), standard base64. The salt has 16 bytes, or is latin1 text of as many. */
+export function commitment(kind: CommitmentKind, salt: Uint8Array | string, content: string): string {
   const tag = tags[kind]
   const most = tag.length + salt.length + content.length * 3
   if (most > scratch.length) scratch = Buffer.alloc(most * 2)
   scratch.write(tag, 0, 'latin1')
-  scratch.set(salt, tag.length)
+  if (typeof salt === 'string') scratch.write(salt, tag.length, 'latin1')
+  else scratch.set(salt, tag.length)
   const start = tag.length + salt.length
   const end = start + scratch.write(content, start, 'utf8')
   return hash('sha256', scratch.subarray(0, end), 'base64')

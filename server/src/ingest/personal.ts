@@ -24,7 +24,11 @@ export function isPersonTarget(type: string): boolean {
  * for a machine is only its name.
  */
 export function isPersonalId(id: string, isPerson: boolean): boolean {
-  return isEmail(id) || (isPerson && isIP(id) !== 0) || (id.charCodeAt(0) === 0x2b && /^\+\d[\d\s().-]{5,30}$/.test(id))
+  return (
+    isEmail(id) ||
+    (isPerson && (id.includes('.') || id.includes(':')) && isIP(id) !== 0) ||
+    (id.charCodeAt(0) === 0x2b && /^\+\d[\d\s().-]{5,30}$/.test(id))
+  )
 }
 
 /** Looks like an e-mail address: enough to keep it out of the facts, not to write to it. */

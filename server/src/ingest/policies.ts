@@ -2,6 +2,8 @@
 import type { CatalogEntry } from '../catalog/catalog.ts'
 import { compilePolicy, type Policy, type PolicySource } from './policy.ts'
 
+/** Where neither tenant nor sender sets anything apart, which is nearly always. */
+const ofEntry = new WeakMap<CatalogEntry, Policy>()
 const compiled = new WeakMap<PolicySource, WeakMap<CatalogEntry, Map<string, Policy | null>>>()
 
 /**
@@ -12,6 +14,19 @@ const compiled = new WeakMap<PolicySource, WeakMap<CatalogEntry, Map<string, Pol
  * @returns undefined where a personal pointer holds a value that the tenant keeps confidential
  */
 export function policyFor(entry: CatalogEntry, tenant: PolicySource, sender: readonly string[]): Policy | undefined {
+  if (sender.length > 0 || hasPointers(tenant)) return combined(entry, tenant, sender)
+  let policy = ofEntry.get(entry)
+  if (policy === undefined) {
+    policy = combined(entry, {}, sender)!
+    ofEntry.set(entry, policy)
+  }
+  return policy
+}
+
+const hasPointers = ({ personal, confidential }: PolicySource) =>
+  (personal !== undefined && personal.length > 0) || (confidential !== undefined && confidential.length > 0)
+
+function combined(entry: CatalogEntry, tenant: PolicySource, sender: readonly string[]): Policy | undefined {
   let byEntry = compiled.get(tenant)
   if (byEntry === undefined) {
     byEntry = new WeakMap()

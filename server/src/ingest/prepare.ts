@@ -1,8 +1,9 @@
 // From a split event, its people and its numbers to what a lane takes: commitments, terms and columns. Pure.
 
+import type { PersonalLine } from '@affidavit/trail'
 import { categories } from '../catalog/category.ts'
 import { type TermKey, termKey } from '../filter/hash.ts'
-import { termsOf } from '../filter/terms.ts'
+import { collectTerms } from '../filter/terms.ts'
 import { encryptConfidential } from '../keys/confidential.ts'
 import type { ResolvedLine } from '../keys/subjects.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
@@ -11,8 +12,8 @@ import type { Tenant as AnyTenant } from '../tenants/tenants.ts'
 import { commitment } from './commitments.ts'
 import { type NormalEvent, outcomes } from './event.ts'
 import { fingerprint } from './normalise.ts'
-import { randomSalt } from './salts.ts'
-import type { Split } from './split.ts'
+import { fillSalt, randomSalt } from './salts.ts'
+import { maxLines, type Split } from './split.ts'
 
 type Tenant = AnyTenant<TenantKeys>
 
@@ -44,34 +45,43 @@ function termKeyOf(tenant: Tenant): TermKey {
 /** Bytes of one line in the column `personal`: subject, persona, commitment. */
 const personalLineBytes = 48
 
+// Everything here runs to its end in one call, so one of each serves all events: a row is a copy.
+const factsSalt = Buffer.alloc(16)
+const someBytes = Buffer.alloc(16)
+const personalColumn = Buffer.alloc(personalLineBytes * maxLines)
+const personalNumbers = new DataView(personalColumn.buffer, personalColumn.byteOffset, personalColumn.length)
+
+function randomText(): string {
+  fillSalt(someBytes)
+  return someBytes.toString('latin1')
+}
+
 /** Everything of an entry and a row that does not depend on the place in the trail. */
 export function prepare(prepared: Prepared): Sealable {
   const { event, split, tenant, lines } = prepared
-  const factsSalt = randomSalt()
-  const { personal, column } = personalLines(split, lines, factsSalt)
+  fillSalt(factsSalt)
+  const personal = personalLines(split, lines)
   const confidential = split.confidential === undefined ? undefined : sealConfidential(tenant, split.confidential)
   const operator = split.operator === undefined ? undefined : sealOperator(split.operator)
-  const terms = termsOf(termKeyOf(tenant), {
+  const terms = collectTerms(termKeyOf(tenant), {
     facts: split.stored,
     sessionId: event.context?.session_id ?? null,
     actor: prepared.actor,
     lines,
   })
   const entry = {
-    body: { event: event.category },
+    body: bodies.get(event.category)!,
     facts: commitment('facts', factsSalt, split.facts),
+    confidential: confidential?.commitment,
+    operator: operator?.commitment,
     personal,
-    ...(confidential && { confidential: confidential.commitment }),
-    ...(operator && { operator: operator.commitment }),
   }
   return sealable(tenant.trail, prepared.keyEpoch, entry, {
     factsSalt,
     id: tenant.keys.idToken(prepared.id),
-    bodyDigest: prepared.clientId ? tenant.keys.bodyToken(fingerprint(event)) : randomSalt(),
+    bodyDigest: prepared.clientId ? tenant.keys.bodyToken(fingerprint(event)) : randomText(),
     occurredAt: event.occurredMs,
     actor: prepared.actor,
-    target: terms.target,
-    request: terms.request,
     action: prepared.action,
     category: categories.indexOf(event.category) + 1,
     outcome: outcomes.indexOf(event.outcome),
@@ -81,33 +91,38 @@ export function prepare(prepared: Prepared): Sealable {
       (prepared.clientId ? flag.clientId : 0) |
       (event.late ? flag.late : 0),
     facts: split.facts,
-    personal: column,
+    personal: lines.length === 0 ? null : personalColumn,
+    personalLength: personalLineBytes * lines.length,
     confidential: confidential?.column ?? null,
     operator: operator?.column ?? null,
     control: null,
-    terms: terms.terms,
+    terms,
   })
 }
 
-function personalLines(split: Split, lines: readonly ResolvedLine[], factsSalt: Buffer) {
-  if (lines.length === 0) return { personal: [], column: null }
-  const column = Buffer.alloc(personalLineBytes * lines.length)
-  const personal: { key: string; commitment: string }[] = []
+const bodies = new Map(categories.map((category) => [category, { event: category }]))
+
+/** The lines' commitments; fills in the column on the way. */
+function personalLines(split: Split, lines: readonly ResolvedLine[]): readonly PersonalLine[] {
+  if (lines.length === 0) return noLines
+  const personal: PersonalLine[] = []
   for (let n = 0; n < lines.length; n++) {
     const line = lines[n]!
-    const committed = commitment('personal', line.saltKey!.salt(factsSalt, n), split.subjects[n]!.content)
+    const committed = commitment('personal', line.saltKey!.saltText(factsSalt, n), split.subjects[n]!.content)
     personal.push({ key: line.keyId, commitment: committed })
     const at = n * personalLineBytes
-    writeNumber(column, at, line.subject)
-    writeNumber(column, at + 8, line.persona!)
-    column.write(committed, at + 16, 'base64')
+    writeNumber(at, line.subject)
+    writeNumber(at + 8, line.persona!)
+    personalColumn.write(committed, at + 16, 'base64')
   }
-  return { personal, column }
+  return personal
 }
 
-function writeNumber(buffer: Buffer, at: number, value: number): void {
-  buffer.writeUInt32BE(Math.floor(value / 0x1_0000_0000), at)
-  buffer.writeUInt32BE(value % 0x1_0000_0000, at + 4)
+const noLines: readonly PersonalLine[] = []
+
+function writeNumber(at: number, value: number): void {
+  personalNumbers.setUint32(at, Math.floor(value / 0x1_0000_0000))
+  personalNumbers.setUint32(at + 4, value % 0x1_0000_0000)
 }
 
 function sealConfidential(tenant: Tenant, content: string): { commitment: string; column: Buffer } {

@@ -6,15 +6,22 @@ const saltBytes = 16
 const pool = Buffer.alloc(saltBytes * 256)
 let at = pool.length
 
-/** 16 unpredictable bytes, in memory of their own. */
-export function randomSalt(): Buffer {
+/** Overwrites 16 bytes with unpredictable ones. */
+export function fillSalt(salt: Buffer): void {
   if (at === pool.length) {
     randomFillSync(pool)
     at = 0
   }
-  const salt = Buffer.allocUnsafe(saltBytes)
-  pool.copy(salt, 0, at, at + saltBytes)
-  pool.fill(0, at, at + saltBytes)
+  for (let byte = 0; byte < saltBytes; byte++) {
+    salt[byte] = pool[at + byte]!
+    pool[at + byte] = 0
+  }
   at += saltBytes
+}
+
+/** 16 unpredictable bytes, in memory of their own. */
+export function randomSalt(): Buffer {
+  const salt = Buffer.allocUnsafe(saltBytes)
+  fillSalt(salt)
   return salt
 }

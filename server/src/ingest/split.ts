@@ -68,7 +68,7 @@ export interface Split {
 }
 
 /** Lines of one entry (DESIGN: `personal` lines ≤ 100). */
-const maxLines = 100
+export const maxLines = 100
 
 /** @returns the parts, or the problem that the facts are too large or name too many people */
 export function split(event: NormalEvent, stamp: Stamp, policy: Policy): Split | { ok: false; problem: Problem } {
@@ -175,17 +175,16 @@ class Splitting {
 
   private actor(actor: NormalActor, role: Role, at: string): ActorFacts {
     const identity = this.identityOf(actor)
-    let line = -1
-    const set = (value: string | undefined, name: string, isPersonal: boolean): string | Marker | undefined => {
-      if (value === undefined || !isPersonal) return value
-      if (line === -1) line = this.line(identity, role)
-      return this.mark(line, `${at}/${name}`, value)
-    }
+    const isPerson = isPersonActor(actor.type)
+    const { id, name, email } = actor
+    const idIsPersonal = id !== undefined && isPersonalId(id, isPerson)
+    const nameIsPersonal = name !== undefined && isPerson
+    const line = idIsPersonal || nameIsPersonal || email !== undefined ? this.line(identity, role) : -1
     return {
       type: actor.type,
-      id: set(actor.id, 'id', actor.id !== undefined && isPersonalId(actor.id, isPersonActor(actor.type))),
-      name: set(actor.name, 'name', isPersonActor(actor.type)),
-      email: set(actor.email, 'email', true),
+      id: idIsPersonal ? this.mark(line, `${at}/id`, id) : id,
+      name: nameIsPersonal ? this.mark(line, `${at}/name`, name) : name,
+      email: email === undefined ? undefined : this.mark(line, `${at}/email`, email),
       role: actor.role,
       team: actor.team,
       internal: actor.internal,
@@ -371,7 +370,17 @@ function withoutKeyId({ id, name }: NonNullable<ContextInput['api_key']>): JsonO
   return visible
 }
 
+/** Up to here insertion is quicker than a general sort, and allocates nothing. */
+const fewPairs = 16
+
 /** In place. */
 function sorted(pairs: Pair[]): Pair[] {
-  return pairs.length < 2 ? pairs : pairs.sort((a, b) => comparePointers(a[0], b[0]))
+  if (pairs.length > fewPairs) return pairs.sort((a, b) => comparePointers(a[0], b[0]))
+  for (let n = 1; n < pairs.length; n++) {
+    const pair = pairs[n]!
+    let place = n
+    for (; place > 0 && comparePointers(pairs[place - 1]![0], pair[0]) > 0; place--) pairs[place] = pairs[place - 1]!
+    pairs[place] = pair
+  }
+  return pairs
 }

@@ -81,7 +81,10 @@ export function derive(key: Uint8Array, label: string): Buffer {
 
 /** The first 16 bytes of what a MacKey returned: a salt or a token. */
 export function first16(mac: string): Buffer {
-  const bytes = Buffer.allocUnsafe(16)
-  bytes.write(mac, 0, 16, 'latin1')
-  return bytes
+  return Buffer.from(first16Text(mac), 'latin1')
+}
+
+/** The same as a latin1 string: on the write path a string costs half of a Buffer. */
+export function first16Text(mac: string): string {
+  return mac.slice(0, 16)
 }

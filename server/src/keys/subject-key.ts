@@ -1,7 +1,7 @@
 // The key of one person: 32 random bytes, from which the key of their personas and the salt key of their personal lines
 // are derived (see `derive`). With it goes every value and every salt; nothing else about the person is secret.
 import { open, place, seal } from './aead.ts'
-import { derive, first16, MacKey } from './mac.ts'
+import { derive, first16, first16Text, MacKey } from './mac.ts'
 
 const SALT_BYTES = 16
 const MAX_LINE = 99
@@ -29,6 +29,11 @@ export class SubjectKey {
     if (factsSalt.length !== SALT_BYTES) throw new RangeError(`a salt has ${SALT_BYTES} bytes, not ${factsSalt.length}`)
     if (!Number.isInteger(line) || line < 0 || line > MAX_LINE) throw new RangeError(`no personal line ${line}`)
     return first16(this.#salt.messageAndByte(factsSalt, line))
+  }
+
+  /** The same as 16 latin1 characters. */
+  saltText(factsSalt: Uint8Array, line: number): string {
+    return first16Text(this.#salt.messageAndByte(factsSalt, line))
   }
 
   /** Column `personas.content`. */

@@ -4,7 +4,7 @@
 // Tokens are HMAC-SHA256 under the token key over `<what> LF <text>`, cut to 16 or 8 bytes; <what> holds no LF.
 import { randomBytes } from 'node:crypto'
 import { KEY_BYTES, place } from './aead.ts'
-import { derive, first16, MacKey } from './mac.ts'
+import { derive, first16, first16Text, MacKey } from './mac.ts'
 import type { KeyProvider } from './provider.ts'
 import { KeyUnusable } from './unusable.ts'
 
@@ -42,14 +42,14 @@ export class TenantKeys {
     return key.bytes()
   }
 
-  /** Column `event_ids.id`, 16 bytes. */
-  idToken(id: string): Buffer {
-    return this.#token('id', id)
+  /** Column `event_ids.id`, 16 bytes as latin1 text. */
+  idToken(id: string): string {
+    return first16Text(this.#tokens.text(`id\n${id}`))
   }
 
-  /** Column `event_ids.body`, 16 bytes: of the normalised event before defaults. */
-  bodyToken(body: string): Buffer {
-    return this.#token('body', body)
+  /** Column `event_ids.body`, 16 bytes as latin1 text: of the normalised event before defaults. */
+  bodyToken(body: string): string {
+    return first16Text(this.#tokens.text(`body\n${body}`))
   }
 
   /** Column `subjects.token`, 16 bytes. @param identity see `identityText` */

@@ -3,6 +3,7 @@
 import { hash as digest } from 'node:crypto'
 import { ENTRY_MAX_BYTES, entryPlace } from '@affidavit/trail'
 import type { SealedRun, TrailRef } from '../store/sealable.ts'
+import type { SealedBytes } from '../store/sealed-row.ts'
 import type { Waiting } from './queue.ts'
 
 /** The end of a trail: how many entries it has and the leaf hash of the last one (base64). */
@@ -39,11 +40,11 @@ export interface ChainedBatch {
 const leaf = Buffer.alloc(1 + ENTRY_MAX_BYTES)
 
 /** RFC 6962 leaf hash of an entry, base64: its place as text, its content lines as bytes. */
-function leafHash(place: string, content: Buffer): string {
-  const length = 1 + place.length + content.length
+function leafHash(place: string, { chunk, at, rowLength, length: end }: SealedBytes): string {
+  const length = 1 + place.length + end - rowLength
   if (length > leaf.length) throw new Error(`an entry has ${length - 1} bytes`)
   leaf.write(place, 1, 'latin1')
-  content.copy(leaf, 1 + place.length)
+  chunk.copy(leaf, 1 + place.length, at + rowLength, at + end)
   return digest('sha256', leaf.subarray(0, length), 'base64')
 }
 
@@ -56,7 +57,7 @@ export function chain(batch: readonly Waiting[], heads: ReadonlyMap<number, Head
   const ends = new Map<number, { trail: TrailRef; before: number; size: number; hash: string }>()
   const items: ChainedItem[] = []
   for (const item of batch) {
-    const { trail, bytes, rowLength } = item.sealable
+    const { trail, bytes } = item.sealable
     let end = ends.get(trail.number)
     if (end === undefined) {
       const head = heads.get(trail.number)
@@ -66,7 +67,7 @@ export function chain(batch: readonly Waiting[], heads: ReadonlyMap<number, Head
     }
     const seq = end.size
     const previous = end.hash
-    const hash = leafHash(entryPlace(trail.id, seq, previous, sealedAt), bytes.subarray(rowLength))
+    const hash = leafHash(entryPlace(trail.id, seq, previous, sealedAt), bytes)
     end.size = seq + 1
     end.hash = hash
     items.push({ item, seq, previous, hash })

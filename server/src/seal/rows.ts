@@ -20,9 +20,9 @@ function placeRows(rows: RowsParameter, batch: ChainedBatch): { parameter: Buffe
   const places: number[] = []
   rows.reset()
   for (const { item } of batch.items) {
-    const { id, bytes, rowLength } = item.sealable
+    const { id, bytes } = item.sealable
     if (id !== null) ids += 1
-    places.push(rows.encoded(bytes.subarray(0, rowLength)))
+    places.push(rows.encoded(bytes))
   }
   const parameter = rows.finish()
   for (const [n, { seq, hash }] of batch.items.entries()) fillPlace(parameter, places[n]!, seq, hash)

@@ -16,7 +16,8 @@ export interface Repeat {
   readonly hash: string
   readonly previous: string
   readonly sealedAt: string
-  readonly factsSalt: Buffer
+  /** 32 hex digits. */
+  readonly factsSalt: string
 }
 
 interface RawShard extends Record<string, unknown> {
@@ -122,7 +123,7 @@ export class SealStatements {
       const { id, bytes } = sealable
       const row = id === null ? undefined : used.get(`${sealable.trail.tenant} ${hexOf(id)}`)
       if (row === undefined) return undefined
-      if (row.body.replaceAll('-', '') !== bodyDigestOf(bytes).toString('hex')) return 'other'
+      if (row.body.replaceAll('-', '') !== bodyDigestOf(bytes)) return 'other'
       return receipts.get(`${row.trail} ${row.seq}`) ?? 'other'
     })
   }
@@ -149,7 +150,7 @@ export class SealStatements {
           hash: row.hash.toString('base64'),
           previous: row.previous?.toString('base64') ?? emptyHead.hash,
           sealedAt: new Date(row.sealed_at).toISOString(),
-          factsSalt: Buffer.from((row.facts_salt ?? '').replaceAll('-', ''), 'hex'),
+          factsSalt: (row.facts_salt ?? '').replaceAll('-', ''),
         },
       ]),
     )

@@ -145,7 +145,7 @@ test('rows arrive as they were, nested arrays included', async () => {
         parameter.int2(value.a)
         parameter.int4(value.b)
         parameter.int8(value.c)
-        if (value.d) parameter.int8Halves(...value.d)
+        if (value.d) parameter.int8Halves(value.d)
         else parameter.int8(null)
         parameter.timestamptz(value.e)
         parameter.date(value.f)

@@ -117,11 +117,12 @@ abstract class Values extends Growing {
   }
 
   /** A 64-bit value as two 32-bit halves, signed or unsigned: keyed hashes never pass through a bigint. */
-  int8Halves(high: number, low: number): void {
+  int8Halves(halves: readonly [high: number, low: number] | null) {
+    if (halves === null) return this.null(oid.int8)
     this.begin(oid.int8, 12)
     this.put32(8)
-    this.put32(high)
-    this.put32(low)
+    this.put32(halves[0])
+    this.put32(halves[1])
   }
 
   /** A 64-bit value as its eight bytes, most significant first. */
@@ -159,11 +160,34 @@ abstract class Values extends Growing {
     this.putBytes(value)
   }
 
-  bytea(value: Uint8Array | null) {
+  /** A uuid as 16 latin1 characters, as a MAC is at hand. */
+  uuidLatin1(value: string | null) {
+    if (value === null) return this.null(oid.uuid)
+    if (value.length !== 16) throw new RangeError(`${value.length} characters are no uuid`)
+    this.begin(oid.uuid, 20)
+    this.put32(16)
+    const { buffer } = this
+    for (let n = 0; n < 16; n++) buffer[this.at + n] = value.charCodeAt(n)
+    this.at += 16
+  }
+
+  /** 32 bytes that are at hand as base64. */
+  hash(base64: string): void {
+    this.begin(oid.bytea, 36)
+    this.put32(32)
+    this.buffer.write(base64, this.at, 'base64')
+    this.at += 32
+  }
+
+  /** @param length how many of the bytes: a view for each of a thousand short values costs more than they do */
+  bytea(value: Uint8Array | null, length: number = value?.length ?? 0) {
     if (value === null) return this.null(oid.bytea)
-    this.begin(oid.bytea, value.length + 4)
-    this.put32(value.length)
-    this.putBytes(value)
+    this.begin(oid.bytea, length + 4)
+    this.put32(length)
+    if (length === value.length) return this.putBytes(value)
+    const { buffer } = this
+    for (let n = 0; n < length; n++) buffer[this.at + n] = value[n]!
+    this.at += length
   }
 
   /** A string, or its UTF-8 bytes where they are at hand. PostgreSQL refuses NUL. */
@@ -191,6 +215,20 @@ abstract class Values extends Growing {
       view.setInt32(at, 8)
       view.setInt32(at + 4, halves[half]!)
       view.setInt32(at + 8, halves[half + 1]!)
+      at += 12
+    }
+    this.at = at
+  }
+
+  /** A nested bigint[] from the upper and lower halves of `count` elements. */
+  int8ArrayHalves(high: Int32Array, low: Int32Array, count: number): void {
+    this.beginInt8Array(count)
+    const { view } = this
+    let at = this.at
+    for (let n = 0; n < count; n++) {
+      view.setInt32(at, 8)
+      view.setInt32(at + 4, high[n]!)
+      view.setInt32(at + 8, low[n]!)
       at += 12
     }
     this.at = at
@@ -320,12 +358,13 @@ export class RowsParameter extends Values {
    * A row that a RowEncoder made, copied as it is.
    * @returns where its bytes begin in what `finish` returns: the caller may fill in columns of fixed size
    */
-  encoded(row: Uint8Array): number {
+  encoded({ chunk, at, rowLength }: { chunk: Buffer; at: number; rowLength: number }): number {
     this.#endRow()
-    this.room(row.length + 4)
+    this.room(rowLength + 4)
     this.#start = this.at
     this.at += 4
-    this.putBytes(row)
+    chunk.copy(this.buffer, this.at, at, at + rowLength)
+    this.at += rowLength
     this.#count++
     return this.#start + 4
   }
@@ -350,6 +389,26 @@ export class RowsParameter extends Values {
   }
 }
 
+/** Room for many small values that live about equally long: one allocation for some eighty rows. */
+export class Chunks {
+  #chunk = Buffer.alloc(0)
+  #at = 0
+
+  /** @returns where `size` bytes begin that are the caller's from now on */
+  take(size: number): { chunk: Buffer; at: number } {
+    if (size > chunk_bytes / 2) return { chunk: Buffer.allocUnsafeSlow(size), at: 0 }
+    if (this.#at + size > this.#chunk.length) {
+      this.#chunk = Buffer.allocUnsafeSlow(chunk_bytes)
+      this.#at = 0
+    }
+    const at = this.#at
+    this.#at += size
+    return { chunk: this.#chunk, at }
+  }
+}
+
+const chunk_bytes = 128 * 1024
+
 /** One row of a composite, kept until its batch is put together: `start()`, one call per column, then `take`. */
 export class RowEncoder extends Values {
   readonly #columns: readonly number[]
@@ -368,13 +427,15 @@ export class RowEncoder extends Values {
   }
 
   /** A copy of the row's bytes, followed by ASCII text of the caller's. */
-  take(text: string): Buffer {
+  take(chunks: Chunks, text: string): { chunk: Buffer; at: number; rowLength: number; length: number } {
     if (this.#column !== this.#columns.length)
       throw new TypeError(`a row of ${this.#column} columns instead of ${this.#columns.length}`)
-    const taken = Buffer.allocUnsafe(this.at + text.length)
-    this.buffer.copy(taken, 0, 0, this.at)
-    taken.write(text, this.at, 'latin1')
-    return taken
+    const rowLength = this.at
+    const length = rowLength + text.length
+    const { chunk, at } = chunks.take(length)
+    this.buffer.copy(chunk, at, 0, rowLength)
+    chunk.write(text, at + rowLength, 'latin1')
+    return { chunk, at, rowLength, length }
   }
 
   protected override begin(type: number, size: number): void {

@@ -2,7 +2,7 @@
 // place in the trail. The lane adds seq, previous hash, sealing time and leaf hash, and nothing else.
 import type { Entry } from '@affidavit/trail'
 import { entryContent } from '@affidavit/trail'
-import { encodeSealedRow, type SealedColumns } from './sealed-row.ts'
+import { encodeSealedRow, type SealedBytes, type SealedColumns } from './sealed-row.ts'
 
 /** The trail that an event goes to. */
 export interface TrailRef {
@@ -29,8 +29,7 @@ export interface Sealable {
   /** Whether this is the `open` entry, which must be a trail's first. */
   readonly opens: boolean
   /** The row (sealed-row.ts), then the content lines of the entry (docs/spec/entry.md). */
-  readonly bytes: Buffer
-  readonly rowLength: number
+  readonly bytes: SealedBytes
 }
 
 /** @param entry what the entry is and commits to; its facts commitment also goes into the row */
@@ -44,9 +43,9 @@ export function sealable(
   return {
     trail,
     keyEpoch,
-    id: columns.id === null ? null : columns.id.toString('latin1'),
+    id: columns.id,
     opens: 'control' in entry.body && entry.body.control.kind === 'open',
-    ...encodeSealedRow(row, entryContent(entry)),
+    bytes: encodeSealedRow(row, entryContent(entry)),
   }
 }
 
@@ -74,7 +73,8 @@ export type SealOutcome =
       readonly hash: string
       readonly previous: string
       readonly sealedAt: string
-      readonly factsSalt: Buffer
+      /** 32 hex digits. */
+      readonly factsSalt: string
       readonly trail: TrailRef
     }
   | { readonly kind: 'id_reused' }

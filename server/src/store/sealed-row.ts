@@ -2,23 +2,20 @@
 // to be sealed is then one buffer instead of a graph of objects, which thousands of waiting events would make the
 // garbage collector walk again and again. Columns of fixed size stand first, so that a lane fills in place and hash
 // without looking at the rest.
-import { oid, RowEncoder } from './binary.ts'
+import { Chunks, oid, RowEncoder } from './binary.ts'
 
 /** What is known of an event's row before it is sealed. Byte layouts: migrations/0001_ground.sql. */
 export interface SealedColumns {
   readonly trail: number
   readonly tenant: number
   /** 16 bytes. */
-  readonly factsSalt: Buffer
-  /** Keyed hashes, 16 bytes each; null for control entries. */
-  readonly id: Buffer | null
-  readonly bodyDigest: Buffer | null
+  readonly factsSalt: Uint8Array
+  /** Keyed hashes, 16 bytes each as latin1 text; null for control entries. */
+  readonly id: string | null
+  readonly bodyDigest: string | null
   /** Milliseconds since 1970. */
   readonly occurredAt: number
   readonly actor: number | null
-  /** 8 bytes. */
-  readonly target: Buffer | null
-  readonly request: Buffer | null
   readonly action: number | null
   readonly category: number
   readonly outcome: number
@@ -26,12 +23,25 @@ export interface SealedColumns {
   /** Base64. */
   readonly factsCommitment: string
   readonly facts: string
-  readonly personal: Buffer | null
+  /** Its first `personalLength` bytes; null where there is no line. */
+  readonly personal: Uint8Array | null
+  readonly personalLength: number
   readonly confidential: Buffer | null
   readonly operator: Buffer | null
   readonly control: string | null
-  /** Packed 8-byte terms. */
-  readonly terms: Buffer
+  /** Null for control entries. */
+  readonly terms: SearchTerms | null
+}
+
+/** Keyed 64-bit hashes as upper and lower halves. */
+export interface SearchTerms {
+  readonly high: Int32Array
+  readonly low: Int32Array
+  /** How many of the elements count. */
+  readonly count: number
+  /** Null: the event has no target with an id, or no request id. */
+  readonly target: readonly [high: number, low: number] | null
+  readonly request: readonly [high: number, low: number] | null
 }
 
 /** Types of the columns of `affidavit.sealed_row`, in order. */
@@ -67,35 +77,47 @@ const factsSaltAt = 68
 const bodyAt = 116
 
 const encoder = new RowEncoder(sealedRowColumns)
+const chunks = new Chunks()
 const noHash = Buffer.alloc(32)
+const noTerms = new Int32Array(0)
+
+/** Bytes that lie in a larger buffer: thousands of events wait, and a Buffer each would be the larger part of them. */
+export interface SealedBytes {
+  readonly chunk: Buffer
+  readonly at: number
+  readonly rowLength: number
+  /** Of the row and the content lines behind it. */
+  readonly length: number
+}
 
 /** The row, with zeros for seq and hash, followed by the entry's content lines (ASCII). */
-export function encodeSealedRow(columns: SealedColumns, entryContent: string): { bytes: Buffer; rowLength: number } {
+export function encodeSealedRow(columns: SealedColumns, entryContent: string): SealedBytes {
   encoder.start()
   encoder.int8(0)
   encoder.bytea(noHash)
   encoder.uuid(columns.factsSalt)
-  encoder.uuid(columns.id)
-  encoder.uuid(columns.bodyDigest)
+  encoder.uuidLatin1(columns.id)
+  encoder.uuidLatin1(columns.bodyDigest)
   encoder.timestamptz(columns.occurredAt)
   encoder.int8(columns.actor)
-  encoder.int8Bytes(columns.target)
-  encoder.int8Bytes(columns.request)
+  encoder.int8Halves(columns.terms === null ? null : columns.terms.target)
+  encoder.int8Halves(columns.terms === null ? null : columns.terms.request)
   encoder.int4(columns.trail)
   encoder.int4(columns.tenant)
   encoder.int4(columns.action)
   encoder.int2(columns.category)
   encoder.int2(columns.outcome)
   encoder.int2(columns.flags)
-  encoder.bytea(Buffer.from(columns.factsCommitment, 'base64'))
+  encoder.hash(columns.factsCommitment)
   encoder.text(columns.facts)
-  encoder.bytea(columns.personal)
+  encoder.bytea(columns.personal, columns.personalLength)
   encoder.bytea(columns.confidential)
   encoder.bytea(columns.operator)
   encoder.text(columns.control)
-  encoder.int8ArrayBytes(columns.terms)
-  const bytes = encoder.take(entryContent)
-  return { bytes, rowLength: bytes.length - entryContent.length }
+  const { terms } = columns
+  if (terms === null) encoder.int8ArrayHalves(noTerms, noTerms, 0)
+  else encoder.int8ArrayHalves(terms.high, terms.low, terms.count)
+  return encoder.take(chunks, entryContent)
 }
 
 /**
@@ -109,12 +131,12 @@ export function fillPlace(buffer: Buffer, at: number, seq: number, hash: string)
   buffer.write(hash, at + hashAt, 'base64')
 }
 
-/** The facts salt of a row, 16 bytes. */
-export function factsSaltOf(row: Buffer): Buffer {
-  return row.subarray(factsSaltAt, factsSaltAt + 16)
+/** The facts salt of a row, 32 hex digits. */
+export function factsSaltOf({ chunk, at }: SealedBytes): string {
+  return chunk.toString('hex', at + factsSaltAt, at + factsSaltAt + 16)
 }
 
-/** The body digest of an event's row, 16 bytes; control entries have none. */
-export function bodyDigestOf(row: Buffer): Buffer {
-  return row.subarray(bodyAt, bodyAt + 16)
+/** The body digest of an event's row, 32 hex digits; control entries have none. */
+export function bodyDigestOf({ chunk, at }: SealedBytes): string {
+  return chunk.toString('hex', at + bodyAt, at + bodyAt + 16)
 }
