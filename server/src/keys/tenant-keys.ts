@@ -47,6 +47,11 @@ export class TenantKeys {
     return first16Text(this.#tokens.text(`id\n${id}`))
   }
 
+  /** The same as 32 hex digits. */
+  idHex(id: string): string {
+    return Buffer.from(this.idToken(id), 'latin1').toString('hex')
+  }
+
   /** Column `event_ids.body`, 16 bytes as latin1 text: of the normalised event before defaults. */
   bodyToken(body: string): string {
     return first16Text(this.#tokens.text(`body\n${body}`))

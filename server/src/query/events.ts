@@ -90,7 +90,7 @@ export async function findId(
       name: 'id',
       text: 'select trail, seq from affidavit.event_ids where tenant = $1 and id = $2::uuid order by week desc limit 1',
     },
-    [reader.tenant.number, Buffer.from(reader.tenant.keys.idToken(id), 'latin1').toString('hex')],
+    [reader.tenant.number, reader.tenant.keys.idHex(id)],
   )
   const found = rows[0]
   if (found === undefined) return undefined

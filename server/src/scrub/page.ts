@@ -246,7 +246,7 @@ async function readIds(
 export function idOf(row: ScrubRow, tenant: Tenant<TenantKeys>): string | undefined {
   if (row.facts === null || row.control !== null) return undefined
   const { id } = parsed(row.facts) ?? {}
-  return typeof id === 'string' ? tenant.keys.idToken(id).toString('hex') : undefined
+  return typeof id === 'string' ? tenant.keys.idHex(id) : undefined
 }
 
 /** Facts as an object; undefined where they are none (their commitment tells). */
