@@ -5,10 +5,12 @@
 import { commitText, toHex } from '@affidavit/trail'
 import { Failure } from '../failure.ts'
 import { asFailure, ServerRefused } from '../remote.ts'
+import { plural } from '../terminal.ts'
 import { ahead } from './ahead.ts'
 import type { Expected } from './expected.ts'
 import { nodeSha256 } from './node-hash.ts'
 import { type IdQuestion, type Question, questionsOf } from './questions.ts'
+import { type Extra, stateOf } from './report.ts'
 import { digestOf, type Part } from './restored.ts'
 import type { ServerLog } from './server-log.ts'
 
@@ -31,19 +33,11 @@ export interface DeepOptions {
   readonly progress: (done: number, of: number, filter: string) => void
 }
 
-export interface DeepResult {
-  readonly state: 'held' | 'failed' | 'unchecked'
-  readonly findings: readonly ColumnFinding[]
-  /** Filters asked. */
-  readonly filters: number
-  readonly notes: readonly string[]
-}
-
 const AT_ONCE = 4
 const PAGE = 1000
 const MOST_FINDINGS = 100
 /** Compares every filter. Throws Failure when the server stops answering. */
-export async function checkColumns(options: DeepOptions): Promise<DeepResult> {
+export async function checkColumns(options: DeepOptions): Promise<Extra> {
   const findings: ColumnFinding[] = []
   const { questions, ids, notes } = questionsOf(options.expected)
   const of = questions.length + ids.length
@@ -65,12 +59,15 @@ export async function checkColumns(options: DeepOptions): Promise<DeepResult> {
     findings.push({ verdict: 'column', state: 'unchecked', code: 'broken_off', message: failure.message, filter })
   }
   findings.sort((a, b) => (a.seq ?? Infinity) - (b.seq ?? Infinity) || 0)
-  const state = findings.some((finding) => finding.state === 'failed')
-    ? 'failed'
-    : findings.length > 0
-      ? 'unchecked'
-      : 'held'
-  return { state, findings, filters: done, notes }
+  const state = stateOf(findings)
+  const sentence = `${sentences[state]} (${plural(done, 'filter', 'filters')} asked)`
+  return { name: 'columns', state, sentence, findings, notes }
+}
+
+const sentences = {
+  held: 'every filter of the search returns exactly the events whose facts match it',
+  failed: 'the search hides events or shows others than were sealed',
+  unchecked: 'not all filters could be asked',
 }
 
 /** Groups are asked in two rounds, so what is hidden shows twice. */

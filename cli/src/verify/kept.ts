@@ -72,6 +72,8 @@ interface RegistryRecord {
   readonly origin: string
   /** The log key in force, as the registry's successions left it. */
   readonly vkey: string
+  /** Those before it, the newest first. */
+  readonly succeeded: readonly string[]
   /** Recovery keys that may name its successor. */
   readonly recovery: readonly string[]
   /** The newest verified checkpoint, a signed note. */
@@ -88,6 +90,7 @@ interface StateFile {
 export interface KeptRegistry {
   readonly kept: Kept
   readonly key: VerifierKey
+  readonly succeeded: readonly VerifierKey[]
   readonly recovery: readonly VerifierKey[]
 }
 
@@ -129,7 +132,8 @@ export class State {
   registryOf(logName: string): KeptRegistry | undefined {
     const record = this.file.registries.findLast(({ origin }) => origin.startsWith(`${logName}/registry`))
     if (record === undefined) return undefined
-    return { kept: this.kept(record), key: readVkeys([record.vkey])[0]!, recovery: readVkeys(record.recovery) }
+    const [key, ...succeeded] = readVkeys([record.vkey, ...record.succeeded])
+    return { kept: this.kept(record), key: key!, succeeded, recovery: readVkeys(record.recovery) }
   }
 
   /** Every log key that is known. */
@@ -155,11 +159,11 @@ export class State {
   }
 
   /** The same for a registry. */
-  keepRegistry(origin: string, vkey: string, recovery: readonly string[], checkpoint: string): void {
+  keepRegistry(record: Omit<RegistryRecord, 'verified_at'>): void {
     const { registries } = this.file
-    const before = registries.findIndex((record) => record.origin === origin)
+    const before = registries.findIndex(({ origin }) => origin === record.origin)
     if (before >= 0) registries.splice(before, 1)
-    registries.push({ origin, vkey, recovery, checkpoint, verified_at: new Date().toISOString() })
+    registries.push({ ...record, verified_at: new Date().toISOString() })
   }
 
   /** Writes the file whole or not at all. Throws Failure. */
@@ -194,7 +198,7 @@ function parseState(text: string, path: string): StateFile {
     Array.isArray(trails) &&
     trails.every(isRecord) &&
     Array.isArray(registries) &&
-    registries.every((record) => isRecord(record) && isTexts((record as unknown as RegistryRecord).recovery))
+    registries.every(isRegistry)
   if (!isState)
     throw new Failure(`${path} is no state file of affidavit verify. Name another; do not delete it unread.`)
   return { trails, registries: registries as RegistryRecord[] }
@@ -203,6 +207,11 @@ function parseState(text: string, path: string): StateFile {
 function isRecord(value: unknown): value is StateRecord {
   const { origin, vkey, checkpoint, verified_at } = (value ?? {}) as Record<string, unknown>
   return isTexts([origin, vkey, checkpoint, verified_at])
+}
+
+function isRegistry(value: unknown): boolean {
+  const { succeeded, recovery } = (value ?? {}) as Record<string, unknown>
+  return isRecord(value) && isTexts(succeeded) && isTexts(recovery)
 }
 
 const isTexts = (value: unknown) => Array.isArray(value) && value.every((member) => typeof member === 'string')

@@ -3,12 +3,10 @@
  * packs, and in addition holds the server to what it signed: every entry and every tile must be served.
  */
 import {
-  Absence,
+  type Announcement,
   type Checkpoint,
-  ContentVerifier,
   checkSignature,
   conclude,
-  decodeEntries,
   decodeTile,
   type Entry,
   EntryVerifier,
@@ -16,7 +14,6 @@ import {
   Findings,
   type Hash,
   NoteError,
-  PackError,
   type Payload,
   parseCheckpoint,
   parseNote,
@@ -25,6 +22,7 @@ import {
   tilePath,
   tileWidth,
   type Verdict,
+  type VerdictState,
   type Verification,
   type VerifierKey,
   verifyEd25519,
@@ -33,16 +31,21 @@ import { Failure } from '../failure.ts'
 import { ServerRefused } from '../remote.ts'
 import { ahead } from './ahead.ts'
 import { Bundles } from './bundles.ts'
+import { checkHeads, type HeadParts } from './heads.ts'
 import { checkKept } from './history.ts'
 import type { Kept } from './kept.ts'
+import { checkContents, GRACE_MS } from './live-content.ts'
+import type { RegistryFinding } from './registry-finding.ts'
 import { Roots } from './roots.ts'
-import { type ServerLog, type TrailInfo, trailOf } from './server-log.ts'
+import { type Served, type ServerLog, type TrailInfo, trailOf } from './server-log.ts'
 
 export interface LiveOptions {
   readonly hash: Hash
   /** Keys from elsewhere; one of them must have signed. Without, the server's own word is taken and said so. */
   readonly vkeys?: readonly VerifierKey[]
   readonly kept: readonly Kept[]
+  /** What epochs of the registry bind for this trail. */
+  readonly heads?: HeadParts['heads']
   /** The origin this tenant's trail had at an earlier visit. */
   readonly originBefore?: string | undefined
   /** ms since 1970. */
@@ -53,19 +56,20 @@ export interface LiveOptions {
 }
 
 export interface LiveResult {
-  readonly verification: Verification
-  readonly info: TrailInfo
   readonly checkpoint: Checkpoint
   readonly note: string
+  readonly findings: Findings
+  /** About the trail and its slot in the registry. */
+  readonly registry: readonly RegistryFinding[]
+  /** Control entries in order, and when the first entry that is there was sealed. */
+  readonly announcements: readonly Announcement[]
+  readonly openedAt: string | undefined
+  readonly notes: readonly string[]
 }
 
-/** How long (ms) something announced as gone may still be served. */
-const GRACE_MS = 86_400_000
 const BUNDLES_AHEAD = 4
-/** Payloads asked for at once. */
-const CONTENT_ENTRIES = 4 * TILE_WIDTH
-/** After so many refused places nothing new is learnt. */
-const MOST_REFUSALS = 100
+/** More hashes that differ say nothing new. */
+const MOST_DIFFERING = 100
 
 /** Verifies a trail over HTTP. Throws Failure where nothing could be checked at all. */
 export async function verifyLive(log: ServerLog, info: TrailInfo, options: LiveOptions): Promise<LiveResult> {
@@ -73,7 +77,29 @@ export async function verifyLive(log: ServerLog, info: TrailInfo, options: LiveO
   if (note === undefined)
     throw new Failure(`The trail of ${log.tenant} has no checkpoint yet. One follows about a second after an event.`)
   const run = new LiveRun(log, info, options, await signedCheckpoint(note, info, options))
-  return { verification: await run.verify(), info, checkpoint: run.checkpoint, note }
+  return { ...(await run.verify()), checkpoint: run.checkpoint, note }
+}
+
+/** What the verdicts come to, once everything else has spoken. @param anchored what other anchors say */
+export function concludeLive(
+  { findings, notes }: Pick<LiveResult, 'findings' | 'notes'>,
+  { kept, vkeys }: Pick<LiveOptions, 'kept' | 'vkeys'>,
+  anchored: VerdictState | undefined,
+): Verification {
+  const states = [
+    ...(vkeys === undefined ? [] : [findings.state('signature')]),
+    ...(kept.length === 0 ? [] : [findings.state('consistency')]),
+    ...(anchored === undefined ? [] : [anchored]),
+  ]
+  if (states.includes('failed'))
+    findings.fail('anchors', 'anchor_contradicts', 'what you brought contradicts what the server shows')
+  else if (anchored === 'unchecked')
+    findings.cannotCheck('anchors', 'no_anchor', 'the witnesses that you asked for do not vouch for what is shown')
+  else if (states.includes('held')) findings.held('anchors')
+  const asked: Verdict[] = []
+  if (kept.length > 0) asked.push('consistency')
+  if (states.length > 0) asked.push('anchors')
+  return conclude(findings, asked, notes)
 }
 
 /** The key that the server names for itself; an unusable one signs nothing. */
@@ -117,7 +143,11 @@ class LiveRun {
   /** Leaves that differ between the entries and the served tiles. */
   private readonly differing: { readonly seq: number; readonly path: string }[] = []
   private readonly missing = new Set<number>()
-  private refusals = 0
+  /** Entries below are not served, but their hashes are: as after a truncation. */
+  private truncated = 0
+  /** Sealing times of the entries that stand first behind a head of the registry, and of the first one. */
+  private readonly sealed = new Map<number, string>()
+  private openedAt: string | undefined
 
   constructor(log: ServerLog, info: TrailInfo, options: LiveOptions, { checkpoint, findings }: Signed) {
     this.log = log
@@ -128,31 +158,37 @@ class LiveRun {
     const trail = trailOf(checkpoint)
     if (trail === undefined) throw new Failure(`The checkpoint is of ${checkpoint.origin}, which is no trail.`)
     this.walk = new EntryVerifier(options.hash, trail, checkpoint.origin, findings)
-    this.roots = new Roots(
-      options.hash,
-      options.kept.map(({ size }) => size),
-    )
+    const heads = (options.heads ?? []).map(({ body }) => body.size)
+    this.roots = new Roots(options.hash, [...options.kept.map(({ size }) => size), ...heads])
+    for (const size of heads) this.sealed.set(size, '')
     this.bundles = new Bundles(options.hash, (index, width) => log.tile({ level: 'entries', index, width }))
   }
 
-  async verify(): Promise<Verification> {
-    const { findings, options, checkpoint } = this
+  async verify(): Promise<Omit<LiveResult, 'checkpoint' | 'note'>> {
+    const { findings, options, checkpoint, walk, roots } = this
+    let registry: RegistryFinding[] = []
     try {
       await this.entries()
+      await this.settleTruncated()
       this.settleRoot()
       await this.tiles()
-      await checkKept({ ...options, checkpoint, roots: this.roots, walk: this.walk, findings })
-      await this.content()
+      await checkKept({ ...options, checkpoint, roots, walk, findings })
+      const sealedAt = (seq: number) => this.sealed.get(seq) || undefined
+      registry = checkHeads({ heads: options.heads ?? [], checkpoint, roots, sealedAt })
+      await this.contents()
     } catch (error) {
       // What was found so far must not be lost because the server stops answering.
       if (!(error instanceof Failure || error instanceof ServerRefused)) throw error
       findings.cannotCheck('completeness', 'broken_off', error.message)
     }
-    this.anchors()
-    const asked: Verdict[] = []
-    if (options.kept.length > 0) asked.push('consistency')
-    if (options.kept.length > 0 || options.vkeys !== undefined) asked.push('anchors')
-    return conclude(findings, asked, this.notes())
+    return { findings, registry, announcements: walk.announcements, openedAt: this.openedAt, notes: this.notes() }
+  }
+
+  private contents(): Promise<void> {
+    const { log, findings, bundles, walk, missing, options } = this
+    const { hash, now, progress, onPayload } = options
+    const parts = { hash, log, findings, bundles, walk, missing, now, progress, onPayload }
+    return checkContents({ ...parts, size: this.checkpoint.size, withheld: this.info.withheld }, this.truncated)
   }
 
   private async entries(): Promise<void> {
@@ -168,16 +204,56 @@ class LiveRun {
       const leaves = tile.ok ? decodeTile(tile.value) : undefined
       // Without its entries a tile's absence says nothing that their absence does not.
       if (bundle.ok && leaves?.length !== width) this.refusedTile({ level: 0, index, width }, tile)
-      const walked = bundle.ok
-        ? this.walk.bundle(index, bundle.value, width)?.leaves
-        : await this.partOf(index, width, bundle.why)
-      this.compare(index, width, walked ?? [], leaves)
-      if (walked?.length === width) this.roots.append(walked)
+      // Behind a truncation the hashes stay; whether one was announced shows at the end of the walk.
+      const isCut = !bundle.ok && index * TILE_WIDTH === this.truncated && leaves?.length === TILE_WIDTH
+      if (isCut) this.truncated += TILE_WIDTH
+      const walked = isCut ? leaves : await this.walked(index, width, bundle)
+      this.compare(index, width, walked, leaves)
+      if (walked.length === width) this.roots.append(walked)
       else this.roots.gap()
       this.options.progress(index * TILE_WIDTH + width, size, 'entries')
     }
     this.walk.finish()
     this.findings.held('completeness')
+  }
+
+  /** Takes a bundle into the walk. @returns its leaves, as far as there are any */
+  private async walked(index: number, width: number, bundle: Served<Uint8Array>): Promise<readonly Uint8Array[]> {
+    if (!bundle.ok) return this.partOf(index, width, bundle.why)
+    const walked = this.walk.bundle(index, bundle.value, width)
+    if (walked === undefined) return []
+    this.openedAt ??= walked.entries[0]?.sealedAt
+    for (const seq of this.sealed.keys()) {
+      const entry = walked.entries[seq - walked.first]
+      if (entry !== undefined) this.sealed.set(seq, entry.sealedAt)
+    }
+    return walked.leaves
+  }
+
+  /** What is not served at the beginning of the trail must have been announced as truncated, and the other way round. */
+  private async settleTruncated(): Promise<void> {
+    const { truncated, findings, options } = this
+    let announced = 0
+    for (const { seq, sealedAt, control } of this.walk.announcements) {
+      if (control.kind !== 'truncate') continue
+      announced = Math.max(announced, control.size)
+      if (control.size > truncated && options.now - Date.parse(sealedAt) > GRACE_MS)
+        findings.fail(
+          'absence',
+          'still_there',
+          `entry ${truncated} is there though entry ${seq} announced its end`,
+          truncated,
+        )
+    }
+    if (truncated <= announced) return
+    const { entries } = await this.bundles.longest(announced / TILE_WIDTH, TILE_WIDTH)
+    const first = announced + entries
+    findings.fail(
+      'completeness',
+      'entry_not_served',
+      `the signed checkpoint covers entry ${first}, but the server does not serve it, and no truncation was announced`,
+      first,
+    )
   }
 
   /** The server refuses a bundle: the longest part of it that it serves names the first entry that is gone. */
@@ -208,7 +284,7 @@ class LiveRun {
   ) {
     if (leaves?.length !== width) return
     for (const [at, leaf] of walked.entries()) {
-      if (this.differing.length >= MOST_REFUSALS || equalBytes(leaf, leaves[at]!)) continue
+      if (this.differing.length >= MOST_DIFFERING || equalBytes(leaf, leaves[at]!)) continue
       this.differing.push({ seq: index * TILE_WIDTH + at, path: tilePath({ level: 0, index, width }) })
     }
   }
@@ -241,160 +317,14 @@ class LiveRun {
     }
   }
 
-  private async content(): Promise<void> {
-    const { size } = this.checkpoint
-    const { findings, options, info } = this
-    const contents = new ContentVerifier({
-      hash: options.hash,
-      absence: new Absence(this.walk.announcements, findings),
-      findings,
-      withheld: info.withheld,
-      graceMs: GRACE_MS,
-      now: options.now,
-    })
-    for (let from = 0; from < size; from += CONTENT_ENTRIES) {
-      const to = Math.min(size, from + CONTENT_ENTRIES)
-      const entries = await this.entriesAgain(from, to)
-      if (!(await this.contentOf(from, to, entries, contents))) return
-      options.progress(to, size, 'content')
-    }
-    findings.held('content')
-    findings.held('absence')
-  }
-
-  /** Entries for their payloads: from memory, or once more from the server, which must not give others now. */
-  private async entriesAgain(from: number, to: number): Promise<Map<number, { entry: Entry; leaf: Uint8Array }>> {
-    const entries = new Map<number, { entry: Entry; leaf: Uint8Array }>()
-    for (let index = from / TILE_WIDTH; index * TILE_WIDTH < to; index++) {
-      const again = await this.bundles.again(index)
-      if (again === 'differs') {
-        const first = index * TILE_WIDTH
-        this.findings.fail(
-          'inclusion',
-          'two_answers',
-          `bundle ${index} was served in two versions within one run`,
-          first,
-        )
-      } else if (again !== undefined) {
-        const { bytes, entries: width } = again
-        for (const { seq, bytes: own, entry } of decodeEntries(bytes, index * TILE_WIDTH, width) ?? [])
-          if (entry !== undefined) entries.set(seq, { entry, leaf: this.leafOf(own) })
-      }
-    }
-    return entries
-  }
-
-  private leafOf(bytes: Uint8Array): Uint8Array {
-    const data = new Uint8Array(1 + bytes.length)
-    data.set(bytes, 1)
-    return this.options.hash(data)
-  }
-
-  /** Checks a range of payloads; where the server breaks off, halves it to the place. False: nothing more can be had. */
-  private async contentOf(
-    from: number,
-    to: number,
-    entries: ReadonlyMap<number, { entry: Entry; leaf: Uint8Array }>,
-    contents: ContentVerifier,
-  ): Promise<boolean> {
-    let payloads: Map<number, Payload>
-    try {
-      payloads = await this.readContent(from, to)
-    } catch (error) {
-      const why = this.contentProblem(error, from)
-      if (why === undefined) return false
-      if (to - from > 1) {
-        const middle = Math.floor((from + to) / 2)
-        return (
-          (await this.contentOf(from, middle, entries, contents)) &&
-          (await this.contentOf(middle, to, entries, contents))
-        )
-      }
-      if (!this.missing.has(from))
-        this.findings.fail(
-          'completeness',
-          'content_not_served',
-          `the content of entry ${from} is not served: ${why}`,
-          from,
-        )
-      this.refusals += 1
-      return this.refusals < MOST_REFUSALS
-    }
-    for (let seq = from; seq < to; seq++) this.checkOne(seq, entries.get(seq), payloads.get(seq), contents)
-    return true
-  }
-
-  private checkOne(
-    seq: number,
-    found: { entry: Entry; leaf: Uint8Array } | undefined,
-    payload: Payload | undefined,
-    contents: ContentVerifier,
-  ): void {
-    if (found === undefined) {
-      if (!this.missing.has(seq))
-        this.findings.cannotCheck(
-          'content',
-          'no_entry',
-          `entry ${seq} could not be read, so neither could its content`,
-          seq,
-        )
-      return
-    }
-    if (payload === undefined) {
-      this.findings.fail('completeness', 'content_not_served', `entry ${seq} is served without its content line`, seq)
-      return
-    }
-    contents.check(seq, found.entry, payload)
-    this.options.onPayload?.(seq, found.entry, payload, found.leaf)
-  }
-
-  private async readContent(from: number, to: number): Promise<Map<number, Payload>> {
-    const payloads = new Map<number, Payload>()
-    let last = from - 1
-    for await (const payload of this.log.content(from, to)) {
-      if (payload.seq <= last || payload.seq >= to)
-        throw new PackError('malformed', `the content of entry ${payload.seq} is not in its place`)
-      last = payload.seq
-      payloads.set(payload.seq, payload)
-    }
-    return payloads
-  }
-
-  /** Why content could not be read, or undefined when there is no point in going on. */
-  private contentProblem(error: unknown, seq: number): string | undefined {
-    if (error instanceof ServerRefused) {
-      if ([404, 410, 500].includes(error.status)) return `${error.message} [${error.code}]`
-      this.findings.cannotCheck('content', error.code, `the server does not give payloads: ${error.message}`)
-      return undefined
-    }
-    if (error instanceof PackError) {
-      this.findings.cannotCheck('content', error.code, error.message, seq)
-      return error.message
-    }
-    // Also a connection that breaks inside a line: the next request tells whether the server is still there.
-    if (error instanceof Failure) throw error
-    return (error as Error).message
-  }
-
-  private anchors(): void {
-    const { kept, vkeys } = this.options
-    const states = [
-      ...(vkeys === undefined ? [] : [this.findings.state('signature')]),
-      ...(kept.length === 0 ? [] : [this.findings.state('consistency')]),
-    ]
-    if (states.includes('failed'))
-      this.findings.fail('anchors', 'anchor_contradicts', 'what you brought contradicts what the server shows')
-    else if (states.includes('held')) this.findings.held('anchors')
-  }
-
   private notes(): string[] {
     const { vkeys } = this.options
-    const { withheld, earlier } = this.info
+    const { withheld } = this.info
     const notes: string[] = []
     if (vkeys === undefined)
       notes.push('no key was given: the signature was checked with the key that the server itself names')
     if (withheld.length > 0) notes.push(`not shown to this key, so not checked: ${withheld.join(', ')} parts`)
-    if (earlier > 0) notes.push(`the tenant has ${earlier} earlier trail(s), which this run did not check`)
+    if (this.truncated > 0) notes.push(`entries below ${this.truncated} are truncated: only their hashes are there`)
     return notes
   }
 }

@@ -1,16 +1,35 @@
-/** `affidavit verify URL`: a running server's trail, all of its past included. */
+/** `affidavit verify URL`: a running server's trail, its place in the registry, and all of its past. */
+import type { Checkpoint, VerdictState, VerifierKey } from '@affidavit/trail'
 import { keyFor, serverUrl } from '../config.ts'
 import { Failure } from '../failure.ts'
-import { asFailure, Remote } from '../remote.ts'
+import { asFailure, Remote, ServerRefused } from '../remote.ts'
 import { count, progressLine, say, type Terminal } from '../terminal.ts'
-import { type Brought, holdAgainst, KEPT_NOTE, remember, subjectOf, type VerifyArguments } from './brought.ts'
-import { checkColumns, type DeepResult } from './deep.ts'
+import {
+  type Brought,
+  type Held,
+  holdAgainst,
+  KEPT_NOTE,
+  keysFor,
+  logNameOf,
+  registryCheckpoints,
+  remember,
+  subjectOf,
+  type VerifyArguments,
+} from './brought.ts'
+import { checkChain, type Link } from './chain.ts'
+import { checkColumns } from './deep.ts'
 import { Expected } from './expected.ts'
 import { readVkeys } from './kept.ts'
-import { verifyLive } from './live.ts'
+import { concludeLive, type LiveOptions, type LiveResult, verifyLive } from './live.ts'
 import { nodeSha256 } from './node-hash.ts'
-import { outcomeOf, type Report } from './report.ts'
+import { followRegistry, type Registry } from './registry.ts'
+import { type RegistryFinding, unchecked } from './registry-finding.ts'
+import { RegistryLog } from './registry-log.ts'
+import { checkSlots, headsOf, keptRegistry, registryExtra, registryFailure, TOO_YOUNG } from './registry-report.ts'
+import { type Extra, outcomeOf, type Report, stateOf } from './report.ts'
 import { ServerLog, type TrailInfo, trailOf } from './server-log.ts'
+
+const DEFAULT_MAX_AGE_S = 3600
 
 export async function overHttp(
   address: string,
@@ -23,69 +42,281 @@ export async function overHttp(
   if (remote.isExposed) say(terminal, `${url} is not encrypted: the key and all events can be read on the way.`)
   const log = new ServerLog(remote, tenant)
   try {
-    return await ofTrail(log, await log.info(), options, brought, terminal)
+    return await new Visit(log, await log.info(), options, brought, terminal).run()
   } catch (error) {
     throw asFailure(error, 2)
   }
 }
 
-async function ofTrail(
-  log: ServerLog,
-  info: TrailInfo,
-  options: VerifyArguments,
-  brought: Brought,
-  terminal: Terminal,
-): Promise<Report> {
-  const place = { url: log.remote.url, tenant: log.tenant }
-  const held = holdAgainst(brought, info.origin)
-  const bar = progressLine(terminal)
-  const expected = options.deep ? new Expected(options.deepValues) : undefined
-  const { verification, checkpoint, note } = await verifyLive(log, info, {
-    hash: nodeSha256,
-    ...(held.vkeys !== undefined && { vkeys: held.vkeys }),
-    kept: held.kept,
-    originBefore: brought.state?.originAt(place),
-    now: Date.now(),
-    progress: (done, of, phase) => bar.update(() => `${phase}: ${count(done)} of ${count(of)}`),
-    ...(expected && { onPayload: (...entry: Parameters<Expected['add']>) => expected.add(...entry) }),
-  })
-  const trail = trailOf(checkpoint)!
-  let deep: DeepResult | undefined
-  if (expected !== undefined) {
-    deep = await checkColumns({
-      log,
-      trail,
-      size: checkpoint.size,
-      expected,
-      progress: (done, of, filter) => bar.update(() => `filters: ${count(done)} of ${count(of)} ${filter}`),
-    })
+/** What one trail of the chain came to. */
+interface Visited extends LiveResult {
+  readonly info: TrailInfo
+  readonly held: Held
+  readonly vkeys: readonly VerifierKey[] | undefined
+}
+
+class Visit {
+  private readonly log: ServerLog
+  private readonly info: TrailInfo
+  private readonly options: VerifyArguments
+  private readonly brought: Brought
+  private readonly bar: ReturnType<typeof progressLine>
+  private readonly now = Date.now()
+  /** Origins of the chain's earlier trails, oldest first. */
+  private readonly earlier: readonly string[]
+
+  constructor(log: ServerLog, info: TrailInfo, options: VerifyArguments, brought: Brought, terminal: Terminal) {
+    this.log = log
+    this.info = info
+    this.options = options
+    this.brought = brought
+    this.bar = progressLine(terminal)
+    this.earlier = info.earlier.map((id) => `${logNameOf(info.origin)}/${id}`)
   }
-  bar.clear()
-  const notes = [...held.notes]
-  if (outcomeOf({ verification, deep }) === 'held') {
-    const keys = held.vkeys ?? readVkeys([info.vkey])
-    if (await remember(brought.state, { origin: checkpoint.origin, note, keys, place })) {
-      await brought.state!.save()
-      notes.push(KEPT_NOTE)
+
+  async run(): Promise<Report> {
+    const registry = await this.registry()
+    const past: (Visited | string)[] = []
+    for (const [at, id] of this.info.earlier.entries())
+      past.push(await this.earlierTrail(id, this.earlier[at]!, registry))
+    const expected = this.options.deep ? new Expected(this.options.deepValues) : undefined
+    const visited = await this.visit(this.log, this.info, registry, expected)
+    const extras = this.extras(registry, past, visited)
+    if (expected !== undefined) extras.push(await this.deep(visited.checkpoint, expected))
+    this.bar.clear()
+    const verification = concludeLive(visited, keptOf(visited), this.anchored(registry, visited, extras))
+    const notes = [...visited.held.notes]
+    if (outcomeOf({ verification, extras }) === 'held') notes.push(...(await this.remember(registry, past, visited)))
+    const { checkpoint } = visited
+    const size = { origin: checkpoint.origin, size: checkpoint.size, covered: checkpoint.size }
+    const against = [...visited.held.against, ...this.registryAgainst(registry)]
+    const name = `${this.log.remote.url}, tenant ${this.log.tenant}`
+    return { subject: subjectOf(name, size, checkpoint, { against }), verification, extras, notes }
+  }
+
+  // ─── The registry ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private async registry(): Promise<Registry | RegistryFinding | undefined> {
+    const { state, vkeys, policy } = this.brought
+    const logName = logNameOf(this.info.origin)
+    const known = state?.registryOf(logName)
+    try {
+      return await followRegistry({
+        log: new RegistryLog(this.log.remote),
+        tenant: this.log.tenant,
+        logName,
+        pins: this.pins(),
+        recovery: [...(known?.recovery ?? []), ...vkeys],
+        kept: [...(known === undefined ? [] : [known.kept]), ...registryCheckpoints(this.brought, logName)],
+        policy,
+        maxAgeMs: (this.options.maxAge ?? DEFAULT_MAX_AGE_S) * 1000,
+        now: this.now,
+        progress: (done, of) => this.bar.update(() => `registry: ${count(done)} of ${count(of)}`),
+      })
+    } catch (error) {
+      return registryFailure(error)
     }
   }
-  const size = { origin: checkpoint.origin, size: checkpoint.size, covered: checkpoint.size }
-  return {
-    subject: subjectOf(`${log.remote.url}, tenant ${log.tenant}`, size, checkpoint, held),
-    verification,
-    deep,
-    notes,
+
+  /** Keys of the log from outside, the one in force when last seen in front; undefined: none. */
+  private pins(): readonly VerifierKey[] | undefined {
+    const { state, vkeys } = this.brought
+    const known = state?.registryOf(logNameOf(this.info.origin))
+    const chain = known === undefined ? [] : [known.key, ...known.succeeded]
+    // A key that was given decides; what the state knows beyond it counts if it begins with that key.
+    const isRooted = vkeys.length === 0 || keysFor(vkeys, this.info.origin).some((key) => isAmong(key, chain))
+    if (isRooted && chain.length > 0) return chain
+    if (vkeys.length > 0) return vkeys
+    return state?.of(this.info.origin)?.keys
+  }
+
+  private registryAgainst(registry: Registry | RegistryFinding | undefined): string[] {
+    if (registry === undefined || !('heads' in registry)) return []
+    const known = this.brought.state?.registryOf(logNameOf(registry.origin))
+    return [
+      ...(known === undefined ? [] : [`the registry kept then (size ${count(known.kept.size)})`]),
+      ...registryCheckpoints(this.brought, logNameOf(registry.origin)).map(({ label }) => `${label} (registry)`),
+      ...(registry.cosigned.length > 0 ? [`witnesses ${registry.cosigned.join(', ')}`] : []),
+    ]
+  }
+
+  // ─── Trails ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private async visit(
+    log: ServerLog,
+    info: TrailInfo,
+    registry: Registry | RegistryFinding | undefined,
+    expected?: Expected,
+  ): Promise<Visited> {
+    const others = [...this.earlier, this.info.origin].filter((origin) => origin !== info.origin)
+    const held = holdAgainst(this.brought, info.origin, others)
+    const before = this.brought.state?.originAt({ url: this.log.remote.url, tenant: this.log.tenant })
+    const vkeys = this.keysOf(info.origin, registry, held)
+    const live: LiveOptions = {
+      hash: nodeSha256,
+      ...(vkeys !== undefined && { vkeys }),
+      kept: held.kept,
+      heads: headsOf(registry, info.origin),
+      originBefore: before !== undefined && others.includes(before) ? undefined : before,
+      now: this.now,
+      progress: (done, of, phase) => this.bar.update(() => `${phase}: ${count(done)} of ${count(of)}`),
+      ...(expected && { onPayload: (...entry: Parameters<Expected['add']>) => expected.add(...entry) }),
+    }
+    return { ...(await verifyLive(log, info, live)), info, held, vkeys }
+  }
+
+  /** Keys from outside that may have signed a trail, with those that the registry's successions lead to. */
+  private keysOf(origin: string, registry: Registry | RegistryFinding | undefined, { vkeys }: Held) {
+    const followed = registry !== undefined && 'heads' in registry ? registry.keys : undefined
+    const pins = this.pins() ?? vkeys
+    return pins === undefined ? undefined : distinct([...keysFor(pins, origin), ...keysFor(followed ?? [], origin)])
+  }
+
+  /** An earlier trail of the chain, or why nothing of it could be had. */
+  private async earlierTrail(id: string, origin: string, registry: Registry | RegistryFinding | undefined) {
+    try {
+      return await this.visit(this.log.earlier(id), { ...this.info, origin, earlier: [] }, registry)
+    } catch (error) {
+      if (error instanceof Failure || error instanceof ServerRefused) return (error as Error).message
+      throw error
+    }
+  }
+
+  private extras(
+    registry: Registry | RegistryFinding | undefined,
+    past: (Visited | string)[],
+    visited: Visited,
+  ): Extra[] {
+    const trails = past.filter((trail) => typeof trail !== 'string')
+    const extras: Extra[] = []
+    if (registry !== undefined) {
+      const openedAt = (trails[0] ?? visited).openedAt
+      const findings = [...trails, visited].flatMap((trail) => trail.registry)
+      const slots =
+        'heads' in registry ? checkSlots(registry, [...this.earlier, this.info.origin], openedAt) : undefined
+      const isAsked = this.brought.policy !== undefined
+      if (slots?.tooYoung === true && isAsked) findings.push(unchecked('not_in_registry', TOO_YOUNG))
+      const notes = slots?.tooYoung === true && !isAsked ? [TOO_YOUNG] : []
+      extras.push(registryExtra(registry, [...findings, ...(slots?.findings ?? [])], notes))
+    }
+    const chain = this.chain(past, visited)
+    if (chain !== undefined) extras.push(chain)
+    return extras
+  }
+
+  private chain(past: (Visited | string)[], visited: Visited): Extra | undefined {
+    const links = [...past, visited].map(
+      (trail, at): Link =>
+        typeof trail === 'string'
+          ? { origin: this.earlier[at]!, size: undefined, root: undefined, announcements: [] }
+          : { ...trail.checkpoint, announcements: trail.announcements },
+    )
+    const { findings, notes } = checkChain(links, (origin) => holdAgainst(this.brought, origin, []).kept)
+    const inner = past.flatMap((trail) => {
+      if (typeof trail === 'string') return []
+      const concluded = concludeLive(trail, keptOf(trail), undefined)
+      const id = trailOf(trail.checkpoint)
+      return concluded.findings.map((one) => ({ ...one, verdict: `trail ${id} ${one.verdict}` }))
+    })
+    if (past.length === 0 && findings.length === 0 && notes.length === 0) return undefined
+    const all = [...findings, ...inner]
+    const state = stateOf(all)
+    return { name: 'trails', state, sentence: trailsSentence[state], findings: all, notes }
+  }
+
+  private async deep(checkpoint: Checkpoint, expected: Expected): Promise<Extra> {
+    return checkColumns({
+      log: this.log,
+      trail: trailOf(checkpoint)!,
+      size: checkpoint.size,
+      expected,
+      progress: (done, of, filter) => this.bar.update(() => `filters: ${count(done)} of ${count(of)} ${filter}`),
+    })
+  }
+
+  /** What the registry says as an anchor: somebody from outside vouches for it, and it binds what is shown. */
+  private anchored(
+    registry: Registry | RegistryFinding | undefined,
+    { checkpoint }: Visited,
+    extras: readonly Extra[],
+  ): VerdictState | undefined {
+    const isAsked = this.brought.policy !== undefined
+    if (registry === undefined || !('heads' in registry)) return isAsked ? 'unchecked' : undefined
+    const state = extras.find(({ name }) => name === 'registry')!.state
+    if (state === 'failed') return isAsked || registry.keys !== undefined ? 'failed' : undefined
+    const newest = registry.heads.find(({ isNewest }) => isNewest)
+    const isBound = newest !== undefined && 'origin' in newest.body && newest.body.origin === checkpoint.origin
+    if (registry.isAnchored && isBound && state === 'held') return 'held'
+    return isAsked ? 'unchecked' : undefined
+  }
+
+  // ─── The state file ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  private async remember(
+    registry: Registry | RegistryFinding | undefined,
+    past: readonly (Visited | string)[],
+    visited: Visited,
+  ): Promise<string[]> {
+    const { state } = this.brought
+    if (state === undefined) return []
+    const place = { url: this.log.remote.url, tenant: this.log.tenant }
+    for (const trail of [...past, visited]) {
+      if (typeof trail === 'string') continue
+      const { origin } = trail.checkpoint
+      const keys = trail.vkeys ?? keysFor(readVkeys([this.info.vkey]), origin)
+      await remember(state, { origin, note: trail.note, keys, ...(trail === visited && { place }) })
+    }
+    if (registry !== undefined && 'heads' in registry) {
+      const keys = registry.keys ?? visited.vkeys ?? readVkeys([this.info.vkey])
+      const kept = await keptRegistry(registry, keys)
+      if (kept !== undefined) state.keepRegistry({ ...kept, recovery: recoveryOf(visited) })
+    }
+    await state.save()
+    return [KEPT_NOTE]
   }
 }
+
+const trailsSentence = {
+  held: 'each trail of the tenant goes on exactly where the one before it ended',
+  failed: 'the chain of trails has lost or exchanged entries',
+  unchecked: 'not all of the chain of trails could be checked',
+} as const
+
+/** Recovery keys as the trail itself announced them, the newest announcement last. */
+function recoveryOf({ announcements }: Visited): string[] {
+  let recovery: readonly string[] = []
+  for (const { control } of announcements) {
+    if (control.kind === 'open') recovery = control.recovery
+    else if (control.kind === 'keys' && control.about === 'recovery') recovery = control.vkeys
+  }
+  return [...recovery]
+}
+
+const keptOf = ({ held, vkeys }: Visited): Pick<LiveOptions, 'kept' | 'vkeys'> => ({
+  kept: held.kept,
+  ...(vkeys !== undefined && { vkeys }),
+})
+
+const isSame = (a: VerifierKey, b: VerifierKey) => Buffer.compare(a.publicKey, b.publicKey) === 0
+const isAmong = (key: VerifierKey, keys: readonly VerifierKey[]) => keys.some((one) => isSame(one, key))
+const distinct = (keys: readonly VerifierKey[]) => keys.filter((key, at) => !isAmong(key, keys.slice(0, at)))
 
 /** `https://host/v1/trails/org_1` names its tenant; `https://host` needs `--tenant`. */
 export function placeOf(address: string, option: string | undefined): { url: string; tenant: string } {
   const whole = serverUrl(address)
   const match = /^(.*)\/v1\/trails\/([^/]+)$/.exec(whole)
-  const named = match === null ? undefined : decodeURIComponent(match[2]!)
+  const named = match === null ? undefined : decoded(match[2]!)
   if (named !== undefined && option !== undefined && named !== option)
     throw new Failure(`The address names the tenant ${named}, --tenant names ${option}.`)
   const tenant = option ?? named
   if (tenant === undefined) throw new Failure('Name the tenant whose trail is to be checked: --tenant ID.')
   return { url: match?.[1] ?? whole, tenant }
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    throw new Failure(`${text} names no tenant: a % in an address is written %25.`)
+  }
 }

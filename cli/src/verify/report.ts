@@ -1,7 +1,6 @@
 /** A verification as people and programs read it. */
 import { type Finding, VERDICTS, type Verdict, type VerdictState, type Verification } from '@affidavit/trail'
-import { count, painter, plural, print, printable, printJson, type Terminal, table } from '../terminal.ts'
-import type { ColumnFinding, DeepResult } from './deep.ts'
+import { count, painter, print, printable, printJson, type Terminal, table } from '../terminal.ts'
 
 /** What was verified, against what. */
 export interface Subject {
@@ -17,34 +16,56 @@ export interface Subject {
   readonly against: readonly string[]
 }
 
+/** A finding of a check that is none of the log's own verdicts. */
+export interface ExtraFinding extends Omit<Finding, 'verdict'> {
+  readonly verdict: string
+  /** The filter that shows it, as a query. */
+  readonly filter?: string
+}
+
+/** What was checked beyond a trail's own verdicts: the search's columns, the registry, earlier trails. */
+export interface Extra {
+  readonly name: string
+  readonly state: VerdictState
+  readonly sentence: string
+  readonly findings: readonly ExtraFinding[]
+  readonly notes: readonly string[]
+}
+
 export interface Report {
   readonly subject: Subject
   readonly verification: Verification
-  readonly deep?: DeepResult | undefined
+  readonly extras?: readonly Extra[]
   readonly notes: readonly string[]
 }
 
 type Outcome = Verification['outcome']
 
-/** The outcome with the columns counted in. */
-export function outcomeOf({ verification, deep }: Pick<Report, 'verification' | 'deep'>): Outcome {
-  if (verification.outcome === 'tampered' || deep?.state === 'failed') return 'tampered'
-  return verification.outcome === 'held' && deep?.state === 'unchecked' ? 'unchecked' : verification.outcome
+/** The outcome with the extra checks counted in. */
+export function outcomeOf({ verification, extras = [] }: Pick<Report, 'verification' | 'extras'>): Outcome {
+  if (verification.outcome === 'tampered' || extras.some(({ state }) => state === 'failed')) return 'tampered'
+  return extras.some(({ state }) => state === 'unchecked') ? 'unchecked' : verification.outcome
 }
 
 /** Failed ones first, each group by seq: the first wrong seq leads. */
-function findingsOf({ verification, deep }: Report): (Finding | ColumnFinding)[] {
-  const rank = ({ state }: Finding | ColumnFinding) => (state === 'failed' ? 0 : 1)
-  return [...verification.findings, ...(deep?.findings ?? [])].sort(
+function findingsOf({ verification, extras = [] }: Report): ExtraFinding[] {
+  const rank = ({ state }: ExtraFinding) => (state === 'failed' ? 0 : 1)
+  return [...verification.findings, ...extras.flatMap(({ findings }) => findings)].sort(
     (a, b) => rank(a) - rank(b) || (a.seq ?? Infinity) - (b.seq ?? Infinity) || 0,
   )
+}
+
+/** What findings come to: a failed one outweighs an unchecked one. */
+export function stateOf(findings: readonly Pick<ExtraFinding, 'state'>[]): VerdictState {
+  if (findings.some(({ state }) => state === 'failed')) return 'failed'
+  return findings.length > 0 ? 'unchecked' : 'held'
 }
 
 function firstWrong(report: Report): number | undefined {
   return findingsOf(report).find(({ state, seq }) => state === 'failed' && seq !== undefined)?.seq
 }
 
-const sentences: Readonly<Record<Verdict | 'column', Readonly<Record<'held' | 'failed', string>>>> = {
+const sentences: Readonly<Record<Verdict, Readonly<Record<'held' | 'failed', string>>>> = {
   content: {
     held: 'every payload is the one that was sealed',
     failed: 'payloads differ from what was sealed',
@@ -72,10 +93,6 @@ const sentences: Readonly<Record<Verdict | 'column', Readonly<Record<'held' | 'f
     held: 'something that did not come from the party under check agrees',
     failed: 'what you brought contradicts what is shown',
   },
-  column: {
-    held: 'every filter of the search returns exactly the events whose facts match it',
-    failed: 'the search hides events or shows others than were sealed',
-  },
 }
 
 const unchecked: Readonly<Partial<Record<Verdict, string>>> = {
@@ -101,8 +118,7 @@ export function printReport(report: Report, terminal: Terminal): void {
     print(terminal, `  ${paint(style, mark)} ${name.padEnd(12)}  ${sentence}`)
   }
   printFindings(report, terminal)
-  for (const note of [...report.verification.notes, ...report.notes, ...(report.deep?.notes ?? [])])
-    print(terminal, `Note: ${printable(note)}.`)
+  for (const note of notesOf(report)) print(terminal, `Note: ${printable(note)}.`)
   print(terminal, paint('bold', verdict(report)))
 }
 
@@ -112,15 +128,18 @@ function coverage({ size, covered }: Subject): string {
   return covered === size ? `all ${count(size)}` : `${count(covered)} of ${count(size)}`
 }
 
-function rows({ verification, deep }: Report): [string, VerdictState, string][] {
+const notesOf = ({ verification, notes, extras = [] }: Report): string[] => [
+  ...verification.notes,
+  ...notes,
+  ...extras.flatMap((extra) => extra.notes),
+]
+
+function rows({ verification, extras = [] }: Report): [string, VerdictState, string][] {
   const shown = VERDICTS.map((verdict): [string, VerdictState, string] => {
     const state = verification.verdicts[verdict]
     return [verdict, state, state === 'unchecked' ? whyUnchecked(verdict, verification) : sentences[verdict][state]]
   })
-  if (deep !== undefined) {
-    const text = deep.state === 'unchecked' ? 'not all filters could be asked' : sentences.column[deep.state]
-    shown.push(['columns', deep.state, `${text} (${plural(deep.filters, 'filter', 'filters')} asked)`])
-  }
+  for (const { name, state, sentence } of extras) shown.push([name, state, printable(sentence)])
   return shown
 }
 
@@ -168,7 +187,7 @@ function verdict(report: Report): string {
 
 /** Prints for programs. */
 export function printReportJson(report: Report, exitCode: number, terminal: Terminal): void {
-  const { subject, verification, deep } = report
+  const { subject, verification, extras = [] } = report
   const wrong = firstWrong(report)
   printJson(terminal, {
     outcome: outcomeOf(report),
@@ -176,8 +195,8 @@ export function printReportJson(report: Report, exitCode: number, terminal: Term
     assurance: verification.assurance,
     ...(wrong !== undefined && { first_wrong: wrong }),
     subject,
-    verdicts: { ...verification.verdicts, ...(deep && { columns: deep.state }) },
+    verdicts: { ...verification.verdicts, ...Object.fromEntries(extras.map(({ name, state }) => [name, state])) },
     findings: findingsOf(report),
-    notes: [...verification.notes, ...report.notes, ...(deep?.notes ?? [])],
+    notes: notesOf(report),
   })
 }

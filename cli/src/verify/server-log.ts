@@ -9,19 +9,31 @@ export interface TrailInfo {
   readonly vkey: string
   /** Parts of payloads that the key may not read. */
   readonly withheld: readonly Withheld[]
-  /** Earlier trails of the tenant, which this one continues. */
-  readonly earlier: number
+  /** Ids of earlier trails of the tenant, which this one continues, oldest first. */
+  readonly earlier: readonly string[]
 }
 
 export type Withheld = 'confidential' | 'operator' | 'personal'
 
 const WITHHELD: readonly Withheld[] = ['confidential', 'operator', 'personal']
 const keyBound: readonly Withheld[] = ['confidential', 'operator']
-const NOTE_LIMIT = 1_000_000
-const TILE_LIMIT = 256 * 32
+export const NOTE_LIMIT = 1_000_000
+export const TILE_LIMIT = 256 * 32
 const BUNDLE_LIMIT = 256 * (2 + 16_384)
+const TRAIL_ID = /^[0-9a-f]{32}$/
+/** A tenant has another trail after a disaster or a move. */
+const MOST_TRAILS = 100
 /** A payload's parts are at most some hundred KiB each; a line beyond this is no payload. */
 const LINE_LIMIT = 64 * 2 ** 20
+
+/** Throws Failure. */
+export function textOf(bytes: Uint8Array, what: string): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    throw new Failure(`The ${what} that the server gives is not UTF-8.`)
+  }
+}
 
 /** The server refuses what its own checkpoint says exists. */
 export type Served<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly why: string }
@@ -30,11 +42,23 @@ export class ServerLog {
   readonly remote: Remote
   readonly tenant: string
   private readonly path: string
+  /** An earlier trail of the tenant; undefined: the newest. */
+  private readonly trail: string | undefined
 
-  constructor(remote: Remote, tenant: string) {
+  constructor(remote: Remote, tenant: string, trail?: string) {
     this.remote = remote
     this.tenant = tenant
     this.path = `/v1/trails/${encodeURIComponent(tenant)}`
+    this.trail = trail
+  }
+
+  /** An earlier trail of the same tenant. */
+  earlier(trail: string): ServerLog {
+    return new ServerLog(this.remote, this.tenant, trail)
+  }
+
+  private query(sign = '?'): string {
+    return this.trail === undefined ? '' : `${sign}trail=${this.trail}`
   }
 
   /** Throws ServerRefused, Failure. */
@@ -44,17 +68,19 @@ export class ServerLog {
       throw new Failure(`${this.remote.url} does not describe a trail. Is it an Affidavit server?`)
     // A server that does not say may withhold what keys can lack.
     const parts = Array.isArray(withheld) ? WITHHELD.filter((part) => withheld.includes(part)) : keyBound
-    return { origin, vkey, withheld: parts, earlier: Array.isArray(trails) ? Math.max(0, trails.length - 1) : 0 }
+    const chain = (Array.isArray(trails) ? trails : []).filter((id) => typeof id === 'string' && TRAIL_ID.test(id))
+    return { origin, vkey, withheld: parts, earlier: chain.slice(0, -1).slice(-MOST_TRAILS) }
   }
 
   /** The newest signed checkpoint, or undefined before the first. Throws ServerRefused, Failure. */
   async checkpoint(): Promise<string | undefined> {
     try {
-      const bytes = await this.remote.bytes(`${this.path}/checkpoint`, { limit: NOTE_LIMIT })
-      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+      return textOf(
+        await this.remote.bytes(`${this.path}/checkpoint${this.query()}`, { limit: NOTE_LIMIT }),
+        'checkpoint',
+      )
     } catch (error) {
       if (error instanceof ServerRefused && (error.status === 404 || error.code === 'not_notarized')) return undefined
-      if (error instanceof TypeError) throw new Failure('The checkpoint that the server gives is not UTF-8.')
       throw error
     }
   }
@@ -62,18 +88,21 @@ export class ServerLog {
   /** A hash tile or entry bundle. Throws Failure when the server cannot be asked any more. */
   async tile(tile: TileId): Promise<Served<Uint8Array>> {
     const limit = tile.level === 'entries' ? BUNDLE_LIMIT : TILE_LIMIT
-    return served(() => this.remote.bytes(`${this.path}/${tilePath(tile)}`, { limit }))
+    return served(() => this.remote.bytes(`${this.path}/${tilePath(tile)}${this.query()}`, { limit }))
   }
 
   /** Payloads of the entries from `from` to before `to`, as the server streams them. Throws PackError, Failure … */
   async *content(from: number, to: number): AsyncGenerator<Payload> {
-    for await (const line of lines(await this.remote.stream(`${this.path}/content?from=${from}&to=${to}`))) {
+    for await (const line of lines(
+      await this.remote.stream(`${this.path}/content?from=${from}&to=${to}${this.query('&')}`),
+    )) {
       yield decodeContent(line)
     }
   }
 }
 
-async function served<T>(read: () => Promise<T>): Promise<Served<T>> {
+/** Asks for what a checkpoint says exists. Throws Failure when the server cannot be asked any more. */
+export async function served<T>(read: () => Promise<T>): Promise<Served<T>> {
   try {
     return { ok: true, value: await read() }
   } catch (error) {

@@ -1,0 +1,330 @@
+/**
+ * Following the registry: the one log over all trails of a deployment, which witnesses see. A trail cannot be forked or
+ * rolled back without another head in its slot, so a verifier holds the trail against its slot in every audit epoch
+ * since the last visit and in the newest one, and the registry against what was kept and what witnesses have cosigned.
+ */
+import {
+  type Checkpoint,
+  checkSlotProof,
+  equalBytes,
+  FormatError,
+  NoteError,
+  parseCheckpoint,
+  parseNote,
+  parseSlotProof,
+  parseVkey,
+  type TrustPolicy,
+  type VerifierKey,
+  verifyConsistency,
+} from '@affidavit/trail'
+import { Failure } from '../failure.ts'
+import { ahead } from './ahead.ts'
+import { isSigned, keysFor, logNameOf } from './brought.ts'
+import type { Kept } from './kept.ts'
+import { nodeSha256 } from './node-hash.ts'
+import { failed, type RegistryFinding, unchecked } from './registry-finding.ts'
+import { NotServed, type RegistryLog } from './registry-log.ts'
+import {
+  type RegistryEpoch,
+  type RegistryWalk,
+  registryConsistency,
+  registryRoot,
+  walkRegistry,
+} from './registry-walk.ts'
+import { ageFinding, checkWitnesses } from './registry-witnesses.ts'
+
+/** What an epoch binds for the tenant's slot. */
+export interface SlotHead {
+  readonly epoch: number
+  readonly time: string
+  readonly isNewest: boolean
+  /** Or why the server does not show it. */
+  readonly body: Checkpoint | { readonly refused: string }
+}
+
+export interface RegistryOptions {
+  readonly log: RegistryLog
+  readonly tenant: string
+  /** Of the trail that is verified. */
+  readonly logName: string
+  /** Keys of the log that come from outside; undefined: none. */
+  readonly pins: readonly VerifierKey[] | undefined
+  readonly recovery: readonly VerifierKey[]
+  /** Registry checkpoints from earlier, the state file's first. */
+  readonly kept: readonly Kept[]
+  readonly policy: TrustPolicy | undefined
+  readonly maxAgeMs: number
+  /** ms since 1970. */
+  readonly now: number
+  readonly progress: (done: number, of: number) => void
+}
+
+export interface Registry {
+  readonly origin: string
+  readonly size: number
+  readonly note: string
+  readonly newest: RegistryEpoch | undefined
+  readonly audits: number
+  readonly heads: readonly SlotHead[]
+  /** Log keys, each named by the one before, the last in force; undefined where none came from outside. */
+  readonly keys: readonly VerifierKey[] | undefined
+  /** Witnesses whose cosignature was asked for and is there. */
+  readonly cosigned: readonly string[]
+  /** Whether something from outside agrees: a quorum of witnesses, a kept registry checkpoint. */
+  readonly isAnchored: boolean
+  readonly findings: readonly RegistryFinding[]
+  readonly notes: readonly string[]
+}
+
+const REGISTRY = /^(.+)\/registry(?:\.[1-9][0-9]*)?$/
+/** A first visit looks at so many entries, the newest: more than two months of epochs. */
+const FIRST_VISIT = 100_000
+const PROOFS_AHEAD = 4
+
+/** Undefined where the server has no registry yet and none was ever seen. Throws Failure, ServerRefused. */
+export async function followRegistry(options: RegistryOptions): Promise<Registry | RegistryFinding | undefined> {
+  const note = await options.log.checkpoint()
+  if (note !== undefined) return new Following(options, note, headOf(note)).follow()
+  const [known] = options.kept
+  if (known !== undefined)
+    return failed('registry_gone', `the server shows no registry any more; ${known.label} has ${known.size} entries`)
+  if (options.policy === undefined) return undefined
+  return unchecked('no_registry', 'the server has no registry checkpoint yet, so no witness can have cosigned one')
+}
+
+function headOf(note: string): Checkpoint {
+  try {
+    return parseCheckpoint(parseNote(note).text)
+  } catch (error) {
+    if (error instanceof NoteError) throw new Failure(`The registry checkpoint is none: ${error.message}.`)
+    throw error
+  }
+}
+
+class Following {
+  private readonly options: RegistryOptions
+  private readonly note: string
+  private readonly head: Checkpoint
+  private readonly findings: RegistryFinding[] = []
+  private readonly notes: string[] = []
+  private isAnchored = false
+
+  constructor(options: RegistryOptions, note: string, head: Checkpoint) {
+    this.options = options
+    this.note = note
+    this.head = head
+  }
+
+  async follow(): Promise<Registry> {
+    const { origin, size } = this.head
+    if (REGISTRY.exec(origin)?.[1] !== this.options.logName)
+      throw new Failure(`The registry is ${origin}, which is not that of the log ${this.options.logName}.`)
+    let walk: RegistryWalk | undefined
+    let heads: SlotHead[] = []
+    try {
+      walk = await this.walk()
+      await this.checkKept(walk)
+      heads = await this.slots(walk)
+    } catch (error) {
+      if (!(error instanceof NotServed)) throw error
+      this.findings.push(failed('registry_not_served', error.message))
+    }
+    const keys = await this.signature(walk)
+    const { policy, now, maxAgeMs, kept } = this.options
+    const witnessed = await checkWitnesses(this.note, policy, now - maxAgeMs)
+    this.findings.push(...witnessed.findings)
+    this.isAnchored ||= witnessed.isQuorum
+    const old = ageFinding(walk?.newest, now - maxAgeMs)
+    if (old !== undefined && (kept.length > 0 || policy !== undefined)) this.findings.push(old)
+    else if (old !== undefined) this.notes.push(old.message)
+    const isWhole = this.findings.every(({ state }) => state !== 'failed')
+    return {
+      origin,
+      size,
+      note: this.note,
+      newest: walk?.newest,
+      audits: walk?.audits.length ?? 0,
+      heads,
+      keys,
+      cosigned: witnessed.cosigned,
+      isAnchored: this.isAnchored && isWhole,
+      findings: this.findings,
+      notes: this.notes,
+    }
+  }
+
+  /** The kept checkpoint of this very registry from which the walk can start. */
+  private get base(): Kept | undefined {
+    const { origin, size } = this.head
+    return this.options.kept.find((kept) => kept.origin === origin && kept.size <= size)
+  }
+
+  private async walk(): Promise<RegistryWalk> {
+    const { origin, size } = this.head
+    const pinned = keysFor(this.options.pins ?? [], origin)
+    const recovery = keysFor(this.options.recovery, origin)
+    const key = pinned[0] ?? (await this.serverKey())
+    const from = this.base?.size ?? Math.max(0, Math.floor((size - FIRST_VISIT) / 256) * 256)
+    const go = (start: number) =>
+      walkRegistry(this.options.log, {
+        origin,
+        size,
+        from: start,
+        key,
+        recovery: [...pinned, ...recovery],
+        progress: this.options.progress,
+      })
+    const walk = await go(from)
+    // A key that was pinned long ago may have been succeeded before the walk began.
+    const isOld = this.base === undefined && from > 0 && !(await this.isSignedBy(walk.keys.at(-1)))
+    const whole = isOld ? await go(0) : walk
+    if (!equalBytes(whole.root, this.head.root))
+      this.findings.push(
+        failed('registry_root', "the registry's entries do not give the root that its checkpoint signs"),
+      )
+    for (const { code, message } of whole.wrong) this.findings.push(failed(code, message))
+    if (whole.unknown > 0)
+      this.findings.push(unchecked('unknown_entry', `${whole.unknown} entries of the registry are of an unknown kind`))
+    if (this.base === undefined && from > 0 && !isOld)
+      this.notes.push(`of the registry the newest ${size - from} of ${size} entries were looked at`)
+    return whole
+  }
+
+  /** The key that the server names for itself, where none came from outside. */
+  private async serverKey(): Promise<VerifierKey | undefined> {
+    if (this.options.pins !== undefined) return undefined
+    for (const text of await this.options.log.vkeys()) {
+      try {
+        const key = parseVkey(nodeSha256, text)
+        if (key.name === this.head.origin && (await this.isSignedBy(key))) return key
+      } catch (error) {
+        if (!(error instanceof NoteError)) throw error
+      }
+    }
+    return undefined
+  }
+
+  private async isSignedBy(key: VerifierKey | undefined): Promise<boolean> {
+    if (key === undefined) return false
+    const kept: Kept = { ...this.head, label: '', note: this.note }
+    return isSigned(kept, [key])
+  }
+
+  private async checkKept(walk: RegistryWalk): Promise<void> {
+    const { origin, size, root } = this.head
+    for (const kept of this.options.kept) {
+      if (kept.origin !== origin) {
+        this.checkContinued(kept, walk)
+        continue
+      }
+      if (kept.size > size) {
+        const message = `${kept.label} has ${kept.size} entries of the registry, the server now shows ${size}`
+        this.findings.push(failed('registry_rolled_back', `${message}: it was rolled back, or this is a stale view`))
+        continue
+      }
+      const isBase = kept === this.base
+      const before = isBase ? walk.rootBefore : await registryRoot(this.options.log, kept.size, size)
+      if (equalBytes(before, kept.root)) {
+        if (isBase || (await this.isPrefix(kept.size, before))) this.isAnchored = true
+        else this.findings.push(failed('registry_root', "the registry's tiles do not give the root that it signs"))
+        continue
+      }
+      const isForked = equalBytes(walk.root, root)
+      this.findings.push(
+        failed(
+          isForked ? 'registry_forked' : 'registry_root',
+          `the first ${kept.size} entries of the registry are not those of ${kept.label}`,
+        ),
+      )
+    }
+  }
+
+  private async isPrefix(older: number, before: Uint8Array): Promise<boolean> {
+    const { size, root } = this.head
+    if (older === 0) return true
+    const proof = await registryConsistency(this.options.log, older, size)
+    return verifyConsistency(nodeSha256, older, size, proof, before, root)
+  }
+
+  /** After the loss of everything a new registry takes the place of the old one, and says so in its first entry. */
+  private checkContinued(kept: Kept, { continues }: RegistryWalk): void {
+    const { origin } = this.head
+    if (continues?.origin !== kept.origin) {
+      this.findings.push(
+        failed(
+          'registry_replaced',
+          `${kept.label} is of ${kept.origin}; now there is ${origin}, which does not continue it`,
+        ),
+      )
+      return
+    }
+    const lost = kept.size - continues.size
+    const isSame = lost === 0 && equalBytes(continues.root, kept.root)
+    if (isSame) this.isAnchored = true
+    else if (lost === 0)
+      this.findings.push(failed('registry_forked', `${origin} continues another ${kept.origin} than ${kept.label} has`))
+    else
+      this.findings.push(
+        unchecked(
+          'registry_gap',
+          lost > 0
+            ? `${origin} continues ${kept.origin} at ${continues.size} entries; ${kept.label} has ${lost} more, which are lost`
+            : `${origin} continues ${kept.origin} at ${continues.size} entries, ${-lost} more than ${kept.label}: nobody serves them any more`,
+        ),
+      )
+  }
+
+  /** @returns the chain of keys, if one from outside stands at its beginning */
+  private async signature(walk: RegistryWalk | undefined): Promise<readonly VerifierKey[] | undefined> {
+    const { pins } = this.options
+    const { origin } = this.head
+    if (pins === undefined) {
+      if (walk !== undefined && !(await this.isSignedBy(walk.keys.at(-1))))
+        this.findings.push(failed('registry_not_signed', 'no key that the server itself names has signed the registry'))
+      return undefined
+    }
+    const pinned = keysFor(pins, origin)
+    const chain = walk?.keys ?? []
+    const inForce = chain.length > 1 ? chain.slice(-1) : pinned
+    for (const key of inForce) if (await this.isSignedBy(key)) return [...pinned, ...chain.slice(1)]
+    this.findings.push(
+      failed(
+        chain.length > 1 ? 'registry_not_signed' : 'key_replaced',
+        chain.length > 1
+          ? 'the registry is not signed by the key that its last succession names'
+          : 'the registry is not signed by the known key of the log, and no entry signed by that key names another',
+      ),
+    )
+    return [...pinned, ...chain.slice(1)]
+  }
+
+  private async slots({ audits, newest }: RegistryWalk): Promise<SlotHead[]> {
+    const heads: SlotHead[] = []
+    const epochs = newest === undefined ? audits : [...audits, newest]
+    const { log, tenant } = this.options
+    for await (const { item, result } of ahead(epochs, PROOFS_AHEAD, ({ entry }) => log.slot(tenant, entry.epoch))) {
+      const { epoch, time } = item.entry
+      const body = result.ok ? this.slotBody(item, result.value) : { refused: result.why }
+      if (body !== undefined) heads.push({ epoch, time, isNewest: item === newest, body })
+    }
+    return heads
+  }
+
+  private slotBody({ index, entry }: RegistryEpoch, bytes: Uint8Array): Checkpoint | undefined {
+    try {
+      const proof = parseSlotProof(bytes)
+      const flaw = proof.index !== index ? 'index' : checkSlotProof(nodeSha256, proof, entry)
+      if (flaw === undefined) {
+        const body = parseCheckpoint(proof.body)
+        if (logNameOf(body.origin) === this.options.logName) return body
+      }
+      this.findings.push(
+        failed('slot_proof', `the slot proof of epoch ${entry.epoch} does not hold (${flaw ?? 'log'})`),
+      )
+    } catch (error) {
+      if (!(error instanceof FormatError)) throw error
+      this.findings.push(failed('slot_proof', `the slot proof of epoch ${entry.epoch} is none: ${error.message}`))
+    }
+    return undefined
+  }
+}
