@@ -81,8 +81,8 @@ export class Remote {
   }
 
   /** The body piece by piece; repeated only until the answer begins. Throws ServerRefused, Unreachable. */
-  async stream(path: string): Promise<AsyncIterable<Uint8Array>> {
-    return this.again(() => this.once(path, {}), {})
+  async stream(path: string, ask: Ask = {}): Promise<AsyncIterable<Uint8Array>> {
+    return this.again(() => this.once(path, ask), ask)
   }
 
   private async again<T>(attempt: () => Promise<T>, ask: Ask): Promise<T> {

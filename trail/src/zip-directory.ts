@@ -133,6 +133,27 @@ export class Directory {
   }
 }
 
+/**
+ * The members of a directory as far as it was written: records one after another from the first member on, of which the
+ * last may be torn. @returns them, and how many bytes they fill
+ */
+export function writtenRecords(bytes: Uint8Array): { readonly entries: ZipEntry[]; readonly used: number } {
+  const entries: ZipEntry[] = []
+  let [used, offset] = [0, 0]
+  for (let length = recordLength(bytes, 0); length !== undefined; length = recordLength(bytes, used)) {
+    try {
+      entries.push(parseCentral(bytes.subarray(used, used + length), offset))
+    } catch (error) {
+      if (error instanceof PackError) break
+      throw error
+    }
+    const { path, packedSize } = entries.at(-1)!
+    offset += LOCAL_BYTES + path.length + packedSize
+    used += length
+  }
+  return { entries, used }
+}
+
 function endsInside(): PackError {
   return new PackError('damaged', 'the directory ends inside a member')
 }

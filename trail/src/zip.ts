@@ -43,7 +43,7 @@ export type Inflate = (packed: Uint8Array, size: number) => Uint8Array | Promise
 export const inflateWeb: Inflate = (packed, size) => transform(packed, new DecompressionStream('deflate-raw'), size)
 
 const LOCAL = 0x04034b50
-const CENTRAL = 0x02014b50
+export const CENTRAL = 0x02014b50
 export const END64 = 0x06064b50
 const LOCATOR64 = 0x07064b50
 export const END = 0x06054b50

@@ -1,18 +1,24 @@
-/** `affidavit pack`: takes a trail home as one file, written whole or not at all, and verifies it. */
-import { randomBytes } from 'node:crypto'
-import { access, open, rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+/** `affidavit pack`: takes a trail or a part of it home as one file, and verifies it. */
+import { access } from 'node:fs/promises'
+import { PackError } from '@affidavit/trail'
 import { endpoint, type ServerOptions } from '../config.ts'
 import { Failure, reasonOf } from '../failure.ts'
-import { asFailure, Remote, ServerRefused } from '../remote.ts'
+import { download, type Wanted } from '../pack/download.ts'
+import { PartialPack } from '../pack/partial.ts'
+import { asFailure, Remote } from '../remote.ts'
 import { count, progressLine, say, type Terminal } from '../terminal.ts'
-import { type Define, parseSeq, withServer } from './define.ts'
+import { collect, type Define, parseSeq, withServer } from './define.ts'
 
 interface Options extends ServerOptions {
   readonly tenant: string
   readonly from?: number
   readonly to?: number
+  readonly since?: string
+  readonly until?: string
+  readonly event?: readonly string[]
+  readonly query?: string
+  readonly trail?: string
+  readonly restart?: boolean
   readonly output?: string
   readonly force?: boolean
   readonly json?: boolean
@@ -23,14 +29,20 @@ export const pack: Define = (parent, terminal, done) => {
     .command('pack')
     .summary('Fetch a trail, or a range of it, as one evidence pack')
     .description(
-      'Fetch an evidence pack: one ZIP file with entries, payloads, checkpoint and hashes, which anybody can verify ' +
-        'offline. It is verified as soon as it is written.',
+      'Fetch an evidence pack: one ZIP file with entries, payloads, checkpoint, hashes and the proof of the registry, ' +
+        'which anybody can verify offline. It is verified as soon as it is written.',
     )
     .requiredOption('--tenant <id>', 'Tenant whose trail is wanted')
     .option('--from <seq>', 'First entry (default: the first)', parseSeq)
     .option('--to <seq>', 'The entry after the last one (default: all that the newest checkpoint covers)', parseSeq)
+    .option('--since <time>', 'Entries sealed at this ISO 8601 time or later, instead')
+    .option('--until <time>', 'Entries sealed before this time, instead')
+    .option('--event <id>', 'Only this event, instead; repeat for more', collect)
+    .option('--query <search>', "Only the events that this search finds, instead: as behind '?' of GET /v1/events")
+    .option('--trail <id>', 'An earlier trail of the tenant (default: the newest)')
     .option('-o, --output <file>', 'File to write (default: <tenant>.affidavit.zip)')
     .option('--force', 'Replace the file if it exists')
+    .option('--restart', 'Begin anew instead of going on with an unfinished download')
     .option('--json', 'Print the verification as JSON')
   withServer(command)
     .addHelpText(
@@ -39,7 +51,10 @@ export const pack: Define = (parent, terminal, done) => {
         '',
         'Examples:',
         '  affidavit pack --tenant org_1',
-        '  affidavit pack --tenant org_1 --from 1000 --to 2000 -o march.zip',
+        '  affidavit pack --tenant org_1 --since 2026-03-01 --until 2026-04-01 -o march.zip',
+        "  affidavit pack --tenant org_1 --query 'action=user.role.*&actor=user_42'",
+        '',
+        'A download that was cut off goes on where it stopped when the same command is given again.',
         '',
         'Exit codes: those of verify, for the file that was written',
       ].join('\n'),
@@ -53,10 +68,8 @@ async function fetchPack(options: Options, terminal: Terminal): Promise<number> 
   const path = options.output ?? `${tenant}.affidavit.zip`
   if (!options.force && (await exists(path))) throw new Failure(`${path} exists. Give -o another name, or --force.`)
   const remote = new Remote(endpoint(options, terminal.environment))
-  const query = new URLSearchParams()
-  if (from !== undefined) query.set('from', String(from))
-  if (to !== undefined) query.set('to', String(to))
-  const bytes = await download(remote, `/v1/trails/${encodeURIComponent(tenant)}/pack?${query}`, path, terminal)
+  const wanted = { remote, path: `/v1/trails/${encodeURIComponent(tenant)}/pack`, query: selection(options) }
+  const bytes = await fetchInto(path, wanted, options.restart === true, terminal)
   say(terminal, `Wrote ${path}, ${count(bytes)} bytes. Verifying it:`)
   const [{ EXIT_CODES }, { verifyPackFile }, { outcomeOf, printReport, printReportJson }] = await Promise.all([
     import('@affidavit/trail'),
@@ -70,6 +83,18 @@ async function fetchPack(options: Options, terminal: Terminal): Promise<number> 
   return exitCode
 }
 
+function selection({ from, to, since, until, event, query, trail }: Options): string {
+  const parameters = new URLSearchParams()
+  if (from !== undefined) parameters.set('from', String(from))
+  if (to !== undefined) parameters.set('to', String(to))
+  if (since !== undefined) parameters.set('sealed_from', since)
+  if (until !== undefined) parameters.set('sealed_to', until)
+  for (const id of event ?? []) parameters.append('event', id)
+  if (query !== undefined) parameters.set('query', query)
+  if (trail !== undefined) parameters.set('trail', trail)
+  return String(parameters)
+}
+
 async function exists(path: string): Promise<boolean> {
   return access(path).then(
     () => true,
@@ -77,64 +102,31 @@ async function exists(path: string): Promise<boolean> {
   )
 }
 
-/** A trail that was begun a moment ago has its first checkpoint within seconds: waiting is kinder than refusing. */
-async function opened(remote: Remote, address: string): ReturnType<Remote['stream']> {
-  for (const deadline = Date.now() + 10_000; ; await sleep(500)) {
-    try {
-      return await remote.stream(address)
-    } catch (error) {
-      const isEarly = error instanceof ServerRefused && error.code === 'not_notarized'
-      if (!isEarly || Date.now() > deadline) throw error
-    }
-  }
-}
-
-/** Streams into a temporary file beside the target, which appears only when everything is on disk. @returns bytes */
-async function download(remote: Remote, address: string, path: string, terminal: Terminal): Promise<number> {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.part`
+/** The file appears under its name only when everything is on disk. @returns bytes */
+async function fetchInto(path: string, wanted: Wanted, restart: boolean, terminal: Terminal): Promise<number> {
   const bar = progressLine(terminal)
+  let partial: PartialPack | undefined
   try {
-    const file = await open(temporary, 'wx', 0o600)
-    let bytes = 0
-    try {
-      for await (const piece of await opened(remote, address)) {
-        await file.writeFile(piece)
-        bytes += piece.length
-        bar.update(() => `${path}: ${count(bytes)} bytes`)
-      }
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
-    await syncFolder(dirname(path))
-    return bytes
+    const request = JSON.stringify({ url: wanted.remote.url, path: wanted.path, query: wanted.query })
+    partial = await PartialPack.open(path, request, restart)
+    const open = partial
+    if (open.bytes > 0) say(terminal, `${path}.part has ${count(open.bytes)} bytes already: going on from there.`)
+    await download(wanted, open, () => bar.update(() => `${path}: ${count(open.bytes)} bytes`))
+    return await open.finish()
   } catch (error) {
-    await rm(temporary, { force: true })
+    await partial?.abandon()
     throw downloadFailure(error, path)
   } finally {
     bar.clear()
   }
 }
 
-/** The name is only durable when the folder is; some file systems cannot do this, and then nothing is lost but that. */
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r').catch(() => undefined)
-  await folder?.sync().catch(() => {})
-  await folder?.close()
-}
-
 function downloadFailure(error: unknown, path: string): unknown {
   const failure = asFailure(error, 2)
   if (failure instanceof Failure) return failure
   const { syscall } = error as NodeJS.ErrnoException
-  if (syscall !== undefined && /open|write|fsync|rename/.test(syscall))
-    return new Failure(`${path} cannot be written: ${reasonOf(error)}.`, 2, { cause: error })
-  return new Failure(
-    `The pack broke off on the way: ${reasonOf((error as Error).cause ?? error)}. Nothing was kept.`,
-    2,
-    {
-      cause: error,
-    },
-  )
+  if (syscall !== undefined) return new Failure(`${path} cannot be written: ${reasonOf(error)}.`, 2, { cause: error })
+  if (error instanceof PackError)
+    return new Failure(`What the server sends is no pack: ${error.message} [${error.code}].`, 2, { cause: error })
+  return error
 }

@@ -308,7 +308,7 @@ function runsOf(seqs: readonly number[]): { from: number; to: number }[] {
   const runs: { from: number; to: number }[] = []
   for (const seq of seqs) {
     const last = runs.at(-1)
-    if (last !== undefined && seq - last.to < 4) last.to = seq + 1
+    if (last !== undefined && seq - last.to < 16) last.to = seq + 1
     else runs.push({ from: seq, to: seq + 1 })
   }
   return runs
