@@ -158,6 +158,18 @@ grant select on affidavit.anchors to affidavit_follower;
 grant select on affidavit.anchors to affidavit_operator_reader;
 grant select on affidavit.anchors to affidavit_scrub;
 
+create table affidavit.continued (
+  trail integer not null,
+  continues uuid not null,
+  size bigint not null,
+  root bytea not null,
+  close boolean not null default false
+);
+alter table affidavit.continued owner to affidavit_owner;
+alter table affidavit.continued add constraint continued_pkey PRIMARY KEY (trail);
+alter table affidavit.continued add constraint continued_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
+grant delete, insert, select on affidavit.continued to affidavit_keeper;
+
 create table affidavit.cursors (
   name text not null,
   shard smallint not null,
@@ -187,9 +199,11 @@ alter table affidavit.days add constraint days_pkey PRIMARY KEY (trail, day);
 create policy followers on affidavit.days for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy notary on affidavit.days for all to affidavit_notary using (true) with check (true);
 create policy owner_all on affidavit.days for all to affidavit_owner using (true) with check (true);
+create policy recovery on affidavit.days for select to affidavit_keeper using (true);
 create policy tenant on affidavit.days for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
 grant insert, select, update on affidavit.days to affidavit_notary;
 grant select on affidavit.days to affidavit_follower;
+grant select on affidavit.days to affidavit_keeper;
 grant select on affidavit.days to affidavit_operator_reader;
 grant select on affidavit.days to affidavit_reader;
 grant select on affidavit.days to affidavit_scrub;
@@ -270,10 +284,12 @@ CREATE INDEX events_position ON ONLY affidavit.events USING btree (shard, "posit
 create policy finder on affidavit.events for select to affidavit_finder using (true);
 create policy followers on affidavit.events for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy owner_all on affidavit.events for all to affidavit_owner using (true) with check (true);
+create policy recovery on affidavit.events for select to affidavit_keeper using (true);
 create policy sealer on affidavit.events for insert to affidavit_sealer with check (true);
 create policy tenant on affidavit.events for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
 grant insert on affidavit.events to affidavit_sealer;
 grant select on affidavit.events to affidavit_follower;
+grant select on affidavit.events to affidavit_keeper;
 grant select on affidavit.events to affidavit_notary;
 grant select on affidavit.events to affidavit_operator_reader;
 grant select on affidavit.events to affidavit_scrub;
@@ -292,12 +308,14 @@ alter table affidavit.heads add constraint heads_pkey PRIMARY KEY (trail);
 alter table affidavit.heads add constraint heads_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
 create policy followers on affidavit.heads for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy owner_all on affidavit.heads for all to affidavit_owner using (true) with check (true);
+create policy recovery on affidavit.heads for select to affidavit_keeper using (true);
 create policy retention on affidavit.heads for select to affidavit_retention using (true);
 create policy sealer on affidavit.heads for select to affidavit_sealer using (true);
 create policy tenant on affidavit.heads for select to affidavit_operator_reader, affidavit_reader using ((trail IN ( SELECT trails.number
    FROM affidavit.trails
   WHERE (trails.tenant = affidavit.current_tenant()))));
 grant select on affidavit.heads to affidavit_follower;
+grant select on affidavit.heads to affidavit_keeper;
 grant select on affidavit.heads to affidavit_notary;
 grant select on affidavit.heads to affidavit_operator_reader;
 grant select on affidavit.heads to affidavit_reader;
@@ -325,6 +343,17 @@ alter table affidavit.holds add constraint holds_tenant_fkey FOREIGN KEY (tenant
 alter table affidavit.holds add constraint holds_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
 CREATE INDEX holds_trail ON affidavit.holds USING btree (trail);
 grant select on affidavit.holds to affidavit_retention;
+
+create table affidavit.lost (
+  trail integer not null,
+  first bigint not null,
+  until bigint not null,
+  sealed boolean not null default false
+);
+alter table affidavit.lost owner to affidavit_owner;
+alter table affidavit.lost add constraint lost_pkey PRIMARY KEY (trail, first);
+alter table affidavit.lost add constraint lost_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
+grant select, update on affidavit.lost to affidavit_keeper;
 
 create table affidavit.messages (
   number bigint not null generated always as identity,
@@ -386,11 +415,13 @@ alter table affidavit.notarized add constraint notarized_trail_fkey FOREIGN KEY 
 create policy followers on affidavit.notarized for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy notary on affidavit.notarized for all to affidavit_notary using (true) with check (true);
 create policy owner_all on affidavit.notarized for all to affidavit_owner using (true) with check (true);
+create policy recovery on affidavit.notarized for select to affidavit_keeper using (true);
 create policy tenant on affidavit.notarized for select to affidavit_operator_reader, affidavit_reader using ((trail IN ( SELECT trails.number
    FROM affidavit.trails
   WHERE (trails.tenant = affidavit.current_tenant()))));
 grant insert, select, update on affidavit.notarized to affidavit_notary;
 grant select on affidavit.notarized to affidavit_follower;
+grant select on affidavit.notarized to affidavit_keeper;
 grant select on affidavit.notarized to affidavit_operator_reader;
 grant select on affidavit.notarized to affidavit_reader;
 grant select on affidavit.notarized to affidavit_scrub;
@@ -451,6 +482,18 @@ alter table affidavit.prunes owner to affidavit_owner;
 alter table affidavit.prunes add constraint prunes_pkey PRIMARY KEY (trail, control);
 alter table affidavit.prunes add constraint prunes_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
 grant select on affidavit.prunes to affidavit_retention;
+
+create table affidavit.recoveries (
+  number bigint not null generated always as identity,
+  from_epoch bigint not null,
+  to_epoch bigint,
+  entries bigint not null default 0,
+  began_at timestamp with time zone not null default clock_timestamp(),
+  finished_at timestamp with time zone
+);
+alter table affidavit.recoveries owner to affidavit_owner;
+alter table affidavit.recoveries add constraint recoveries_pkey PRIMARY KEY (number);
+grant insert, select, update on affidavit.recoveries to affidavit_keeper;
 
 create table affidavit.registry (
   one boolean not null default true,
@@ -1011,20 +1054,20 @@ alter function affidavit.attach_cosignature(bigint,text,text,timestamp with time
 revoke all on function affidavit.attach_cosignature(bigint,text,text,timestamp with time zone) from public;
 grant execute on function affidavit.attach_cosignature(bigint,text,text,timestamp with time zone) to affidavit_notary;
 
-CREATE OR REPLACE FUNCTION affidavit.begin_registry(p_origin text, p_entries text[])
+CREATE OR REPLACE FUNCTION affidavit.begin_registry(p_origin text, p_entries text[], p_epoch bigint DEFAULT 0, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'affidavit', 'pg_temp'
 AS $function$
 begin
-  update registry set origin = p_origin where epoch = 0 and origin is null;
+  update registry set origin = p_origin, epoch = p_epoch, at = p_at, pruned = p_epoch where epoch = 0 and origin is null;
   if not found then raise exception 'the registry has begun' using errcode = 'AF013'; end if;
   insert into registry_pending (entry) select * from unnest(p_entries);
 end $function$;
-alter function affidavit.begin_registry(text,text[]) owner to affidavit_owner;
-revoke all on function affidavit.begin_registry(text,text[]) from public;
-grant execute on function affidavit.begin_registry(text,text[]) to affidavit_keeper;
+alter function affidavit.begin_registry(text,text[],bigint,timestamp with time zone) owner to affidavit_owner;
+revoke all on function affidavit.begin_registry(text,text[],bigint,timestamp with time zone) from public;
+grant execute on function affidavit.begin_registry(text,text[],bigint,timestamp with time zone) to affidavit_keeper;
 
 CREATE OR REPLACE FUNCTION affidavit.close_day(p_day date)
  RETURNS boolean
@@ -1212,6 +1255,18 @@ $function$;
 alter function affidavit.days_due() owner to affidavit_owner;
 revoke all on function affidavit.days_due() from public;
 grant execute on function affidavit.days_due() to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.deepen_slots(p_depth smallint)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  update slot_space set depth = p_depth where depth < p_depth;
+$function$;
+alter function affidavit.deepen_slots(smallint) owner to affidavit_owner;
+revoke all on function affidavit.deepen_slots(smallint) from public;
+grant execute on function affidavit.deepen_slots(smallint) to affidavit_keeper;
 
 CREATE OR REPLACE FUNCTION affidavit.destroy_tenant(p_trail integer, p_control bigint)
  RETURNS boolean
@@ -1817,6 +1872,55 @@ begin
 end $function$;
 alter function affidavit.remove_payload(integer,bigint,bigint,bigint,smallint) owner to affidavit_owner;
 revoke all on function affidavit.remove_payload(integer,bigint,bigint,bigint,smallint) from public;
+
+CREATE OR REPLACE FUNCTION affidavit.replay_entries(p_trail integer, p_from bigint, p_sealed_at timestamp with time zone[], p_categories smallint[], p_commitments bytea[], p_hashes bytea[], p_personal bytea[], p_confidential bytea[], p_operator bytea[], p_controls text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  v_count int := cardinality(p_hashes);
+  v_trail trails;
+  v_position bigint;
+begin
+  select * into strict v_trail from trails where number = p_trail;
+  update shards set position = position + v_count, sealed_at = greatest(sealed_at, p_sealed_at[v_count])
+    where shard = v_trail.shard returning position - v_count into strict v_position;
+  update heads set size = p_from + v_count, hash = p_hashes[v_count] where trail = p_trail and size = p_from;
+  if not found then raise exception 'trail % does not end at %', p_trail, p_from using errcode = 'AF001'; end if;
+  if p_from = 0 then update trails set created_at = least(created_at, p_sealed_at[1]) where number = p_trail; end if;
+  perform create_day(day) from (select distinct (s at time zone 'UTC')::date as day from unnest(p_sealed_at) as s) as days;
+  insert into events (seq, position, sealed_at, occurred_at, trail, tenant, day, shard, category, outcome, flags,
+      facts_commitment, hash, personal, confidential, operator, control, terms)
+    select p_from + r.n - 1, v_position + r.n - 1, r.sealed_at, r.sealed_at, p_trail, v_trail.tenant,
+      (r.sealed_at at time zone 'UTC')::date, v_trail.shard, r.category, 0, 1, r.commitment, r.hash, r.personal,
+      r.confidential, r.operator, r.control, '{}'
+    from unnest(p_sealed_at, p_categories, p_commitments, p_hashes, p_personal, p_confidential, p_operator, p_controls)
+      with ordinality as r (sealed_at, category, commitment, hash, personal, confidential, operator, control, n);
+  update lost set until = p_from + v_count where trail = p_trail and until = p_from and not sealed;
+  if not found then insert into lost (trail, first, until) values (p_trail, p_from, p_from + v_count); end if;
+end $function$;
+alter function affidavit.replay_entries(integer,bigint,timestamp with time zone[],smallint[],bytea[],bytea[],bytea[],bytea[],bytea[],text[]) owner to affidavit_owner;
+revoke all on function affidavit.replay_entries(integer,bigint,timestamp with time zone[],smallint[],bytea[],bytea[],bytea[],bytea[],bytea[],text[]) from public;
+grant execute on function affidavit.replay_entries(integer,bigint,timestamp with time zone[],smallint[],bytea[],bytea[],bytea[],bytea[],bytea[],text[]) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION affidavit.replay_subjects(p_tenant integer, p_keys uuid[])
+ RETURNS TABLE(key_id uuid, number bigint)
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+#variable_conflict use_column
+begin
+  insert into subjects (tenant, token, key_id)
+    select p_tenant, gen_random_uuid(), k from unnest(p_keys) as k
+    where not exists (select from subjects s where s.tenant = p_tenant and s.key_id = k);
+  return query select s.key_id, s.number from subjects s where s.tenant = p_tenant and s.key_id = any (p_keys);
+end $function$;
+alter function affidavit.replay_subjects(integer,uuid[]) owner to affidavit_owner;
+revoke all on function affidavit.replay_subjects(integer,uuid[]) from public;
+grant execute on function affidavit.replay_subjects(integer,uuid[]) to affidavit_keeper;
 
 CREATE OR REPLACE FUNCTION affidavit.seal(p_shard smallint, p_position bigint, p_count integer, p_fence bigint, p_key_epoch bigint, p_sealed_at timestamp with time zone, p_trails integer[], p_before bigint[], p_after bigint[], p_hashes bytea[], p_rows affidavit.sealed_row[], p_ids integer)
  RETURNS timestamp with time zone

@@ -68,6 +68,12 @@ begin
   if not found then raise exception 'slot % is taken', v_slot using errcode = 'AF011'; end if;
 end $$;
 
+-- Makes room for slots that a lost or newer database of this deployment gave away: its epochs had that depth.
+create function affidavit.deepen_slots(p_depth smallint) returns void
+  language sql security definer set search_path = affidavit, pg_temp as $$
+  update slot_space set depth = p_depth where depth < p_depth;
+$$;
+
 -- ─── Tenants are made whole or not at all ───────────────────────────────────────────────────────────────────────
 -- Returns the tenant's number; an existing tenant is left as it is. The trail's first entry is sealed by the lane.
 -- AF011: the slot in the trail's id is not free.
@@ -181,11 +187,13 @@ create table affidavit.registry_pending (
   entry text not null unique
 );
 
--- Names the log and its first entries, before its first epoch: after a loss. AF013: there is a log already.
-create function affidavit.begin_registry(p_origin text, p_entries text[]) returns void
+-- Names the log and its first entries, before its first epoch: after a loss. Epochs are numbered on from p_epoch, the
+-- newest one known of the registry that was lost, and lie after p_at. AF013: there is a log already.
+create function affidavit.begin_registry(p_origin text, p_entries text[], p_epoch bigint default 0, p_at timestamptz default null)
+  returns void
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 begin
-  update registry set origin = p_origin where epoch = 0 and origin is null;
+  update registry set origin = p_origin, epoch = p_epoch, at = p_at, pruned = p_epoch where epoch = 0 and origin is null;
   if not found then raise exception 'the registry has begun' using errcode = 'AF013'; end if;
   insert into registry_pending (entry) select * from unnest(p_entries);
 end $$;
@@ -246,10 +254,10 @@ grant delete on affidavit.registry_pending to affidavit_notary;
 grant insert on affidavit.registry_pending to affidavit_keeper;
 
 revoke execute on function affidavit.slot_of, affidavit.slot_depth, affidavit.free_slot, affidavit.take_slot, affidavit.create_tenant,
-  affidavit.continue_trail, affidavit.entomb_slot, affidavit.begin_registry, affidavit.attach_cosignature, affidavit.note_quorum,
+  affidavit.continue_trail, affidavit.deepen_slots, affidavit.entomb_slot, affidavit.begin_registry, affidavit.attach_cosignature, affidavit.note_quorum,
   affidavit.prune_registry from public;
-grant execute on function affidavit.free_slot, affidavit.create_tenant, affidavit.continue_trail, affidavit.entomb_slot,
-  affidavit.begin_registry to affidavit_keeper;
+grant execute on function affidavit.free_slot, affidavit.create_tenant, affidavit.continue_trail, affidavit.deepen_slots,
+  affidavit.entomb_slot, affidavit.begin_registry to affidavit_keeper;
 grant execute on function affidavit.entomb_slot to affidavit_retention;
 grant execute on function affidavit.attach_cosignature, affidavit.note_quorum, affidavit.prune_registry to affidavit_notary;
 

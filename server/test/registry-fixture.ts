@@ -157,7 +157,7 @@ async function examineTiles(reader: RegistryReader, leaves: readonly Uint8Array[
   }
 }
 
-/** Numbers without a gap, times that never fall, the last one of a day an audit epoch and no other. */
+/** Numbers without a gap, times that rise, the last one of a day an audit epoch and no other. */
 async function examineEpochs(store: Database, epochs: Examined['epochs']): Promise<void> {
   const { rows } = await store
     .pool('reader')
@@ -165,7 +165,7 @@ async function examineEpochs(store: Database, epochs: Examined['epochs']): Promi
   epochs.forEach((epoch, n) => {
     const next = epochs[n + 1]
     if (epoch.epoch !== n + 1) throw new Error(`epoch ${epoch.epoch} stands where ${n + 1} is expected`)
-    if (next !== undefined && next.time < epoch.time)
+    if (next !== undefined && next.time <= epoch.time)
       throw new Error(`epoch ${next.epoch} lies before the one before it`)
     const audit = next !== undefined && isLastOfDay(epoch.time, next.time)
     if (rows[n]?.audit !== audit)

@@ -90,11 +90,11 @@ export async function makeEpoch(parts: EpochParts): Promise<EpochOutcome> {
   const state = await readState(parts.pool)
   const key = epochKey(state.epoch + 1)
   if (await parts.objects.stat(key)) return completeEpoch(parts, state, key)
-  const time = Math.max(state.now, state.at ?? 0)
+  const time = Math.max(state.now, (state.at ?? 0) + 1)
   const postponed = await postponement(parts.pool, state, time)
   if (postponed !== undefined) return postponed
   const { sound, broken } = sortOut(parts, await readChanges(parts.pool))
-  if (state.epoch === 0 && sound.length === 0) return { kind: 'nothing' }
+  if (state.size === 0 && sound.length === 0) return { kind: 'nothing' }
   const plan = await planEpoch(parts, state, time, sound)
   parts.onStep?.('planned')
   const numbers = sound.map(({ number }) => number)

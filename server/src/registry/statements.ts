@@ -4,11 +4,11 @@ import { type EdgeTile, edgeOf } from './log.ts'
 
 /** How far the registry is. Times in milliseconds since 1970. */
 export interface RegistryState {
-  /** Null before the first epoch. */
+  /** Null before the first epoch, unless a registry was lost. */
   readonly origin: string | null
-  /** Number of the newest epoch; 0: none yet. */
+  /** Number of the newest epoch, also of a registry that was lost; 0: none yet. */
   readonly epoch: number
-  /** Entries of the registry log. */
+  /** Entries of the registry log; 0: it has not begun. */
   readonly size: number
   /** Time of the newest epoch. */
   readonly at: number | null
@@ -22,7 +22,8 @@ export interface RegistryState {
 export async function readState(db: Queryable): Promise<RegistryState> {
   const { rows } = await db.query<{ [K in keyof RegistryState]: RegistryState[K] }>({
     name: 'registry state',
-    text: `select r.origin, r.epoch, r.size, r.at, clock_timestamp() as now, s.depth, s.used
+    text: `select r.origin, r.epoch, r.size, r.at, clock_timestamp() as now, s.used,
+        greatest(s.depth, (select depth from affidavit.registry_epochs where number = r.epoch)) as depth
       from affidavit.registry r cross join affidavit.slot_space s`,
   })
   return rows[0]!
