@@ -34,17 +34,17 @@ export function openAnchors(
   config: Config,
   database: Database,
   metrics: Metrics,
-  parts: Omit<OperatorStatusParts, 'anchors' | 'checkpoint'>,
+  parts: Omit<OperatorStatusParts, 'anchors' | 'checkpoints'>,
 ): Operation[] {
   const states = async () => (isConfigured(config) ? readStates(database.pool('follower')) : [])
   const log = new RegistryLog(database.pool('follower'))
-  const checkpoint = async () => {
-    const head = await log.head()
-    return head === undefined ? null : { size: head.size, epoch: head.epoch, quorum: head.quorumAt_ms !== null }
+  const checkpoints = async () => {
+    const [newest, cosigned] = await Promise.all([log.head(), log.cosignedHead()])
+    return { newest, cosigned }
   }
   registerAnchorMetrics(metrics.registry, states)
   return [
     ...anchorOperations(database.pool('reader')),
-    operatorStatusOperation({ ...parts, anchors: states, checkpoint }),
+    operatorStatusOperation({ ...parts, anchors: states, checkpoints }),
   ]
 }

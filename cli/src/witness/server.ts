@@ -65,6 +65,7 @@ export async function startWitness(options: WitnessOptions): Promise<RunningWitn
     url: `http://${host}:${port}`,
     stop: () =>
       new Promise((resolve) => {
+        witness.stopping = true
         server.close(() => resolve())
         server.closeIdleConnections()
       }),
@@ -82,6 +83,8 @@ function listen(server: Server, { host, port }: WitnessOptions): Promise<void> {
 }
 
 class Witness {
+  /** Clients that keep their connection must let go of it. */
+  stopping = false
   readonly #options: WitnessOptions
   /** Comparing with the last head and replacing it must not overlap between two requests. */
   #turn: Promise<unknown> = Promise.resolve()
@@ -99,7 +102,7 @@ class Witness {
       answer = { status: 500, body: 'The witness could not keep the checkpoint; nothing was signed.\n' }
     }
     const { status, body, type = 'text/plain; charset=utf-8' } = answer
-    if (!request.complete) response.setHeader('connection', 'close')
+    if (this.stopping || !request.complete) response.setHeader('connection', 'close')
     response.writeHead(status, { 'content-type': type, 'content-length': Buffer.byteLength(body) })
     response.end(request.method === 'HEAD' ? undefined : body)
   }

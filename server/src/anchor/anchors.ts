@@ -47,6 +47,8 @@ export class Anchors {
   readonly #targets: readonly Target[]
   readonly #states = new Map<Target, AnchorState>()
   readonly #busy = new Map<Target, Promise<void>>()
+  /** Places that are due, and since when they wait for a checkpoint with its cosignatures. */
+  readonly #waiting = new Map<Target, number>()
   readonly #stopping = new AbortController()
   #woken = new AbortController()
   #session: pg.Client | null = null
@@ -101,9 +103,12 @@ export class Anchors {
     const head = await this.#log.head()
     if (head === undefined || this.#stopping.signal.aborted) return
     await this.#noteEmptyQuorum(head)
+    const cosigned = this.#options.policy === null ? head : await this.#log.cosignedHead()
     for (const target of this.#targets) {
-      if (this.#busy.has(target) || !this.#isDue(target, head)) continue
-      const work = this.#serve(target, head)
+      if (this.#busy.has(target) || !this.#isDue(target)) continue
+      const wanted = 'witness' in target ? head : this.#complete(target, head, cosigned)
+      if (wanted === undefined || this.#has(target, wanted)) continue
+      const work = this.#serve(target, wanted)
         .catch((error: unknown) => this.#wait(error))
         .finally(() => this.#busy.delete(target))
       this.#busy.set(target, work)
@@ -149,17 +154,32 @@ export class Anchors {
     if (policy !== null && quorumAt_ms === null && meetsQuorum(policy, [])) await this.#log.noteQuorum(size)
   }
 
-  #isDue(target: Target, head: RegistryHead): boolean {
-    const state = this.#states.get(target)!
+  /** Whether it is time to ask it, if there is anything to give it. */
+  #isDue(target: Target): boolean {
+    const { nextTryAt_ms, succeededAt_ms } = this.#states.get(target)!
     const now_ms = Date.now()
-    if (state.nextTryAt_ms !== null && state.nextTryAt_ms > now_ms) return false
-    if (state.origin === head.origin && (state.size ?? 0) >= head.size && state.error === null) return false
-    if ('witness' in target) return true
-    const { every_ms } = target.place
-    const turn = (time_ms: number) => Math.floor(time_ms / every_ms)
-    if (state.succeededAt_ms !== null && turn(state.succeededAt_ms) >= turn(now_ms)) return false
-    const isWaited = this.#options.policy !== null && head.quorumAt_ms === null
-    return !isWaited || now_ms - head.at_ms > quorum_patience_ms
+    if (nextTryAt_ms !== null) return nextTryAt_ms <= now_ms
+    if ('witness' in target || succeededAt_ms === null) return true
+    const turn = (time_ms: number) => Math.floor(time_ms / target.place.every_ms)
+    return turn(succeededAt_ms) < turn(now_ms)
+  }
+
+  #has(target: Target, head: RegistryHead): boolean {
+    const { origin, size, error } = this.#states.get(target)!
+    return error === null && origin === head.origin && size !== null && size >= head.size
+  }
+
+  /** A copy is worth more with cosignatures, so a place waits for them, but not for long. */
+  #complete(target: Target, head: RegistryHead, cosigned: RegistryHead | undefined): RegistryHead | undefined {
+    if (cosigned !== undefined && !this.#has(target, cosigned)) {
+      this.#waiting.delete(target)
+      return cosigned
+    }
+    const since_ms = this.#waiting.get(target) ?? Date.now()
+    this.#waiting.set(target, since_ms)
+    if (Date.now() - since_ms < quorum_patience_ms) return undefined
+    this.#waiting.delete(target)
+    return head
   }
 
   async #serve(target: Target, head: RegistryHead): Promise<void> {

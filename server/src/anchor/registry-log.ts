@@ -35,12 +35,21 @@ export class RegistryLog {
   }
 
   /** Undefined until the first epoch is signed. */
-  async head(): Promise<RegistryHead | undefined> {
+  head(): Promise<RegistryHead | undefined> {
+    return this.#newest('anchor_head', '')
+  }
+
+  /** The newest one that the policy's quorum cosigned. */
+  cosignedHead(): Promise<RegistryHead | undefined> {
+    return this.#newest('anchor_cosigned_head', 'where n.quorum_at is not null')
+  }
+
+  async #newest(name: string, condition: string): Promise<RegistryHead | undefined> {
     const { rows } = await this.#store.query<RegistryHead>({
-      name: 'anchor_head',
+      name,
       text: `select r.origin, n.epoch, n.size, n.root, n.note, e.at as at_ms, n.quorum_at as "quorumAt_ms"
                from affidavit.registry_notes n join affidavit.registry_epochs e on e.number = n.epoch
-                 cross join affidavit.registry r order by n.size desc limit 1`,
+                 cross join affidavit.registry r ${condition} order by n.size desc limit 1`,
     })
     return rows[0]
   }

@@ -1,6 +1,7 @@
 // One page for the operator: whether events are sealed, how far notary and registry are, and how each witness and anchor
 // does. `affidavit status` prints it.
 import Type from 'typebox'
+import type { RegistryHead } from '../anchor/registry-log.ts'
 import type { AnchorState } from '../anchor/states.ts'
 import type { NotaryStatus } from '../notarize/notary.ts'
 import type { RegistryStatus } from '../registry/registry.ts'
@@ -13,8 +14,8 @@ export interface OperatorStatusParts {
   readonly readiness: () => Promise<Readiness>
   readonly notary: () => Promise<NotaryStatus | null>
   readonly registry: () => Promise<RegistryStatus | null>
-  /** The newest checkpoint, and whether the policy's quorum cosigned it; null where there is none. */
-  readonly checkpoint: () => Promise<{ size: number; epoch: number; quorum: boolean } | null>
+  /** The newest checkpoint of the registry, and the newest that the policy's quorum cosigned. */
+  readonly checkpoints: () => Promise<{ newest: RegistryHead | undefined; cosigned: RegistryHead | undefined }>
   readonly anchors: () => Promise<readonly AnchorState[]>
   readonly scrub: () => Promise<ScrubStatus>
 }
@@ -54,7 +55,8 @@ const StatusShape = object({
       epoch: orNull(Type.Integer()),
       time: orNull(Time),
       size: orNull(Type.Integer({ description: 'Entries of the registry log' })),
-      quorum: Type.Boolean({ description: 'Whether the newest checkpoint has the cosignatures that the policy wants' }),
+      cosigned_epoch: orNull(Type.Integer({ description: 'Newest epoch that the quorum of witnesses cosigned' })),
+      cosigned_time: orNull(Time),
       late: Type.Boolean({ description: 'No epoch came for more than three intervals' }),
       behind: Type.Boolean({ description: 'The objects know epochs that the database cannot complete' }),
     }),
@@ -78,11 +80,11 @@ export function operatorStatusOperation(parts: OperatorStatusParts): Operation {
 }
 
 async function status(parts: OperatorStatusParts): Promise<object> {
-  const [{ ready, waitingFor }, notary, registry, checkpoint, anchors, scrub] = await Promise.all([
+  const [{ ready, waitingFor }, notary, registry, { newest, cosigned }, anchors, scrub] = await Promise.all([
     parts.readiness(),
     parts.notary(),
     parts.registry(),
-    parts.checkpoint(),
+    parts.checkpoints(),
     parts.anchors(),
     parts.scrub(),
   ])
@@ -97,10 +99,11 @@ async function status(parts: OperatorStatusParts): Promise<object> {
       last_error: notary.lastError,
     },
     registry: registry && {
-      epoch: checkpoint?.epoch ?? null,
-      time: time(registry.at),
-      size: checkpoint?.size ?? null,
-      quorum: checkpoint?.quorum ?? false,
+      epoch: newest?.epoch ?? null,
+      time: time(newest?.at_ms ?? null),
+      size: newest?.size ?? null,
+      cosigned_epoch: cosigned?.epoch ?? null,
+      cosigned_time: time(cosigned?.at_ms ?? null),
       late: registry.late,
       behind: registry.behind,
     },
