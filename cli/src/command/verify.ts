@@ -77,7 +77,7 @@ export const verify: Define = (parent, terminal, done) => {
 
 /** @returns seconds */
 function duration(text: string): number {
-  const match = /^([1-9]\d{0,6})(s|m|h|d)$/.exec(text)
+  const match = /^([1-9]\d{0,8})(s|m|h|d)$/.exec(text)
   if (match === null) throw new InvalidArgumentError('A duration such as 90s, 15m, 2h or 1d is expected.')
   return Number(match[1]) * { s: 1, m: 60, h: 3600, d: 86_400 }[match[2] as 's' | 'm' | 'h' | 'd']
 }

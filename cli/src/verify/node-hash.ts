@@ -1,6 +1,10 @@
 /** SHA-256 of Node for the log format: the fastest way out of node:crypto measured is a binary string. */
-import { hash } from 'node:crypto'
+import crypto from 'node:crypto'
 import type { Hash } from '@affidavit/trail'
+
+/** Node 20 has the one-shot form only from 20.12 on. */
+const hash: typeof crypto.hash =
+  crypto.hash ?? ((name: string, data: Uint8Array, form: 'base64') => crypto.createHash(name).update(data).digest(form))
 
 function bytes(data: Uint8Array): Uint8Array {
   const digest = new Uint8Array(32)

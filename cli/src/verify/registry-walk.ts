@@ -58,7 +58,7 @@ export interface RegistryWalk {
 export interface WalkOptions {
   readonly origin: string
   readonly size: number
-  /** First entry to be met. */
+  /** How many entries there were at the last visit. */
   readonly from: number
   /** The log key in force at `from`. */
   readonly key: VerifierKey | undefined
@@ -66,18 +66,21 @@ export interface WalkOptions {
   readonly progress: (done: number, of: number) => void
 }
 
-/** Throws NotServed where the server refuses what it signed, or serves something else in its place. */
+/**
+ * The bundle that holds entry `from − 1` is read from its beginning: so the newest epoch is met when nothing came since.
+ * Throws NotServed where the server refuses what it signed, or serves something else in its place.
+ */
 export async function walkRegistry(log: RegistryLog, options: WalkOptions): Promise<RegistryWalk> {
   const { size, from } = options
+  const start = Math.floor(Math.max(0, from - 1) / TILE_WIDTH) * TILE_WIDTH
   const peaks = await Promise.all(
-    nodesOf({ from: 0, to: from }).map(({ level, index }) => nodeOf(log, size)(level, index)),
+    nodesOf({ from: 0, to: start }).map(({ level, index }) => nodeOf(log, size)(level, index)),
   )
-  const range = CompactRange.fromBytes(nodeSha256, from, concatBytes(peaks))
+  const range = CompactRange.fromBytes(nodeSha256, start, concatBytes(peaks))
+  let rootBefore = from === start ? range.root() : undefined
   const reader = new EntryReader(options)
-  const numbers = Array.from(
-    { length: Math.ceil(size / TILE_WIDTH) - Math.floor(from / TILE_WIDTH) },
-    (_, at) => Math.floor(from / TILE_WIDTH) + at,
-  )
+  const first = start / TILE_WIDTH
+  const numbers = Array.from({ length: Math.ceil(size / TILE_WIDTH) - first }, (_, at) => first + at)
   const fetched = ahead(numbers, BUNDLES_AHEAD, (index) =>
     log.need({ level: 'entries', index, width: tileWidth('entries', index, size) }),
   )
@@ -86,14 +89,14 @@ export async function walkRegistry(log: RegistryLog, options: WalkOptions): Prom
     if (entries?.length !== tileWidth('entries', index, size))
       throw new NotServed(`bundle ${index} of the registry does not hold the entries that it must`)
     for (const [at, bytes] of entries.entries()) {
-      const place = index * TILE_WIDTH + at
-      if (place < from) continue
       range.append(leafHash(nodeSha256, bytes))
-      await reader.read(place, bytes)
+      if (range.size === from) rootBefore = range.root()
+      await reader.read(index * TILE_WIDTH + at, bytes)
     }
-    options.progress(Math.min(size, (index + 1) * TILE_WIDTH) - from, size - from)
+    options.progress(Math.min(size, (index + 1) * TILE_WIDTH) - start, size - start)
   }
-  return { rootBefore: joinPeaks(nodeSha256, peaks), root: range.root(), ...reader.result() }
+  if (rootBefore === undefined) throw new NotServed(`the registry has no entry ${from - 1}`)
+  return { rootBefore, root: range.root(), ...reader.result() }
 }
 
 /** A proof that the first `older` of `size` entries are a part of the whole, from the server's tiles. Throws NotServed. */
@@ -138,7 +141,7 @@ class EntryReader {
   async read(place: number, bytes: Uint8Array): Promise<void> {
     const entry = this.decode(place, bytes)
     if (entry?.kind === 'epoch') this.epoch(place, entry)
-    else if (entry?.kind === 'key') await this.successor(place, entry)
+    else if (entry?.kind === 'key' && place >= this.options.from) await this.successor(place, entry)
     else if (entry?.kind === 'continues') {
       if (place === 0) this.continued = entry
       else this.report('misplaced_continues', `entry ${place} of the registry says continues, which only entry 0 may`)

@@ -1,24 +1,11 @@
 /** `affidavit verify` after its arguments were read: brings together what is checked and what it is held against. */
-import { EXIT_CODES, type PackReader, type VerifierKey, verifyEd25519, verifyPack } from '@affidavit/trail'
-import { Failure } from '../failure.ts'
-import { count, progressLine, type Terminal } from '../terminal.ts'
-import {
-  type Brought,
-  bring,
-  holdAgainst,
-  KEPT_NOTE,
-  NOTHING,
-  readNote,
-  remember,
-  subjectOf,
-  type VerifyArguments,
-} from './brought.ts'
-import { readVkeys } from './kept.ts'
-import { nodeSha256 } from './node-hash.ts'
+import { EXIT_CODES } from '@affidavit/trail'
+import type { Terminal } from '../terminal.ts'
+import { bring, type VerifyArguments } from './brought.ts'
 import { beginsAsAccusation, judgeAccusation } from './of-accusation.ts'
+import { ofFile } from './of-pack.ts'
 import { overHttp } from './over-http.ts'
-import { withPack } from './pack-file.ts'
-import { outcomeOf, printReport, printReportJson, type Report } from './report.ts'
+import { outcomeOf, printReport, printReportJson } from './report.ts'
 
 export type { VerifyArguments } from './brought.ts'
 
@@ -35,58 +22,4 @@ export async function runVerify(subject: string, options: VerifyArguments, termi
   if (options.json) printReportJson(report, exitCode, terminal)
   else printReport(report, terminal)
   return exitCode
-}
-
-/** Verifies a pack with nothing from outside, as `affidavit pack` does with what it wrote. */
-export async function verifyPackFile(path: string, terminal: Terminal): Promise<Report> {
-  return ofFile(path, {}, NOTHING, terminal)
-}
-
-async function ofFile(path: string, options: VerifyArguments, brought: Brought, terminal: Terminal): Promise<Report> {
-  if (options.tenant !== undefined || options.key !== undefined || options.deep)
-    throw new Failure('--tenant, --key and --deep are for servers; a pack is checked without one.')
-  return withPack(path, async (pack) => {
-    const { manifest } = pack
-    const held = holdAgainst(brought, manifest.origin)
-    const kept = held.kept.filter(({ size }) => size <= manifest.size || brought.state === undefined).at(-1)
-    const bar = progressLine(terminal)
-    const verification = await verifyPack(pack, {
-      hash: nodeSha256,
-      verify: verifyEd25519,
-      ...(held.vkeys !== undefined && { vkeys: held.vkeys }),
-      ...(kept !== undefined && { kept }),
-      progress: (done, phase) => bar.update(() => `${phase}: ${count(done)}`),
-    })
-    bar.clear()
-    const note = await pack.text('checkpoint')
-    const checkpoint = readNote(note)
-    const covered = manifest.ranges.reduce((sum, { from, to }) => sum + to - from, 0)
-    const notes = [...held.notes]
-    if (covered < manifest.size) notes.push(`the pack covers ${ranges(pack)} of ${count(manifest.size)} entries`)
-    if (held.kept.some((one) => one !== kept)) notes.push('a kept checkpoint is newer than the pack: its key was used')
-    const keys = held.vkeys ?? (await packKeys(pack))
-    const isNewest = !held.kept.some(({ size }) => size > manifest.size)
-    if (
-      verification.outcome === 'held' &&
-      isNewest &&
-      (await remember(brought.state, { origin: manifest.origin, note, keys }))
-    ) {
-      await brought.state!.save()
-      notes.push(KEPT_NOTE)
-    }
-    return {
-      subject: subjectOf(path, { ...manifest, covered }, checkpoint, held),
-      verification,
-      notes,
-    }
-  })
-}
-
-function ranges({ manifest }: PackReader): string {
-  const shown = manifest.ranges.slice(0, 3).map(({ from, to }) => `${from} to ${to - 1}`)
-  return `${shown.join(', ')}${manifest.ranges.length > 3 ? ' …' : ''}`
-}
-
-async function packKeys(pack: PackReader): Promise<VerifierKey[]> {
-  return readVkeys((await pack.text('vkeys')).split('\n').slice(0, -1))
 }
