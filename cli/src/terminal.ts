@@ -1,5 +1,5 @@
 /** What a command writes to: results on standard output, everything else on standard error. */
-import { styleText } from 'node:util'
+import util from 'node:util'
 import { type Environment, wantsColour } from './config.ts'
 
 export interface Output {
@@ -19,8 +19,9 @@ type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow'
 
 /** Styles text for one of the outputs, or leaves it as it is. */
 export function painter(output: Output, environment: Environment): (style: Style, text: string) => string {
-  if (!wantsColour(output, environment)) return (_style, text) => text
-  return (style, text) => styleText(style, text, { validateStream: false })
+  // Node 20 has styleText only from 20.12 on.
+  if (util.styleText === undefined || !wantsColour(output, environment)) return (_style, text) => text
+  return (style, text) => util.styleText(style, text, { validateStream: false })
 }
 
 /** Prints a line of results. */

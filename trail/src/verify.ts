@@ -155,7 +155,7 @@ async function walkBundles(
   const { manifest } = pack
   const tree = new PackRoot(options.hash, manifest.size, findings)
   const older = new OlderRoot(options.hash, options.kept?.size)
-  const wanted = Map.groupBy(provenSeqs(manifest), (seq) => Math.floor(seq / TILE_WIDTH))
+  const wanted = new Set(provenSeqs(manifest))
   const leaves = new Map<number, Uint8Array>()
   let comparedTo = Number.POSITIVE_INFINITY
   const read = (index: number) =>
@@ -167,7 +167,9 @@ async function walkBundles(
       checkBundleContent(index, walked?.entries, content, { manifest, contents, findings, compare: true })
     }
     if (walked !== undefined) {
-      for (const seq of wanted.get(index) ?? []) leaves.set(seq, walked.leaves[seq - walked.first]!)
+      if (wanted.size > 0)
+        for (const [at, leaf] of walked.leaves.entries())
+          if (wanted.has(walked.first + at)) leaves.set(walked.first + at, leaf)
       tree.bundle(index, walked)
       older.bundle(walked)
     }
