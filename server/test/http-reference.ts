@@ -4,9 +4,12 @@
 //   node cli/bin/node24.mjs server/test/http-reference.ts      writes it anew
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { anchorOperations } from '../src/http/anchors.ts'
 import { keyOperations } from '../src/http/keys.ts'
 import { openApi } from '../src/http/openapi.ts'
+import { operatorStatusOperation } from '../src/http/operator-status.ts'
 import { readOperations } from '../src/http/read-events.ts'
+import { registryOperations } from '../src/http/registry.ts'
 import { scrubOperations } from '../src/http/scrub.ts'
 import { Metrics, statusOperations } from '../src/http/status.ts'
 import { tenantOperations } from '../src/http/tenants.ts'
@@ -43,10 +46,13 @@ async function document(): Promise<Record<string, Record<string, Documented>>> {
     ...readOperations(parts),
     ...trailOperations(parts),
     ...verifyOperations(parts),
+    ...registryOperations(parts),
+    ...anchorOperations(parts),
     ...scrubOperations(parts),
     ...tenantOperations(parts),
     ...keyOperations(parts),
     ...statusOperations(metrics, async () => ({ ready: true, waitingFor: [] })),
+    operatorStatusOperation(parts),
   ]
   const { body } = await openApi(operations).handle({} as never)
   return (JSON.parse(body as string) as { paths: Record<string, Record<string, Documented>> }).paths
