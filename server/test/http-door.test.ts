@@ -59,6 +59,7 @@ describe('the document', () => {
       '/v1/trails/door',
       '/v1/trails/door/tile/0/000.p/1',
       '/v1/trails/door/consistency?from=1',
+      '/v1/trails/door/proofs/0',
       '/v1/trails/door/content',
       '/v1/trails/door/pack',
       '/healthz',

@@ -9,8 +9,10 @@ import {
   fromBase64,
   fromHex,
   leafHash,
+  makePolicy,
   PackReader,
   parseCheckpoint,
+  parseTlogProof,
   parseVkey,
   sha256,
   toHex,
@@ -20,6 +22,7 @@ import {
   verifyInclusion,
   verifyNote,
   verifyPack,
+  verifyTlogProof,
 } from '@affidavit/trail'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from './database.ts'
@@ -324,6 +327,27 @@ describe('a trail', () => {
     }
     for (const query of ['from=0', 'from=3&to=2', 'to=9999999', 'from=x', 'from=01'])
       expect((await api.get(`${path}/consistency?${query}`)).body.code).toBe('invalid_parameter')
+  })
+
+  test('the proof of any entry as a tlog-proof file, of an event under its id, too', async () => {
+    const { body: trail } = await api.get(path)
+    const policy = makePolicy(sha256, { logs: [trail.vkey], witnesses: [] })
+    for (const seq of [0, 255, 256, 600]) {
+      const { body } = await api.get(`${path}/proofs/${seq}`)
+      const proof = parseTlogProof(body)
+      expect(proof.index).toBe(seq)
+      const verdict = await verifyTlogProof(sha256, verifyEd25519, proof, leafHash(sha256, entries[seq]!), policy)
+      expect(verdict.outcome).toBe('held')
+    }
+    const { body: listed } = await api.get('/v1/events?tenant=tiled&limit=1')
+    const { id, seq } = listed.data[0]
+    const { body, headers } = await api.get(`/v1/events/${id}/proof?tenant=tiled&format=tlog`)
+    expect(body).toEqual((await api.get(`${path}/proofs/${seq}`)).body)
+    expect(headers.get('content-disposition')).toBe(`attachment; filename="${seq}.tlog-proof"`)
+    expect((await api.get(`${path}/proofs/601`)).body.code).toBe('not_notarized')
+    expect((await api.get(`${path}/proofs/0?trail=${'0'.repeat(32)}`)).body.code).toBe('not_found')
+    expect((await api.get(`${path}/proofs/01`)).body.code).toBe('invalid_parameter')
+    expect((await api.get(`/v1/events/${id}/proof?tenant=tiled&format=xml`)).body.code).toBe('invalid_parameter')
   })
 
   test.each(['0/001.p/256', '0/999', 'entries/000.p/0', '9/000', '0/x00', '0/0', '', '0/000.p/1/2'])(

@@ -242,6 +242,13 @@ const cases: Record<string, () => Promise<void>> = {
     }
   },
   getConsistencyProof: trailCase('/consistency?from=1'),
+  getEntryProof: async () => {
+    await trailCase('/proofs/0')()
+    await sameAsNothing(
+      `/v1/trails/alpha/proofs/0?trail=${bravo.trail}`,
+      `/v1/trails/alpha/proofs/0?trail=${nothing.trail}`,
+    )
+  },
   getContent: trailCase('/content'),
   getPack: trailCase('/pack'),
   verify: async () => {

@@ -1,6 +1,6 @@
 // GET /v1/events, /v1/events/{id} and its proof.
 
-import { toHex } from '@affidavit/trail'
+import { formatTlogProof, toHex } from '@affidavit/trail'
 import Type from 'typebox'
 import type { Catalog } from '../catalog/catalog.ts'
 import { defaultLimit, FilterParameters, maxLimit, parseFilter } from '../filter/filter.ts'
@@ -113,10 +113,16 @@ export function readOperations(parts: ReadParts): Operation[] {
       tag: 'Proofs',
       summary: 'Proof that one event is in its trail',
       description:
-        'A new event gets its proof with the next checkpoint, about a second after it was sealed; until then 409 `not_notarized` with Retry-After.',
+        'A new event gets its proof with the next checkpoint, about a second after it was sealed; until then 409 `not_notarized` with Retry-After. `format=tlog` gives the file of C2SP tlog-proof, which any program that knows the format verifies together with the entry.',
       scope: 'events:read',
       ...oneEvent,
-      responses: { 200: { description: 'The proof', content: { 'application/json': Proof } } },
+      query: {
+        ...oneEvent.query,
+        format: Type.Enum(['json', 'tlog'], { default: 'json', description: 'All there is, or a `.tlog-proof` file' }),
+      },
+      responses: {
+        200: { description: 'The proof', content: { 'application/json': Proof, 'text/plain': Type.String() } },
+      },
       problems: ['not_found', 'not_notarized'],
       handle: (call) => prove(parts, call),
     },
@@ -165,6 +171,7 @@ async function prove(parts: ReadParts, call: Call): Promise<Reply> {
     })
   }
   const { trail, entry, hashes, size, checkpoint } = outcome
+  if (call.query.get('format') === 'tlog') return tlogProof(entry.seq, hashes, checkpoint)
   const body = {
     id: call.params.id,
     tenant: reader.tenant.id,
@@ -178,4 +185,14 @@ async function prove(parts: ReadParts, call: Call): Promise<Reply> {
     content: JSON.parse(contentLine(entry)),
   }
   return { status: 200, body }
+}
+
+/** A proof as a file of C2SP tlog-proof. */
+export function tlogProof(index: number, proof: readonly Uint8Array[], checkpoint: string): Reply {
+  return {
+    status: 200,
+    body: formatTlogProof({ index, proof, checkpoint }),
+    type: 'text/plain; charset=utf-8',
+    headers: { 'content-disposition': `attachment; filename="${index}.tlog-proof"` },
+  }
 }

@@ -15,6 +15,7 @@ import { sha256 } from '../store/sha256.ts'
 import { everyPayload } from './content-line.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
+import { tlogProof } from './read-events.ts'
 import { readerOf } from './reading.ts'
 import { refuse } from './refused.ts'
 import { Hex16, Hex32, object } from './schemas.ts'
@@ -93,6 +94,18 @@ export function trailOperations(parts: TrailParts): Operation[] {
       query: { trail: trailParam },
       responses: { 200: { description: 'The tile', content: binary('application/octet-stream') } },
       handle: (call) => tile(parts, call),
+    },
+    {
+      ...own,
+      method: 'GET',
+      path: '/v1/trails/{tenant}/proofs/{seq}',
+      operationId: 'getEntryProof',
+      summary: 'Proof that one entry is in its trail, as a file (C2SP tlog-proof)',
+      scope: 'verify',
+      params: { ...tenantParam, seq: seqParam('The entry') },
+      query: { trail: trailParam },
+      responses: { 200: { description: 'A `.tlog-proof` file', content: text } },
+      handle: (call) => entryProof(parts, call),
     },
     {
       ...own,
@@ -194,6 +207,16 @@ async function tile(parts: TrailParts, call: Call): Promise<Reply> {
     type: 'application/octet-stream',
     headers: { 'cache-control': 'private, max-age=31536000, immutable' },
   }
+}
+
+async function entryProof(parts: TrailParts, call: Call): Promise<Reply> {
+  const reader = await readerOf(parts.tenants, call, call.params.tenant!)
+  const seq = Number(call.params.seq)
+  const outcome = await parts.proofs.ofSeq(reader, seq, call.query.get('trail') ?? undefined)
+  if (outcome.kind === 'not_found') throw refuse('not_found', 'The tenant has no such trail.')
+  if (outcome.kind === 'not_notarized_yet')
+    throw refuse('not_notarized', 'The newest checkpoint does not reach this entry.', undefined, { 'retry-after': '1' })
+  return tlogProof(seq, outcome.hashes, outcome.checkpoint)
 }
 
 /** The range a call names, within the entries under the newest checkpoint. */

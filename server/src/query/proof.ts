@@ -25,8 +25,10 @@ export interface InclusionProof {
 export type ProofOutcome =
   | InclusionProof
   | { readonly kind: 'not_found' }
-  /** Sealed, but the next checkpoint is still to come: ask again in a second. */
+  /** The newest checkpoint does not reach the entry; if it is sealed, ask again in a second. */
   | { readonly kind: 'not_notarized_yet'; readonly trail: Trail; readonly seq: number }
+
+export type PathOutcome = Pick<InclusionProof, 'kind' | 'hashes' | 'checkpoint'> | Exclude<ProofOutcome, InclusionProof>
 
 /** Reads trails in the forms that verifiers take. One snapshot per call. */
 export class Proofs {
@@ -45,6 +47,16 @@ export class Proofs {
       if (place === undefined) return { kind: 'not_found' }
       return this.#prove(session, reader, place.trail, place.seq)
     })
+  }
+
+  /** The same for the entry of that seq, without the entry itself. */
+  async ofSeq(reader: Reader, seq: number, trailId?: string): Promise<PathOutcome> {
+    const outcome = await this.#withTrail(reader, trailId, async (session, trail): Promise<PathOutcome> => {
+      const source = await tileSource(session, reader, trail)
+      if (source === undefined || seq >= source.notarized.size) return { kind: 'not_notarized_yet', trail, seq }
+      return { kind: 'proof', hashes: await pathOf(source, seq), checkpoint: source.notarized.note }
+    })
+    return outcome ?? { kind: 'not_found' }
   }
 
   /** The trail's checkpoint; the newest trail of the tenant unless another is named by its id. */
@@ -66,8 +78,7 @@ export class Proofs {
     const { size, note } = source.notarized
     const [entry] = await readEntries(session, reader, this.#personas, trail, source.spans, [seq])
     if (entry === undefined) return { kind: 'not_found' }
-    const hashes = await proveInclusion(sha256, readNodeFromTiles(sha256, size, tileReader(source)), seq, size)
-    return { kind: 'proof', trail, entry, hashes, size, checkpoint: note }
+    return { kind: 'proof', trail, entry, hashes: await pathOf(source, seq), size, checkpoint: note }
   }
 
   #withTrail<Result>(
@@ -87,4 +98,9 @@ async function tileSource(session: Queryable, reader: Reader, trail: Trail): Pro
   const notarized = await readNotarized(session, trail)
   if (notarized === undefined) return undefined
   return { session, reader, trail, spans: await readSpans(session, trail), notarized }
+}
+
+function pathOf(source: TileSource, seq: number): Promise<Uint8Array[]> {
+  const { size } = source.notarized
+  return proveInclusion(sha256, readNodeFromTiles(sha256, size, tileReader(source)), seq, size)
 }
