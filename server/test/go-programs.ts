@@ -24,6 +24,8 @@ interface Source {
 const programs = {
   litewitness: { module: 'go/witness', package: 'filippo.io/torchwood/cmd/litewitness', slow: true },
   witnessctl: { module: 'go/witness', package: 'filippo.io/torchwood/cmd/witnessctl', slow: true },
+  logcheck: { module: 'go/interop', package: './logcheck' },
+  sumdbcheck: { module: 'go/interop', package: './sumdbcheck' },
   versitygw: { package: 'github.com/versity/versitygw/cmd/versitygw@v1.8.0', slow: true },
 } as const satisfies Record<string, Source>
 

@@ -111,11 +111,13 @@ export async function makeSuccessor(vkey: string, signer: NoteSigner = REGISTRY_
 
 /** The registry log over some entries. */
 export class SampleLog {
+  readonly texts: readonly string[]
   readonly leaves: readonly Uint8Array[]
   private readonly signer: NoteSigner
 
   constructor(entries: readonly RegistryEntry[], signer: NoteSigner = REGISTRY_SIGNER) {
-    this.leaves = entries.map((entry) => leafHash(nodeSha256, ascii.encode(encodeRegistryEntry(entry))))
+    this.texts = entries.map(encodeRegistryEntry)
+    this.leaves = this.texts.map((text) => leafHash(nodeSha256, ascii.encode(text)))
     this.signer = signer
   }
 
