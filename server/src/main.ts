@@ -37,16 +37,17 @@ import { assemblePacks } from './pack-assembly.ts'
 import { hadRetention, policyEntries } from './policy-entries.ts'
 import { Events } from './query/events.ts'
 import { Proofs } from './query/proof.ts'
+import { logNameOfObjects, recover, sealLosses } from './recovery-assembly.ts'
 import type { RegistryThread } from './registry/thread.ts'
 import { openRegistry, registryReader, startRegistry } from './registry-assembly.ts'
-import { archiveOf } from './safekeeping.ts'
+import { ownDatabase } from './safekeeping.ts'
 import { startScrub } from './scrub-assembly.ts'
 import { controlEntry } from './seal/control.ts'
 import { receipt } from './seal/receipts.ts'
 import { Sealer } from './seal/sealer.ts'
 import { checkServer } from './store/check.ts'
 import { type Database, type Login, openDatabase } from './store/database.ts'
-import { type Embedded, startEmbedded } from './store/embedded.ts'
+import type { Embedded } from './store/embedded.ts'
 import type { Log } from './store/log.ts'
 import { migrate } from './store/migrate.ts'
 import { openObjects } from './store/open-objects.ts'
@@ -109,14 +110,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
 
 async function start(config: Config, log: Log, closers: Closers): Promise<RunningServer> {
   await mkdir(config.dataDir, { recursive: true })
-  const embedded =
-    config.databaseUrl === undefined
-      ? await startEmbedded({
-          folder: join(config.dataDir, 'postgres'),
-          log,
-          archive: archiveOf(config),
-        })
-      : null
+  const embedded = await ownDatabase(config, log)
   if (embedded !== null) closers.add(() => embedded.stop())
   const login = config.databaseUrl ?? embedded!.connection
   await checkServer(login)
@@ -126,12 +120,14 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
   const partitions = new Partitions(database.pool('retention'), log)
   await partitions.start()
   closers.add(() => partitions.stop())
+  const logName = config.logName ?? (await logNameOfObjects(config))
   const keys = await openKeys({
     keeper: database.pool('keeper'),
     folder: config.keysDir,
     ...(config.rootKey !== undefined && { rootKey: config.rootKey }),
-    ...(config.logName !== undefined && { logName: config.logName }),
+    ...(logName !== undefined && { logName }),
   })
+  await recover(config, database, keys, log)
   const notary = await NotaryThread.start(
     {
       login,
@@ -239,6 +235,7 @@ async function assemble(
       if (outcome?.kind !== 'stale') throw new Error(`a control entry was not sealed: ${outcome?.kind}`)
     }
   }
+  await sealLosses(database, tenants, announce)
   const own = new OwnTenants(tenants)
   const objects = await openObjects(config.objects)
   const forget = assembleForget({

@@ -15,15 +15,22 @@ import {
 } from './recovery/repository.ts'
 import { chooseBackup, type Restored, type RestoreProgress, restore, type Target } from './recovery/restore.ts'
 import type { ArchiveUse } from './store/embedded/wal-archive.ts'
-import { silent } from './store/log.ts'
+import { type Embedded, startEmbedded } from './store/embedded.ts'
+import { type Log, silent } from './store/log.ts'
 import { openObjects } from './store/open-objects.ts'
 
 export type { BackupProgress } from './recovery/backup.ts'
 export type { RestoreProgress, Target } from './recovery/restore.ts'
 
 /** Where the embedded database archives its log. */
-export const archiveOf = ({ walArchive }: Pick<Config, 'walArchive'>): ArchiveUse | undefined =>
+const archiveOf = ({ walArchive }: Pick<Config, 'walArchive'>): ArchiveUse | undefined =>
   walArchive === undefined ? undefined : { folder: walArchive, use: 'write' }
+
+/** The embedded PostgreSQL of a deployment that names no other. @throws EmbeddedError */
+export async function ownDatabase(config: Config, log: Log): Promise<Embedded | null> {
+  if (config.databaseUrl !== undefined) return null
+  return startEmbedded({ folder: postgresOf(config), log, archive: archiveOf(config) })
+}
 
 export interface KeepOptions {
   readonly folder: string

@@ -1,9 +1,9 @@
 // Copies of the key folder, each under the name of the backup it was made with. They lie apart from the backups: whoever
 // holds both can read every person in them, and erases nobody by deleting one.
 //
-// Generations of subject-wrap keys are destroyed by erasures. A database restored from before an erasure needs the
-// generation of its time, to open those who were not erased; the start after it replays the erasures and destroys the
-// generation again (docs/operating/recovery.md).
+// Generations of subject-wrap keys that were destroyed stay destroyed: an older database finds the living again through
+// the journals of rotations in Objects, and the erased nowhere. Only into an empty key folder do old generations come
+// back, and the start after a restore destroys them again (docs/operating/recovery.md).
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
@@ -45,7 +45,7 @@ export async function copyKeys(keys: string, to: string, id: string): Promise<vo
 }
 
 /**
- * Puts back key files that are missing, and generations that were destroyed after the backup.
+ * Puts back key files that are missing.
  * @returns how many files were put back
  * @throws RecoveryRefused when a key that is there is another one
  */
@@ -54,11 +54,10 @@ export async function restoreKeys(from: string, id: string, keys: string): Promi
   if (!existsSync(source)) throw new RecoveryRefused(`There are no keys of backup ${id} in ${from}.`)
   const { files } = await listFolder(source, () => false)
   let restored = 0
-  for (const { path, size } of files) {
+  for (const { path } of files) {
     const to = join(keys, path)
     const there = await readFile(to).catch(() => undefined)
-    const isDestroyed = there?.length === 0 && size > 0 && path.startsWith('generations/')
-    if (there !== undefined && !isDestroyed) {
+    if (there !== undefined) {
       if (!path.startsWith('generations/') && !there.equals(await readFile(join(source, path))))
         throw new RecoveryRefused(`${to} is another key than that of the backup. Restore into a key folder of its own.`)
       continue

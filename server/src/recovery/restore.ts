@@ -10,6 +10,7 @@ import { chown, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/pro
 import { dirname, join, resolve } from 'node:path'
 import pg from 'pg'
 import { type Identity, unprivileged } from '../store/embedded/binaries.ts'
+import { stopOrphan } from '../store/embedded/cluster.ts'
 import { lockFolder } from '../store/embedded/lock.ts'
 import { type Embedded, startEmbedded } from '../store/embedded.ts'
 import type { Log } from '../store/log.ts'
@@ -80,6 +81,8 @@ export async function restore(options: RestoreOptions): Promise<Restored> {
   await mkdir(place, { recursive: true })
   const lock = lockFolder(place)
   try {
+    // A killed server leaves its PostgreSQL running, which would go on in the folder that is set aside.
+    await stopOrphan({ folder: place }, (pid) => options.log.warn({ pid }, 'stopping a PostgreSQL without its server'))
     return await new Restore(options, backup, place, staging).run(occupied)
   } finally {
     lock.release()

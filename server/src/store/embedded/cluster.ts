@@ -77,7 +77,7 @@ function checkVersion(data: string, binaries: Binaries): void {
  * Stops the postmaster that a killed server left behind. The caller holds the folder's lock, so no live server owns it.
  * A postmaster.pid whose process is something else (the number was reused) is removed: PostgreSQL would refuse to start.
  */
-export async function stopOrphan(place: Place, notice: (pid: number) => void): Promise<void> {
+export async function stopOrphan(place: Pick<Place, 'folder'>, notice: (pid: number) => void): Promise<void> {
   const data = join(place.folder, 'data')
   const file = join(data, 'postmaster.pid')
   const text = await readFile(file, 'utf8').catch(() => undefined)

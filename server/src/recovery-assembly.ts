@@ -1,0 +1,92 @@
+// Recovery within a start: what comes back from epoch objects before anything is sealed, and what is then sealed first.
+import { stat } from 'node:fs/promises'
+import { type Control, registryOrigin } from '@affidavit/trail'
+import type { Config } from './config.ts'
+import { replayForgetting } from './erase/replay.ts'
+import type { Keys } from './keys/open-keys.ts'
+import { openRegistrySecret } from './keys/registry-key.ts'
+import { KeyChest, type TenantKeys } from './keys/tenant-keys.ts'
+import { KeyUnusable } from './keys/unusable.ts'
+import { forgetRetired } from './recovery/generations.ts'
+import { type Replayed, type ReplayStep, replayEpochs } from './recovery/replay.ts'
+import { isLostSealed, noteLost, readLost } from './recovery/statements.ts'
+import type { Database } from './store/database.ts'
+import { epochKey, readEpochHead } from './store/epoch-object.ts'
+import type { Log } from './store/log.ts'
+import { openObjects } from './store/open-objects.ts'
+import type { Tenant, Tenants } from './tenants/tenants.ts'
+
+/**
+ * Brings the database up to its newest epoch object.
+ * @throws RecoveryRefused with a sentence for the operator
+ */
+export async function recover(
+  config: Config,
+  database: Database,
+  keys: Keys,
+  log: Log,
+  onStep?: (step: ReplayStep) => void,
+): Promise<Replayed | undefined> {
+  const objects = await openObjects(config.objects)
+  const keeper = database.pool('keeper')
+  const retention = database.pool('retention')
+  const replayed = await replayEpochs({
+    keeper,
+    objects,
+    secret: await secretOf(config, keys),
+    chest: new KeyChest(keys.provider),
+    forget: async () => {
+      await replayForgetting({ retention, keeper, provider: keys.provider, objects })
+      await forgetRetired(keeper, keys.provider)
+    },
+    log,
+    ...(onStep && { onStep }),
+  })
+  if (replayed !== undefined)
+    log.warn(replayed, 'later epochs were replayed; their payloads are lost, their proofs hold')
+  return replayed
+}
+
+async function secretOf(config: Config, keys: Keys): Promise<Buffer | undefined> {
+  try {
+    return await openRegistrySecret(config.keysDir, keys.provider, false)
+  } catch (error) {
+    if (error instanceof KeyUnusable && error.code === 'key_missing') return undefined
+    throw error
+  }
+}
+
+/**
+ * The log name that epoch objects were made under, for a database that is new and does not know it.
+ * @returns undefined where there are none
+ */
+export async function logNameOfObjects(config: Config): Promise<string | undefined> {
+  if (!config.objects.startsWith('s3:') && !(await stat(config.objects).catch(() => undefined))) return undefined
+  const objects = await openObjects(config.objects)
+  const first = await objects.read(epochKey(1))
+  if (first === undefined) return undefined
+  // Nothing is believed yet: the replay refuses what was not written with this deployment's key.
+  const { header } = await readEpochHead(first, Buffer.alloc(32))
+  const end = header.origin.lastIndexOf(registryOrigin(''))
+  return end > 0 ? header.origin.slice(0, end) : undefined
+}
+
+/** Seals what a recovery left to be said, before anybody is served. */
+export async function sealLosses(
+  database: Database,
+  tenants: Tenants<TenantKeys>,
+  announce: (tenant: Tenant<TenantKeys>, control: Control, facts: Record<string, unknown>) => Promise<unknown>,
+): Promise<void> {
+  const keeper = database.pool('keeper')
+  for (const range of await readLost(keeper)) {
+    const tenant = (await tenants.byNumber([range.tenant])).get(range.tenant)!
+    // A later trail of the tenant goes on by now: it says where it continues, and the loss before is not its own.
+    if (tenant.trail.number === range.trail && tenant.state === 'open' && !(await isLostSealed(keeper, range)))
+      await announce(
+        tenant,
+        { kind: 'lost', from: range.first, to: range.until },
+        { reason: 'The database was restored from a backup that was older than its newest epoch.' },
+      )
+    await noteLost(keeper, range)
+  }
+}
