@@ -1,10 +1,13 @@
-// npm run bench -- ingest | single | growth | query | verify   [--folder DIR] [--events N] [--runs N]
+// npm run bench -- ingest | single | growth | query | registry | tessera | verify   [--folder DIR] [--events N] [--runs N]
 //   query: [--searches N] [--only PART OF A NAME] [--keep], which leaves the stored events in DIR for the next run
+//   registry: [--trails N], --events is the size of the large trail, --runs the number of epochs
 import { parseArgs } from 'node:util'
 import { growth } from './growth.ts'
 import { ingest } from './ingest.ts'
 import { query } from './query.ts'
+import { registry } from './registry.ts'
 import { single } from './single.ts'
+import { tessera } from './tessera.ts'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -13,6 +16,7 @@ const { positionals, values } = parseArgs({
     events: { type: 'string' },
     runs: { type: 'string', default: '3' },
     searches: { type: 'string', default: '200' },
+    trails: { type: 'string', default: '100000' },
     only: { type: 'string', default: '' },
     keep: { type: 'boolean', default: false },
   },
@@ -25,6 +29,9 @@ const benchmarks: Record<string, () => Promise<void>> = {
   single: () => single(values.folder, events(10_000), runs),
   growth: () => growth(values.folder, events(10_000_000) / 1_000_000),
   query: () => query({ ...values, events: events(200_000), searches: Number(values.searches) }),
+  registry: () =>
+    registry({ folder: values.folder, trails: Number(values.trails), events: events(200_000), epochs: runs }),
+  tessera: () => tessera(values.folder, events(200_000), runs),
 }
 
 const chosen = benchmarks[positionals[0] ?? '']

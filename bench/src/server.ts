@@ -22,8 +22,13 @@ export const serverFlags = ['--max-old-space-size=320', '--max-semi-space-size=3
 /**
  * @param folder parent of the data folder: what disk is measured
  * @param nodeArguments for example --cpu-prof
+ * @param settings further ones, by their names in config.ts
  */
-export async function startBenchServer(folder: string, nodeArguments: readonly string[] = []): Promise<BenchServer> {
+export async function startBenchServer(
+  folder: string,
+  nodeArguments: readonly string[] = [],
+  settings: Readonly<Record<string, string>> = {},
+): Promise<BenchServer> {
   const dataDir = mkdtempSync(join(folder, 'affidavit-bench-'))
   const child = spawn(process.execPath, [...nodeArguments, join(import.meta.dirname, 'server-entry.ts')], {
     env: {
@@ -33,6 +38,7 @@ export async function startBenchServer(folder: string, nodeArguments: readonly s
       AFFIDAVIT_LOG_LEVEL: 'warn',
       DATABASE_URL: '',
       AFFIDAVIT_RATE_EVENTS: '100000000',
+      ...settings,
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
