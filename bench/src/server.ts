@@ -17,7 +17,12 @@ export interface BenchServer {
 }
 
 /** What `affidavit serve` starts Node with. */
-export const serverFlags = ['--max-old-space-size=320', '--max-semi-space-size=32']
+export const serverFlags = [
+  '--max-old-space-size=320',
+  '--max-semi-space-size=16',
+  '--initial-old-space-size=128',
+  '--no-allocation-site-pretenuring',
+]
 
 /**
  * @param folder parent of the data folder: what disk is measured

@@ -70,7 +70,11 @@ export class AnchorThread {
   }
 
   #spawn(): Promise<void> {
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: this.#settings })
+    const worker = new Worker(new URL('./worker.ts', import.meta.url), {
+      workerData: this.#settings,
+      // Several isolates share the server's memory; left alone, each would take what suits the main thread.
+      resourceLimits: { maxYoungGenerationSizeMb: 6, maxOldGenerationSizeMb: 64 },
+    })
     this.#worker = worker
     return new Promise((resolve, reject) => {
       let ready = false

@@ -4,9 +4,10 @@
  * sequence, so brackets and quotes can be followed without decoding.
  */
 
+import { isUtf8 } from 'node:buffer'
 import type { Json } from '../store/pointer.ts'
 import { type Problem, problem } from './problem.ts'
-import { parseStrict } from './strict-json.ts'
+import { parseStrict, parseStrictPart } from './strict-json.ts'
 
 export interface BatchLimits {
   /** Items in one batch. */
@@ -27,11 +28,13 @@ export class BatchItems {
   readonly #body: Buffer
   readonly #ranges: Ranges
   readonly #limits: BatchLimits
+  readonly #wellFormed: boolean
 
   constructor(body: Buffer, ranges: Ranges, limits: BatchLimits) {
     this.#body = body
     this.#ranges = ranges
     this.#limits = limits
+    this.#wellFormed = isUtf8(body)
   }
 
   get length(): number {
@@ -40,7 +43,14 @@ export class BatchItems {
 
   at(index: number): BatchItem | undefined {
     if (index < 0 || index >= this.length) return undefined
-    return item(index, this.#body, this.#ranges[2 * index]!, this.#ranges[2 * index + 1]!, this.#limits)
+    return item(
+      index,
+      this.#body,
+      this.#ranges[2 * index]!,
+      this.#ranges[2 * index + 1]!,
+      this.#limits,
+      this.#wellFormed,
+    )
   }
 
   *[Symbol.iterator](): Generator<BatchItem> {
@@ -71,12 +81,20 @@ const open = 0x5b
 const close = 0x5d
 const quote = 0x22
 
-function item(index: number, body: Buffer, start: number, end: number, limits: BatchLimits): BatchItem {
+/** @param wellFormed whether the whole body is UTF-8, so that no item needs to be looked at for itself */
+function item(
+  index: number,
+  body: Buffer,
+  start: number,
+  end: number,
+  limits: BatchLimits,
+  wellFormed: boolean,
+): BatchItem {
   const bytes = end - start
   if (bytes > limits.itemBytes) {
     return { index, ok: false, problem: problem('event_too_large', `One event may be ${limits.itemBytes} bytes.`, '') }
   }
-  const parsed = parseStrict(body.subarray(start, end))
+  const parsed = wellFormed ? parseStrictPart(body, start, end) : parseStrict(body.subarray(start, end))
   return parsed.ok ? { index, ok: true, value: parsed.value, bytes } : { index, ok: false, problem: parsed.problem }
 }
 

@@ -22,6 +22,11 @@ export function parseStrict(bytes: Buffer): Parsed {
   return parseWellFormed(bytes.toString('utf8'))
 }
 
+/** As parseStrict for a part of well-formed UTF-8 that begins and ends with whole characters. Never throws. */
+export function parseStrictPart(body: Buffer, start: number, end: number): Parsed {
+  return parseWellFormed(body.toString('utf8', start, end))
+}
+
 /** As parseStrict, for text that is already a string. Never throws. */
 export function parseStrictText(text: string): Parsed {
   if (!text.isWellFormed()) return refused('lone_surrogate', 'The text holds half of a surrogate pair.', '')

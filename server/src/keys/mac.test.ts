@@ -2,7 +2,7 @@ import { createHmac, hash, hkdfSync, randomBytes } from 'node:crypto'
 import { inspect } from 'node:util'
 import { hmacKey, personalSalt } from '@affidavit/trail'
 import { describe, expect, test } from 'vitest'
-import { derive, MacKey } from './mac.ts'
+import { derive, MacKey, TokenKey } from './mac.ts'
 import { SubjectKey } from './subject-key.ts'
 
 const sha256 = (data: Uint8Array) => hash('sha256', data, 'buffer')
@@ -35,6 +35,22 @@ describe('MacKey', () => {
 
   test('refuses keys of another length', () => {
     expect(() => new MacKey(Buffer.alloc(31))).toThrow(RangeError)
+  })
+})
+
+describe('TokenKey', () => {
+  test('is the first half of SHA-256 over the key as a block of its own and the text', () => {
+    for (const length of [0, 1, 4_000, 70_000]) {
+      const key = randomBytes(32)
+      const text = 'é'.repeat(length)
+      const expected = sha256(Buffer.concat([key, Buffer.alloc(32), Buffer.from(text)])).subarray(0, 16)
+      expect(latin1(new TokenKey(key).token(text))).toEqual(expected)
+    }
+  })
+
+  test('prints as nothing, and refuses keys of another length', () => {
+    expect(inspect(new TokenKey(Buffer.alloc(32, 'K')), { showHidden: true, depth: 9 })).not.toContain('KKKK')
+    expect(() => new TokenKey(Buffer.alloc(31))).toThrow(RangeError)
   })
 })
 

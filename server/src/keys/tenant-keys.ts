@@ -1,10 +1,10 @@
 // A tenant's own keys, unwrapped: the data key (confidential values) and the index key, from which everything that
 // makes the tenant's content findable is derived. Two tenants' tokens of one name have nothing in common.
 //
-// Tokens are HMAC-SHA256 under the token key over `<what> LF <text>`, cut to 16 or 8 bytes; <what> holds no LF.
+// Tokens are keyed hashes (TokenKey) of `<what> LF <text>`, of 16 or 8 bytes; <what> holds no LF.
 import { randomBytes } from 'node:crypto'
 import { KEY_BYTES, place } from './aead.ts'
-import { derive, first16, first16Text, MacKey } from './mac.ts'
+import { derive, MacKey, TokenKey } from './mac.ts'
 import type { KeyProvider } from './provider.ts'
 import { KeyUnusable } from './unusable.ts'
 
@@ -19,7 +19,7 @@ export class TenantKeys {
   /** Generation under which new confidential values are encrypted. */
   readonly dataGeneration: number
   readonly #dataKeys: ReadonlyMap<number, MacKey>
-  readonly #tokens: MacKey
+  readonly #tokens: TokenKey
   /** Private, so that an object that holds these keys can be logged. */
   readonly #termKey: Uint8Array
 
@@ -27,7 +27,7 @@ export class TenantKeys {
     this.#dataKeys = dataKeys
     this.dataGeneration = Math.max(...dataKeys.keys())
     this.#termKey = derive(indexKey, 'affidavit/1 index terms').subarray(0, 8)
-    this.#tokens = new MacKey(derive(indexKey, 'affidavit/1 index tokens'))
+    this.#tokens = new TokenKey(derive(indexKey, 'affidavit/1 index tokens'))
   }
 
   /** Keys the terms of events, 8 bytes. */
@@ -44,7 +44,7 @@ export class TenantKeys {
 
   /** Column `event_ids.id`, 16 bytes as latin1 text. */
   idToken(id: string): string {
-    return first16Text(this.#tokens.text(`id\n${id}`))
+    return this.#tokens.token(`id\n${id}`)
   }
 
   /** The same as 32 hex digits. */
@@ -54,7 +54,7 @@ export class TenantKeys {
 
   /** Column `event_ids.body`, 16 bytes as latin1 text: of the normalised event before defaults. */
   bodyToken(body: string): string {
-    return first16Text(this.#tokens.text(`body\n${body}`))
+    return this.#tokens.token(`body\n${body}`)
   }
 
   /** Column `subjects.token`, 16 bytes. @param identity see `identityText` */
@@ -78,7 +78,7 @@ export class TenantKeys {
   }
 
   #token(what: string, text: string): Buffer {
-    return first16(this.#tokens.text(`${what}\n${text}`))
+    return Buffer.from(this.#tokens.token(`${what}\n${text}`), 'latin1')
   }
 }
 

@@ -83,7 +83,11 @@ export class NotaryThread {
   }
 
   #spawn(): Promise<void> {
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: this.#settings })
+    const worker = new Worker(new URL('./worker.ts', import.meta.url), {
+      workerData: this.#settings,
+      // Several isolates share the server's memory; left alone, each would take what suits the main thread.
+      resourceLimits: { maxYoungGenerationSizeMb: 12, maxOldGenerationSizeMb: 128 },
+    })
     this.#worker = worker
     return new Promise((resolve, reject) => {
       let ready = false

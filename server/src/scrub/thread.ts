@@ -56,7 +56,11 @@ export class ScrubThread {
   }
 
   #spawn(): void {
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: this.#settings })
+    const worker = new Worker(new URL('./worker.ts', import.meta.url), {
+      workerData: this.#settings,
+      // Several isolates share the server's memory; left alone, each would take what suits the main thread.
+      resourceLimits: { maxYoungGenerationSizeMb: 6, maxOldGenerationSizeMb: 96 },
+    })
     this.#worker = worker
     worker.on('message', (message: FromScrub) => {
       if (message.type === 'found') this.#onFound(message.found)

@@ -89,7 +89,13 @@ export type SealOutcome =
 
 /** Nothing was sealed, and it is safe to try again later (HTTP 503). */
 export class SealUnavailable extends Error {
-  readonly code: 'store_unavailable' | 'storage_full' | 'outcome_unknown' | 'lane_stopped' | 'trail_stopped' | 'overloaded'
+  readonly code:
+    | 'store_unavailable'
+    | 'storage_full'
+    | 'outcome_unknown'
+    | 'lane_stopped'
+    | 'trail_stopped'
+    | 'overloaded'
   constructor(code: SealUnavailable['code'], message: string, options?: ErrorOptions) {
     super(message, options)
     this.code = code
