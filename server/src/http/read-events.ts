@@ -148,8 +148,10 @@ async function list(parts: ReadParts, call: Call): Promise<Reply> {
 function presented({ catalog, operatorName }: ReadParts, event: ShownEvent): object {
   if (event.control !== undefined) return presentedControl(event)
   const { id, tenant, action, category, outcome, reason, occurred_at, received_at, actor, ...rest } = event
-  const { sentence } = catalog.resolve(action as string)
-  const told = render(event as unknown as Readable, sentence, { operator: operatorName }).text
+  const told =
+    typeof action === 'string'
+      ? render(event as unknown as Readable, catalog.resolve(action).sentence, { operator: operatorName }).text
+      : 'The payload of this event was lost; that it was sealed, and when, is proven.'
   const head = { id, tenant, action, sentence: told, category, outcome, reason, occurred_at, received_at, actor }
   return { ...head, targets: [], context: {}, changes: [], metadata: {}, ...rest }
 }

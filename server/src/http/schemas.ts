@@ -140,10 +140,10 @@ export const StoredEvent = object(
   {
     id: Type.Optional(Type.String()),
     tenant: Type.String(),
-    action: Type.String(),
+    action: orNull(Type.String({ description: 'Null where the payload was lost' })),
     sentence: Type.String({ description: 'What happened, in plain words' }),
     category: Type.Enum([...categories]),
-    outcome: Type.Enum([...outcomes]),
+    outcome: orNull(Type.Enum([...outcomes])),
     reason: text,
     occurred_at: Time,
     received_at: Type.Optional(Time),

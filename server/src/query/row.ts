@@ -91,7 +91,8 @@ function withoutFacts(row: EventRow): Joined['event'] {
   return {
     action: row.action,
     category: CATEGORIES[row.category - 1] ?? null,
-    outcome: outcomes[row.outcome] ?? null,
+    // What came back from an epoch object has neither: the entry does not tell.
+    outcome: row.action === null ? null : (outcomes[row.outcome] ?? null),
     occurred_at: new Date(row.occurred_at).toISOString(),
   }
 }
