@@ -26,6 +26,7 @@ const programs = {
   witnessctl: { module: 'go/witness', package: 'filippo.io/torchwood/cmd/witnessctl', slow: true },
   logcheck: { module: 'go/interop', package: './logcheck' },
   sumdbcheck: { module: 'go/interop', package: './sumdbcheck' },
+  tesseracheck: { module: 'go/tessera', package: '.' },
   versitygw: { package: 'github.com/versity/versitygw/cmd/versitygw@v1.8.0', slow: true },
 } as const satisfies Record<string, Source>
 
