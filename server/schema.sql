@@ -1308,7 +1308,7 @@ begin
   if announcement(p_trail, p_control, 'close') <> 'close deleted' then
     raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF021';
   end if;
-  return remove_payload(p_trail, p_control, p_low, p_high, null);
+  return remove_payload(p_trail, p_control, p_low, p_high, null, null);
 end $function$;
 alter function affidavit.drop_payload(integer,bigint,bigint,bigint) owner to affidavit_owner;
 revoke all on function affidavit.drop_payload(integer,bigint,bigint,bigint) from public;
@@ -1689,22 +1689,21 @@ alter function affidavit.partitions_ahead() owner to affidavit_owner;
 revoke all on function affidavit.partitions_ahead() from public;
 grant execute on function affidavit.partitions_ahead() to affidavit_retention;
 
-CREATE OR REPLACE FUNCTION affidavit.payload_left(p_trail integer, p_category smallint, p_low bigint, p_high bigint)
- RETURNS TABLE(free boolean, held boolean)
+CREATE OR REPLACE FUNCTION affidavit.payload_left(p_trail integer, p_category smallint, p_low bigint, p_high bigint, p_until timestamp with time zone)
+ RETURNS TABLE(before bigint, held boolean)
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'affidavit', 'pg_temp'
 AS $function$
-  with holding as (select exists (select from holds h where h.trail = p_trail and h.released is null) as any_hold)
-  select exists (select from events e where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.control is null
-      and e.category = p_category and e.facts is not null and (not holding.any_hold or not is_held(p_trail, e.seq, e.personal, null))),
-    holding.any_hold and exists (select from events e where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.control is null
-      and e.category = p_category and e.facts is not null and is_held(p_trail, e.seq, e.personal, null))
-  from holding;
+  with found as materialized (select e.seq, e.personal from events e where e.trail = p_trail and e.seq >= p_low and e.seq < p_high
+      and e.control is null and e.category = p_category and e.facts is not null and e.sealed_at <= p_until),
+    holding as (select exists (select from holds h where h.trail = p_trail and h.released is null) as any_hold),
+    split as (select f.seq, holding.any_hold and is_held(p_trail, f.seq, f.personal, null) as held from found f, holding)
+  select max(seq) filter (where not held) + 1, coalesce(bool_or(held), false) from split;
 $function$;
-alter function affidavit.payload_left(integer,smallint,bigint,bigint) owner to affidavit_owner;
-revoke all on function affidavit.payload_left(integer,smallint,bigint,bigint) from public;
-grant execute on function affidavit.payload_left(integer,smallint,bigint,bigint) to affidavit_retention;
+alter function affidavit.payload_left(integer,smallint,bigint,bigint,timestamp with time zone) owner to affidavit_owner;
+revoke all on function affidavit.payload_left(integer,smallint,bigint,bigint,timestamp with time zone) from public;
+grant execute on function affidavit.payload_left(integer,smallint,bigint,bigint,timestamp with time zone) to affidavit_retention;
 
 CREATE OR REPLACE FUNCTION affidavit.place_hold(p_trail integer, p_control bigint)
  RETURNS uuid
@@ -1730,7 +1729,7 @@ alter function affidavit.place_hold(integer,bigint) owner to affidavit_owner;
 revoke all on function affidavit.place_hold(integer,bigint) from public;
 grant execute on function affidavit.place_hold(integer,bigint) to affidavit_retention;
 
-CREATE OR REPLACE FUNCTION affidavit.prune(p_trail integer, p_control bigint, p_entries integer)
+CREATE OR REPLACE FUNCTION affidavit.prune(p_trail integer, p_control bigint, p_start bigint, p_from bigint[], p_until timestamp with time zone[], p_entries integer)
  RETURNS bigint
  LANGUAGE plpgsql
  SECURITY DEFINER
@@ -1745,19 +1744,22 @@ begin
   if v_category is null then
     raise exception 'entry % of trail % prunes an unknown category', p_control, p_trail using errcode = 'AF021';
   end if;
-  insert into prunes (trail, control, next, before) values (p_trail, p_control,
-    case when exists (select from holds where trail = p_trail) then 0 else coalesce((select max(split_part(e.control, ' ', 3)::bigint)
-      from events e where e.trail = p_trail and e.seq < p_control and e.control like 'prune ' || w[2] || ' %'), 0) end, w[3]::bigint)
-    on conflict do nothing;
+  insert into prunes (trail, control, next, before)
+    values (p_trail, p_control, least(p_start, w[3]::bigint), w[3]::bigint) on conflict do nothing;
   select * into strict v from prunes where trail = p_trail and control = p_control for update;
   v_next := least(v.next + p_entries, v.before);
-  perform remove_payload(p_trail, p_control, v.next, v_next, v_category::smallint);
+  for n in 1 .. cardinality(p_from) loop
+    if p_until[n] is not null then
+      perform remove_payload(p_trail, p_control, greatest(v.next, p_from[n]), least(v_next, coalesce(p_from[n + 1], v_next)),
+        v_category::smallint, p_until[n]);
+    end if;
+  end loop;
   update prunes set next = v_next where trail = p_trail and control = p_control;
   return case when v_next < v.before then v_next end;
 end $function$;
-alter function affidavit.prune(integer,bigint,integer) owner to affidavit_owner;
-revoke all on function affidavit.prune(integer,bigint,integer) from public;
-grant execute on function affidavit.prune(integer,bigint,integer) to affidavit_retention;
+alter function affidavit.prune(integer,bigint,bigint,bigint[],timestamp with time zone[],integer) owner to affidavit_owner;
+revoke all on function affidavit.prune(integer,bigint,bigint,bigint[],timestamp with time zone[],integer) from public;
+grant execute on function affidavit.prune(integer,bigint,bigint,bigint[],timestamp with time zone[],integer) to affidavit_retention;
 
 CREATE OR REPLACE FUNCTION affidavit.prune_registry(p_keep interval, p_limit integer)
  RETURNS integer
@@ -1806,7 +1808,7 @@ begin
     raise exception 'a legal hold covers an entry that % of trail % redacts', p_control, p_trail using errcode = 'AF022';
   end if;
   foreach v_seq in array v_seqs loop
-    v_removed := v_removed + remove_payload(p_trail, p_control, v_seq, v_seq + 1, null);
+    v_removed := v_removed + remove_payload(p_trail, p_control, v_seq, v_seq + 1, null, null);
   end loop;
   return v_removed;
 end $function$;
@@ -1853,7 +1855,7 @@ alter function affidavit.release_hold(integer,bigint) owner to affidavit_owner;
 revoke all on function affidavit.release_hold(integer,bigint) from public;
 grant execute on function affidavit.release_hold(integer,bigint) to affidavit_retention;
 
-CREATE OR REPLACE FUNCTION affidavit.remove_payload(p_trail integer, p_control bigint, p_low bigint, p_high bigint, p_category smallint)
+CREATE OR REPLACE FUNCTION affidavit.remove_payload(p_trail integer, p_control bigint, p_low bigint, p_high bigint, p_category smallint, p_until timestamp with time zone)
  RETURNS bigint
  LANGUAGE plpgsql
  SET search_path TO 'affidavit', 'pg_temp'
@@ -1865,13 +1867,14 @@ begin
   update events e set facts = null, facts_salt = null, target = null, request = null, terms = '{}',
       personal = without_personas(e.personal), confidential = substring(e.confidential for 32), operator = substring(e.operator for 32)
     where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.facts is not null
-      and (p_category is null or (e.control is null and e.category = p_category and not is_held(p_trail, e.seq, e.personal, p_control)));
+      and (p_category is null or (e.control is null and e.category = p_category and e.sealed_at <= p_until
+        and not is_held(p_trail, e.seq, e.personal, p_control)));
   get diagnostics v_removed = row_count;
   perform set_config('affidavit.guarded', '', true);
   return v_removed;
 end $function$;
-alter function affidavit.remove_payload(integer,bigint,bigint,bigint,smallint) owner to affidavit_owner;
-revoke all on function affidavit.remove_payload(integer,bigint,bigint,bigint,smallint) from public;
+alter function affidavit.remove_payload(integer,bigint,bigint,bigint,smallint,timestamp with time zone) owner to affidavit_owner;
+revoke all on function affidavit.remove_payload(integer,bigint,bigint,bigint,smallint,timestamp with time zone) from public;
 
 CREATE OR REPLACE FUNCTION affidavit.replay_entries(p_trail integer, p_from bigint, p_sealed_at timestamp with time zone[], p_categories smallint[], p_commitments bytea[], p_hashes bytea[], p_personal bytea[], p_confidential bytea[], p_operator bytea[], p_controls text[])
  RETURNS void

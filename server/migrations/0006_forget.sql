@@ -296,8 +296,8 @@ begin
 end $$;
 
 -- Empties the payload of entries [p_low, p_high) of a trail, as the entry at p_control says: what is left is what they
--- commit to. With a category only its events, without those that were under a hold; without one all entries.
-create function affidavit.remove_payload(p_trail int, p_control bigint, p_low bigint, p_high bigint, p_category smallint)
+-- commit to. With a category only its events sealed until p_until, without those that were under a hold; else all.
+create function affidavit.remove_payload(p_trail int, p_control bigint, p_low bigint, p_high bigint, p_category smallint, p_until timestamptz)
   returns bigint
   language plpgsql set search_path = affidavit, pg_temp as $$
 declare
@@ -307,7 +307,8 @@ begin
   update events e set facts = null, facts_salt = null, target = null, request = null, terms = '{}',
       personal = without_personas(e.personal), confidential = substring(e.confidential for 32), operator = substring(e.operator for 32)
     where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.facts is not null
-      and (p_category is null or (e.control is null and e.category = p_category and not is_held(p_trail, e.seq, e.personal, p_control)));
+      and (p_category is null or (e.control is null and e.category = p_category and e.sealed_at <= p_until
+        and not is_held(p_trail, e.seq, e.personal, p_control)));
   get diagnostics v_removed = row_count;
   perform set_config('affidavit.guarded', '', true);
   return v_removed;
@@ -325,15 +326,16 @@ begin
     raise exception 'a legal hold covers an entry that % of trail % redacts', p_control, p_trail using errcode = 'AF022';
   end if;
   foreach v_seq in array v_seqs loop
-    v_removed := v_removed + remove_payload(p_trail, p_control, v_seq, v_seq + 1, null);
+    v_removed := v_removed + remove_payload(p_trail, p_control, v_seq, v_seq + 1, null, null);
   end loop;
   return v_removed;
 end $$;
 
--- Removes the next payloads, of so many entries, that a `prune` entry names, without those that were under a hold.
--- Returns how far it has come: null when it is done. What an earlier entry of the category covered is not gone through
--- again, unless holds may have kept some of it.
-create function affidavit.prune(p_trail int, p_control bigint, p_entries int) returns bigint
+-- Removes the next payloads, of so many entries, that a `prune` entry names, without those that were under a hold. The
+-- caller says which retention was in force when it was sealed: entries from p_from[n] on (to the next one) are due if
+-- they were sealed until p_until[n]; null: kept for good. It begins at p_start. Returns how far it has come: null when it is done.
+create function affidavit.prune(p_trail int, p_control bigint, p_start bigint, p_from bigint[], p_until timestamptz[], p_entries int)
+  returns bigint
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
   w text[] := string_to_array(announcement(p_trail, p_control, 'prune'), ' ');
@@ -344,13 +346,16 @@ begin
   if v_category is null then
     raise exception 'entry % of trail % prunes an unknown category', p_control, p_trail using errcode = 'AF021';
   end if;
-  insert into prunes (trail, control, next, before) values (p_trail, p_control,
-    case when exists (select from holds where trail = p_trail) then 0 else coalesce((select max(split_part(e.control, ' ', 3)::bigint)
-      from events e where e.trail = p_trail and e.seq < p_control and e.control like 'prune ' || w[2] || ' %'), 0) end, w[3]::bigint)
-    on conflict do nothing;
+  insert into prunes (trail, control, next, before)
+    values (p_trail, p_control, least(p_start, w[3]::bigint), w[3]::bigint) on conflict do nothing;
   select * into strict v from prunes where trail = p_trail and control = p_control for update;
   v_next := least(v.next + p_entries, v.before);
-  perform remove_payload(p_trail, p_control, v.next, v_next, v_category::smallint);
+  for n in 1 .. cardinality(p_from) loop
+    if p_until[n] is not null then
+      perform remove_payload(p_trail, p_control, greatest(v.next, p_from[n]), least(v_next, coalesce(p_from[n + 1], v_next)),
+        v_category::smallint, p_until[n]);
+    end if;
+  end loop;
   update prunes set next = v_next where trail = p_trail and control = p_control;
   return case when v_next < v.before then v_next end;
 end $$;
@@ -373,15 +378,16 @@ begin
   return v_low;
 end $$;
 
--- Whether events of a category (1–6) in [p_low, p_high) still have a payload: `free` of holds, or `held`.
-create function affidavit.payload_left(p_trail int, p_category smallint, p_low bigint, p_high bigint) returns table (free boolean, held boolean)
+-- The seq after the last event of a category (1–6) in [p_low, p_high), sealed until p_until, that still has a payload and
+-- is under no hold (null: there is none), and whether there is one under a hold.
+create function affidavit.payload_left(p_trail int, p_category smallint, p_low bigint, p_high bigint, p_until timestamptz)
+  returns table (before bigint, held boolean)
   language sql stable security definer set search_path = affidavit, pg_temp as $$
-  with holding as (select exists (select from holds h where h.trail = p_trail and h.released is null) as any_hold)
-  select exists (select from events e where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.control is null
-      and e.category = p_category and e.facts is not null and (not holding.any_hold or not is_held(p_trail, e.seq, e.personal, null))),
-    holding.any_hold and exists (select from events e where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.control is null
-      and e.category = p_category and e.facts is not null and is_held(p_trail, e.seq, e.personal, null))
-  from holding;
+  with found as materialized (select e.seq, e.personal from events e where e.trail = p_trail and e.seq >= p_low and e.seq < p_high
+      and e.control is null and e.category = p_category and e.facts is not null and e.sealed_at <= p_until),
+    holding as (select exists (select from holds h where h.trail = p_trail and h.released is null) as any_hold),
+    split as (select f.seq, holding.any_hold and is_held(p_trail, f.seq, f.personal, null) as held from found f, holding)
+  select max(seq) filter (where not held) + 1, coalesce(bool_or(held), false) from split;
 $$;
 
 -- ─── Truncation ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -463,7 +469,7 @@ begin
   if announcement(p_trail, p_control, 'close') <> 'close deleted' then
     raise exception 'entry % of trail % deletes nobody', p_control, p_trail using errcode = 'AF021';
   end if;
-  return remove_payload(p_trail, p_control, p_low, p_high, null);
+  return remove_payload(p_trail, p_control, p_low, p_high, null, null);
 end $$;
 
 -- Deletes the people of a deleted tenant, so many rows at a time. Returns how many went. Rows of subjects stay: entries

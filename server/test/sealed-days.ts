@@ -21,6 +21,8 @@ import { freshDatabase, type TestDatabase } from './database.ts'
 
 export interface SealedDays {
   readonly database: TestDatabase
+  /** Of the keys, for a server that is to take over. */
+  readonly keysFolder: string
   readonly tenants: Tenants<TenantKeys>
   readonly personas: Personas
   tenant(id: string, policy?: object): Promise<Tenant<TenantKeys>>
@@ -53,6 +55,7 @@ export async function sealedDays(): Promise<SealedDays> {
   })
   return {
     database,
+    keysFolder: folder,
     tenants,
     personas: new Personas({ keeper: pool('keeper'), provider }),
     tenant: async (id, policy) => {

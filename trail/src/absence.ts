@@ -12,6 +12,12 @@ const DAY_MS = 86_400_000
 /** Shortening retention for what is sealed already needs this much notice. */
 const NOTICE_MS = 30 * DAY_MS
 
+/** By what something is gone. */
+export interface Gone extends Announcement {
+  /** The retention had not run out: a `prune` does not say that this entry's payload is gone. */
+  readonly early?: true
+}
+
 interface Prune {
   readonly seq: number
   readonly sealedAt: string
@@ -86,11 +92,12 @@ export class Absence {
   }
 
   /** The announcement by which the whole payload of an entry is gone, if there is one. */
-  payloadGone(seq: number, entry: Entry): Announcement | undefined {
+  payloadGone(seq: number, entry: Entry): Gone | undefined {
     const redacted = this.redacted.get(seq)?.find((announced) => !this.held(seq, entry, announced.seq))
     if (redacted !== undefined) return redacted
     const pruned = 'event' in entry.body ? this.pruned(seq, entry, entry.body.event) : undefined
-    return pruned ?? this.lost.find(({ control }) => control.from <= seq && seq < control.to) ?? this.deleted
+    if (pruned !== undefined && pruned.early === undefined) return pruned
+    return this.lost.find(({ control }) => control.from <= seq && seq < control.to) ?? this.deleted ?? pruned
   }
 
   /** The announcement by which a personal line's content is gone, if there is one. */
@@ -98,27 +105,36 @@ export class Absence {
     return this.erased.get(subject)?.find((announced) => !this.held(seq, entry, announced.seq))
   }
 
-  private pruned(seq: number, entry: Entry, category: Category): Announcement | undefined {
-    const prune = this.prunes.get(category)!.find(({ before, seq: at }) => seq < before && !this.held(seq, entry, at))
-    return prune === undefined
-      ? undefined
-      : { seq: prune.seq, sealedAt: prune.sealedAt, control: { kind: 'prune', category, before: prune.before } }
+  /** The first `prune` that its retention allowed; else the first one, which came early. */
+  private pruned(seq: number, entry: Entry, category: Category): Gone | undefined {
+    let early: Gone | undefined
+    for (const prune of this.prunes.get(category)!) {
+      if (seq >= prune.before || this.held(seq, entry, prune.seq)) continue
+      const { sealedAt, before } = prune
+      const gone: Announcement = { seq: prune.seq, sealedAt, control: { kind: 'prune', category, before } }
+      if (this.hasRunOut(seq, entry, category, gone)) return gone
+      early ??= { ...gone, early: true }
+    }
+    return early
+  }
+
+  private hasRunOut(seq: number, entry: Entry, category: Category, prune: Announcement): boolean {
+    if (this.retention === undefined || prune.sealedAt === '') return true
+    const retention = this.retentionOf(seq, category, prune)
+    return retention !== 'forever' && Date.parse(prune.sealedAt) - Date.parse(entry.sealedAt) >= retention * DAY_MS
   }
 
   /** A payload may be pruned when its retention has run out by the time of the prune entry. */
-  checkRetention(seq: number, entry: Entry, gone: Announcement): void {
-    if (gone.control.kind !== 'prune' || this.retention === undefined || gone.sealedAt === '') return
+  checkRetention(seq: number, gone: Gone): void {
+    if (gone.early === undefined || gone.control.kind !== 'prune') return
     const retention = this.retentionOf(seq, gone.control.category, gone)
-    const age = Date.parse(gone.sealedAt) - Date.parse(entry.sealedAt)
-    if (retention === 'forever' || age < retention * DAY_MS) {
-      const kept = retention === 'forever' ? 'forever' : `${retention} days`
-      this.findings.fail(
-        'absence',
-        'pruned_early',
-        `entry ${seq} was pruned by ${gone.seq} but is to be kept ${kept}`,
-        seq,
-      )
-    }
+    const kept = retention === 'forever' ? 'forever' : `${retention} days`
+    this.findings.fail(
+      'absence',
+      'pruned_early',
+      `entry ${seq} was pruned by ${gone.seq} but is to be kept ${kept}`,
+      seq,
+    )
   }
 
   private retentionOf(seq: number, category: Category, prune: Announcement): Retention {

@@ -1,5 +1,5 @@
 /** Checks payloads against the commitments of their entries, and each gap in them against what was announced. */
-import type { Absence } from './absence.ts'
+import type { Absence, Gone } from './absence.ts'
 import { type CommitmentKind, commitText } from './commitment.ts'
 import { type Payload, type SaltedPart, saltBytes } from './content.ts'
 import type { Entry } from './entry.ts'
@@ -7,7 +7,6 @@ import type { Hash } from './hash.ts'
 import type { Withheld } from './manifest.ts'
 import { highestMarkerOf } from './marker.ts'
 import type { Findings } from './verdict.ts'
-import type { Announcement } from './walk.ts'
 
 export interface ContentOptions {
   readonly hash: Hash
@@ -72,10 +71,10 @@ export class ContentVerifier {
     for (const { seq, name } of this.gaps) this.unexplained(seq, name)
   }
 
-  private facts(seq: number, entry: Entry, parts: Parts, compare: boolean, gone: Announcement | undefined): void {
+  private facts(seq: number, entry: Entry, parts: Parts, compare: boolean, gone: Gone | undefined): void {
     if (!parts.facts()) {
       if (gone === undefined) this.gap(seq, 'facts')
-      else this.options.absence!.checkRetention(seq, entry, gone)
+      else this.options.absence!.checkRetention(seq, gone)
       return
     }
     if (compare) {
@@ -104,7 +103,7 @@ export class ContentVerifier {
     commitment: string | undefined,
     parts: Parts,
     compare: boolean,
-    gone: Announcement | undefined,
+    gone: Gone | undefined,
   ): void {
     if (!(kind === 'confidential' ? parts.confidential() : parts.operator())) {
       if (commitment !== undefined && gone === undefined && !this.withheld.has(kind)) this.gap(seq, kind)
@@ -116,7 +115,7 @@ export class ContentVerifier {
     if (gone !== undefined) this.stillServed(seq, kind, gone)
   }
 
-  private personal(seq: number, entry: Entry, parts: Parts, compare: boolean, gone: Announcement | undefined): void {
+  private personal(seq: number, entry: Entry, parts: Parts, compare: boolean, gone: Gone | undefined): void {
     let there = parts.personal()
     for (let n = 0; n < entry.personal.length; n++) {
       const line = entry.personal[n]!
@@ -159,10 +158,10 @@ export class ContentVerifier {
     )
   }
 
-  private stillServed(seq: number, name: string, gone: Announcement): void {
+  private stillServed(seq: number, name: string, gone: Gone): void {
     const { now, graceMs, findings } = this.options
-    // What was lost may have been found again.
-    if (gone.control.kind === 'lost') return
+    // What was lost may have been found again, and what is to be kept longer than a prune reaches stays.
+    if (gone.control.kind === 'lost' || gone.early === true) return
     if (gone.sealedAt !== '' && now - Date.parse(gone.sealedAt) < graceMs) return
     findings.fail(
       'absence',

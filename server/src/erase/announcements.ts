@@ -61,26 +61,20 @@ export function retentionSpans(announced: readonly Announced[], category: Catego
     }))
 }
 
-/**
- * The seq before which every entry of a category may be pruned at a time. Reckoned by whole UTC days, so that it moves
- * once a day.
- *
- * @param size of the trail. @param sealedAfter the first seq sealed after a time (ms since 1970)
- */
-export async function dueBefore(
-  spans: readonly RetentionSpan[],
-  size: number,
-  at: number,
-  sealedAfter: (time: number) => Promise<number>,
-): Promise<number> {
-  const today = at - (at % dayMs)
-  for (const [n, { from, retention }] of spans.entries()) {
-    if (retention === 'forever') return Math.min(from, size)
-    const end = Math.min(spans[n + 1]?.from ?? size, size)
-    const young = await sealedAfter(today - retention * dayMs)
-    if (young < end) return Math.max(from, young)
+/** Which of a category's entries a `prune` reaches: those of each span that were sealed until then (null: none). */
+export interface PruneReach {
+  readonly from: readonly number[]
+  /** Milliseconds since 1970. */
+  readonly until: readonly (number | null)[]
+}
+
+/** @param at when the `prune` is or was sealed, ms since 1970. @param announced those before it */
+export function reachOf(announced: readonly Announced[], category: Category, at: number): PruneReach {
+  const spans = retentionSpans(announced, category, at)
+  return {
+    from: spans.map(({ from }) => from),
+    until: spans.map(({ retention }) => (retention === 'forever' ? null : at - retention * dayMs)),
   }
-  return size
 }
 
 /** Announcements that still concern entries from `size` on, of those sealed before it, in order. */

@@ -5,7 +5,7 @@ import { CATEGORIES, type Category } from '@affidavit/trail'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Pool, Queryable } from '../store/database.ts'
 import type { Tenant } from '../tenants/tenants.ts'
-import { type Announced, dueBefore, readAnnouncements, retentionSpans } from './announcements.ts'
+import { type Announced, type PruneReach, reachOf, readAnnouncements, retentionSpans } from './announcements.ts'
 import type { ForgettingParts } from './forgetting.ts'
 import { prune } from './removals.ts'
 
@@ -16,6 +16,8 @@ export interface Pruned {
   /** Seq of the `prune` entry. */
   readonly control: number
 }
+
+const dayMs = 86_400_000
 
 export class Pruning {
   readonly #retention: Pool
@@ -35,11 +37,11 @@ export class Pruning {
    */
   async prune(tenant: Tenant<TenantKeys>, reason: Record<string, unknown> = { by: 'retention' }): Promise<Pruned[]> {
     const trail = tenant.trail.number
-    const { pruned, held, announced } = await this.#retention.transaction(async (session) => {
+    const { pruned, held, open } = await this.#retention.transaction(async (session) => {
       await session.query('select affidavit.lock_forgetting($1)', [trail])
       return this.#announceDue(session, tenant, reason)
     })
-    for (const control of announced) await prune(this.#retention, trail, control)
+    for (const one of open) await prune(this.#retention, trail, one.control, one.reach, one.start)
     await this.#retention.query(
       `insert into affidavit.retention_visits (tenant, day, held) values ($1, (clock_timestamp() at time zone 'UTC')::date, $2)
        on conflict (tenant) do update set day = excluded.day, held = excluded.held`,
@@ -68,40 +70,55 @@ export class Pruning {
 
   async #announceDue(session: Queryable, tenant: Tenant<TenantKeys>, reason: Record<string, unknown>) {
     const trail = tenant.trail.number
-    const announcements = await readAnnouncements(session, trail)
+    const announced = await readAnnouncements(session, trail)
     const done = await this.#finished(session, trail)
-    const announced = announcements.flatMap(({ seq, control }) =>
-      control.kind === 'prune' && seq >= 0 && !done.has(seq) ? [seq] : [],
-    )
+    const open = announced.flatMap(({ seq, sealedAt, control }): OpenPrune[] => {
+      if (control.kind !== 'prune' || seq < 0 || done.has(seq)) return []
+      const before = announced.filter((one) => one.seq < seq)
+      return [{ control: seq, reach: reachOf(before, control.category, sealedAt), start: 0 }]
+    })
     const pruned: Pruned[] = []
     let held = false
-    for (const [n, category] of CATEGORIES.entries()) {
-      const before = await this.#due(session, trail, announcements, category)
-      const last = lastPrune(announcements, category)
-      const { rows } = await session.query<{ free: boolean; held: boolean }>(
-        'select free, held from affidavit.payload_left($1, $2::smallint, $3, $4)',
-        [trail, n + 1, announcements.some(({ control }) => control.kind === 'hold') ? 0 : last, before],
+    // What is announced and not removed yet would be announced again.
+    for (const category of open.length > 0 ? [] : CATEGORIES) {
+      const due = await this.#due(session, trail, announced, category)
+      held ||= due.held
+      if (due.before === 0) continue
+      const control = await this.#announce(tenant, { kind: 'prune', category, before: due.before }, reason)
+      const { rows } = await session.query<{ sealed_at: number }>(
+        'select sealed_at from affidavit.control_entries($1, $2) limit 1',
+        [trail, control],
       )
-      held ||= rows[0]!.held
-      // What an unfinished removal is about to take is not announced again.
-      if (!rows[0]!.free || (before <= last && announced.length > 0)) continue
-      const control = await this.#announce(tenant, { kind: 'prune', category, before }, reason)
-      announced.push(control)
-      pruned.push({ category, before, control })
+      open.push({ control, reach: reachOf(announced, category, rows[0]!.sealed_at), start: due.start })
+      pruned.push({ category, before: due.before, control })
     }
-    return { pruned, held, announced }
+    return { pruned, held, open }
   }
 
-  async #due(session: Queryable, trail: number, announcements: readonly Announced[], category: Category) {
-    const { rows } = await session.query<{ size: number }>('select size from affidavit.heads where trail = $1', [trail])
+  /** Up to where (0: nothing) and from where on payloads of a category are due, by whole UTC days: it moves once a day. */
+  async #due(session: Queryable, trail: number, announced: readonly Announced[], category: Category) {
     const now = this.#now()
-    return dueBefore(retentionSpans(announcements, category, now), rows[0]!.size, now, async (time) => {
-      const found = await session.query<{ seq: number }>('select affidavit.first_sealed_after($1, $2) as seq', [
-        trail,
-        new Date(time).toISOString(),
-      ])
-      return found.rows[0]!.seq
-    })
+    const today = now - (now % dayMs)
+    const spans = retentionSpans(announced, category, today)
+    const last = lastPrune(announced, category)
+    let before = 0
+    let start = Number.MAX_SAFE_INTEGER
+    let held = false
+    for (const [n, { from, retention }] of spans.entries()) {
+      if (retention === 'forever') continue
+      const until = today - retention * dayMs
+      const low = last === null ? from : Math.max(from, await sealedAfter(session, trail, last - retention * dayMs))
+      const high = Math.min(spans[n + 1]?.from ?? Number.MAX_SAFE_INTEGER, await sealedAfter(session, trail, until))
+      if (low >= high) continue
+      const { rows } = await session.query<{ before: number | null; held: boolean }>(
+        'select before, held from affidavit.payload_left($1, $2::smallint, $3, $4, $5)',
+        [trail, CATEGORIES.indexOf(category) + 1, low, high, new Date(until).toISOString()],
+      )
+      held ||= rows[0]!.held
+      before = Math.max(before, rows[0]!.before ?? 0)
+      start = Math.min(start, low)
+    }
+    return { before, start, held }
   }
 
   /** Seqs of `prune` entries that were carried out in full. */
@@ -114,10 +131,32 @@ export class Pruning {
   }
 }
 
-function lastPrune(announcements: readonly Announced[], category: Category): number {
-  return announcements.reduce(
-    (last, { control }) =>
-      control.kind === 'prune' && control.category === category ? Math.max(last, control.before) : last,
-    0,
+/** A `prune` entry that is not carried out in full. */
+interface OpenPrune {
+  readonly control: number
+  readonly reach: PruneReach
+  readonly start: number
+}
+
+/**
+ * When a category was pruned last, if everything that was due then is gone: no hold kept some of it, and retention is as
+ * it was. Else null.
+ */
+function lastPrune(announced: readonly Announced[], category: Category): number | null {
+  const at = announced.findLastIndex(({ control }) => control.kind === 'prune' && control.category === category)
+  const changed = announced.findLastIndex(({ control }) => control.kind === 'policy' && control.about === 'retention')
+  const isSimple = announced.every(
+    ({ control }) =>
+      control.kind !== 'hold' &&
+      !(control.kind === 'policy' && control.about === 'retention' && control.from !== 'new'),
   )
+  return isSimple && at > changed ? announced[at]!.sealedAt : null
+}
+
+async function sealedAfter(session: Queryable, trail: number, time: number): Promise<number> {
+  const { rows } = await session.query<{ seq: number }>('select affidavit.first_sealed_after($1, $2) as seq', [
+    trail,
+    new Date(time).toISOString(),
+  ])
+  return rows[0]!.seq
 }

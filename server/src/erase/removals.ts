@@ -2,6 +2,7 @@
 // step holds its locks for some 50 ms; any of them may be the last one before a crash.
 import type { KeyProvider } from '../keys/provider.ts'
 import type { Pool } from '../store/database.ts'
+import type { PruneReach } from './announcements.ts'
 
 /** Rows or entries per step. */
 const step = 5_000
@@ -34,8 +35,23 @@ export async function redact(retention: Pool, trail: number, control: number): P
   await retention.query('select affidavit.redact($1, $2)', [trail, control])
 }
 
-export async function prune(retention: Pool, trail: number, control: number): Promise<void> {
-  await repeat(retention, 'select coalesce(affidavit.prune($1, $2, $3), 0) as left', [trail, control, step])
+/** @param start nothing below it is left to do; heeded by the first step only */
+export async function prune(
+  retention: Pool,
+  trail: number,
+  control: number,
+  { from, until }: PruneReach,
+  start: number,
+): Promise<void> {
+  const times = until.map((time) => (time === null ? null : new Date(time).toISOString()))
+  await repeat(retention, 'select coalesce(affidavit.prune($1, $2, $3, $4, $5, $6), 0) as left', [
+    trail,
+    control,
+    start,
+    from,
+    times,
+    step,
+  ])
 }
 
 export async function truncate(retention: Pool, trail: number, control: number, size: number): Promise<void> {

@@ -1,9 +1,11 @@
 // After a restore, before anything is served: what the trails' control entries say is done again. A backup is older than
 // some of them; the trail (put back from epoch objects) is not. Everything here is what was announced and sealed before;
 // nothing new is decided and nothing is sealed.
+import type { Category } from '@affidavit/trail'
 import type { KeyProvider } from '../keys/provider.ts'
 import type { Pool } from '../store/database.ts'
 import type { Objects } from '../store/objects.ts'
+import { type Announced, reachOf, readAnnouncements } from './announcements.ts'
 import { replayJournal } from './journal.ts'
 import { deleteTenant, dropPersonas, eraseSubjects, prune, redact, truncate } from './removals.ts'
 
@@ -50,12 +52,13 @@ export async function replayForgetting(parts: ReplayParts): Promise<Replayed> {
       'select seq, control from affidavit.control_entries($1, 0)',
       [trail.number],
     )
+    const announced = await readAnnouncements(parts.retention, trail.number)
     const alive = await readAlive(
       parts.retention,
       trail,
       rows.map(({ control }) => control),
     )
-    for (const { seq, control } of rows) subjects += await replayLine(parts, trail, seq, control, alive)
+    for (const { seq, control } of rows) subjects += await replayLine(parts, trail, seq, control, alive, announced)
     entries += rows.length
   }
   return { entries, subjects, generations }
@@ -85,6 +88,7 @@ async function replayLine(
   seq: number,
   line: string,
   alive: ReadonlyMap<string, number>,
+  announced: readonly Announced[],
 ): Promise<number> {
   const [kind, ...words] = line.split(' ')
   switch (kind) {
@@ -105,9 +109,12 @@ async function replayLine(
     case 'redact':
       await redact(retention, trail.number, seq)
       return 0
-    case 'prune':
-      await prune(retention, trail.number, seq)
+    case 'prune': {
+      const { sealedAt } = announced.find((one) => one.seq === seq)!
+      const before = announced.filter((one) => one.seq < seq)
+      await prune(retention, trail.number, seq, reachOf(before, words[0] as Category, sealedAt), 0)
       return 0
+    }
     case 'truncate':
       await truncate(retention, trail.number, seq, Number(words[0]))
       return 0
