@@ -13,4 +13,9 @@ process.exitCode = await run(process.argv.slice(2), {
   stdout: process.stdout,
   stderr: process.stderr,
   environment,
+}).catch((error: unknown) => {
+  // Node would end with 1, which is a verdict here.
+  process.stderr.write(`${(error as Error)?.stack ?? String(error)}\n`)
+  process.stderr.write('affidavit: this is a mistake in affidavit itself, and says nothing about what was checked.\n')
+  return 2
 })

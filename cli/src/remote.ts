@@ -35,18 +35,23 @@ const JSON_LIMIT = 64 * 2 ** 20
 const ATTEMPTS = 4
 /** Until the headers of an answer, and between two pieces of its body. */
 const IDLE_MS = 60_000
+/** An answer that takes longer than the idle time must come at this rate, lest it never ends. */
+const LEAST_BYTES_PER_MS = 1
+const PROBLEM_LIMIT = 64 * 1024
 const LONGEST_WAIT_MS = 30_000
 
 export class Remote {
   readonly url: string
   private readonly key: string
   private readonly retryMs: number
+  private readonly idleMs: number
 
-  /** @param retryMs wait before the second attempt; doubled each time */
-  constructor({ url, key }: Endpoint, retryMs = 250) {
+  /** @param retryMs wait before the second attempt; doubled each time @param idleMs longest wait for the next bytes */
+  constructor({ url, key }: Endpoint, retryMs = 250, idleMs = IDLE_MS) {
     this.url = url
     this.key = key
     this.retryMs = retryMs
+    this.idleMs = idleMs
   }
 
   /** Whether the key would travel in the clear. */
@@ -101,7 +106,7 @@ export class Remote {
   /** One request; its body with a limit on the time between two pieces. */
   private async once(path: string, { method = 'GET', body }: Ask): Promise<AsyncIterable<Uint8Array>> {
     const idle = new AbortController()
-    const timer = setTimeout(() => idle.abort(new Error('the server did not answer in time')), IDLE_MS)
+    const timer = setTimeout(() => idle.abort(new Error('the server did not answer in time')), this.idleMs)
     try {
       const response = await fetch(this.url + path, {
         method,
@@ -115,7 +120,7 @@ export class Remote {
         signal: idle.signal,
       })
       if (!response.ok) throw await refusal(response)
-      return pieces(response, timer)
+      return pieces(response, timer, this.idleMs)
     } catch (error) {
       clearTimeout(timer)
       throw error
@@ -123,11 +128,20 @@ export class Remote {
   }
 }
 
-async function* pieces(response: Response, timer: NodeJS.Timeout): AsyncGenerator<Uint8Array> {
+async function* pieces(response: Response, timer: NodeJS.Timeout, idleMs: number): AsyncGenerator<Uint8Array> {
+  // Only waiting counts: what the reader does with a piece is no fault of the server.
+  let waited_ms = 0
+  let bytes = 0
+  let asked_ms = performance.now()
   try {
     for await (const piece of response.body ?? []) {
+      waited_ms += performance.now() - asked_ms
+      bytes += piece.length
+      if (waited_ms > idleMs + bytes / LEAST_BYTES_PER_MS)
+        throw new Failure(`${response.url} answers too slowly to be read.`)
       yield piece
       timer.refresh()
+      asked_ms = performance.now()
     }
   } finally {
     clearTimeout(timer)
@@ -144,7 +158,7 @@ class Refusal extends ServerRefused {
 }
 
 async function refusal(response: Response): Promise<Refusal> {
-  const text = (await response.text()).slice(0, 64 * 1024)
+  const text = await beginning(response)
   let told: { code?: unknown; detail?: unknown } = {}
   try {
     const value: unknown = JSON.parse(text)
@@ -156,6 +170,18 @@ async function refusal(response: Response): Promise<Refusal> {
   const detail = typeof told.detail === 'string' ? printable(told.detail) : `The server answers ${response.status}.`
   const seconds = Number(response.headers.get('retry-after') ?? 0)
   return new Refusal(response.status, code, detail, Number.isFinite(seconds) ? seconds * 1000 : 0)
+}
+
+/** As much of a refusal's body as is worth reading. */
+async function beginning(response: Response): Promise<string> {
+  const parts: Uint8Array[] = []
+  let total = 0
+  for await (const part of response.body ?? []) {
+    parts.push(part)
+    total += part.length
+    if (total > PROBLEM_LIMIT) break
+  }
+  return Buffer.concat(parts).toString('utf8', 0, PROBLEM_LIMIT)
 }
 
 /** How long to wait before another attempt (ms), or undefined when none can help. */

@@ -115,15 +115,30 @@ export async function served<T>(read: () => Promise<T>): Promise<Served<T>> {
 
 async function* lines(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-  let rest = ''
+  // The beginning of a line, in pieces: joined again for each piece, a line without end would cost its square.
+  let begun: string[] = []
+  let length = 0
   for await (const piece of bytes) {
-    rest += decoder.decode(piece, { stream: true })
-    if (rest.length > LINE_LIMIT && !rest.includes('\n')) throw new Failure('The server sends a line without end.')
-    const whole = rest.split('\n')
-    rest = whole.pop()!
-    yield* whole
+    const whole = decoded(decoder, piece).split('\n')
+    const rest = whole.pop()!
+    for (const line of whole) {
+      yield length === 0 ? line : begun.join('') + line
+      begun = []
+      length = 0
+    }
+    begun.push(rest)
+    length += rest.length
+    if (length > LINE_LIMIT) throw new Failure('The server sends a line without end.')
   }
-  if (rest + decoder.decode() !== '') throw new Failure('The content that the server sends ends inside a line.')
+  if (length > 0 || decoded(decoder) !== '') throw new Failure('The content that the server sends ends inside a line.')
+}
+
+function decoded(decoder: TextDecoder, piece?: Uint8Array): string {
+  try {
+    return piece === undefined ? decoder.decode() : decoder.decode(piece, { stream: true })
+  } catch {
+    throw new Failure('The content that the server sends is not UTF-8.')
+  }
 }
 
 /** The trail id that ends an origin, or undefined. */
