@@ -193,16 +193,26 @@ async function planEpoch(
   const { depth } = await readState(parts.pool) // after the changes: it has room for each of them
   const bodies = await parts.bodies.withChanges(state.epoch, trails)
   const { root, crown } = parts.blinds.tree(epoch, depth, bodies)
+  const origin = state.origin ?? registryOrigin(parts.logName)
   const own: Epoch = { kind: 'epoch', epoch, time: new Date(time).toISOString(), depth, slots: root }
   return {
     epoch,
-    origin: state.origin ?? registryOrigin(parts.logName),
+    origin,
     before: state.size,
-    entries: [...(await readPending(parts.pool)), encodeRegistryEntry(own)],
+    entries: [...(await pendingEntries(parts, origin)), encodeRegistryEntry(own)],
     own,
     crown,
     trails,
   }
+}
+
+/** Entries that wait for an epoch. A successor waits for a process that has it: from its entry on, it signs. */
+async function pendingEntries({ pool, logKeys }: EpochParts, origin: string): Promise<string[]> {
+  const ours = new Set(logKeys.map((key) => key.vkey(origin)))
+  return (await readPending(pool)).filter((text) => {
+    const entry = decodeRegistryEntry(text)
+    return entry.kind !== 'key' || ours.has(entry.vkey)
+  })
 }
 
 /** Completes the epoch that an object names. */
