@@ -11,7 +11,11 @@ export default defineConfig({
     maxWorkers: process.env.AFFIDAVIT_TEST_WORKERS ? Number(process.env.AFFIDAVIT_TEST_WORKERS) : 2,
     projects: [
       {
-        test: { name: 'pure', include: ['{trail,sigma,sdk}/{src,test}/**/*.test.ts'], ...timeouts },
+        test: {
+          name: 'pure',
+          include: ['{trail,sigma,sdk}/{src,test}/**/*.test.ts', 'web/*/{src,test}/**/*.test.ts'],
+          ...timeouts,
+        },
       },
       {
         test: {

@@ -2,6 +2,7 @@
 import type { Operation } from './http/operation.ts'
 import { type PackParts, packOperations } from './http/packs.ts'
 import { trailOperations } from './http/trails.ts'
+import { verifierOperations } from './http/verifier.ts'
 import { slotEvidence } from './registry/evidence.ts'
 import type { RegistryReader } from './registry/read.ts'
 import type { RegistryThread } from './registry/thread.ts'
@@ -13,7 +14,7 @@ export interface PackAssembly extends Omit<PackParts, 'evidence' | 'registryVkey
   readonly log: Log
 }
 
-/** Operations on trails and their packs. */
+/** Operations on trails and their packs, and the verifiers to take along. */
 export function assemblePacks({ registry, thread, log, ...parts }: PackAssembly): Operation[] {
   const evidence = async (tenant: number) => {
     try {
@@ -25,5 +26,5 @@ export function assemblePacks({ registry, thread, log, ...parts }: PackAssembly)
     }
   }
   const registryVkeys = async () => (await registry.vkeys()) ?? []
-  return [...trailOperations(parts), ...packOperations({ ...parts, evidence, registryVkeys })]
+  return [...trailOperations(parts), ...packOperations({ ...parts, evidence, registryVkeys }), ...verifierOperations]
 }

@@ -159,7 +159,7 @@ class RegistryCheck {
     const { entry, slot } = parts
     const size = parseCheckpoint(slot.body).size
     if (state !== 'failed')
-      this.notes.push(`registry epoch ${entry.epoch} of ${entry.time} holds this trail at ${size}`)
+      this.notes.push(`registry epoch ${entry.epoch} of ${entry.time} holds this trail at ${size} entries`)
     if (state !== 'failed' && size < this.lastCovered())
       this.notes.push(`entries from ${size} on are newer than that epoch: only the trail's checkpoint covers them`)
     return { registry: state, notes: this.notes }
