@@ -168,14 +168,17 @@ describe('a witness', () => {
     expect(shown).toContain(`log ${log.origin}: size 10,`)
   })
 
-  test('counts a right signature beside a wrong one of another key of the log', async () => {
+  test('takes either key of a log that changes its key, and no note in which one of them signed wrongly', async () => {
     const second = new TestLog(log.origin, leaves)
     await stop()
     state = await WitnessState.open(file, undefined, [second.vkey])
     running = await startWitness({ state, host: '127.0.0.1', port: 0, log: () => {} })
     const ofAnotherText = (await second.note(11)).split('\n\n')[1]!
-    const note = `${await log.note(10)}${ofAnotherText}`
-    expect((await add(formatAddCheckpoint({ old: 0, proof: [], checkpoint: note }))).status).toBe(200)
+    const mixed = `${await log.note(10)}${ofAnotherText}`
+    expect((await add(formatAddCheckpoint({ old: 0, proof: [], checkpoint: mixed }))).status).toBe(403)
+    expect((await add(await log.request(0, 10))).status).toBe(200)
+    expect((await add(await second.request(10, 12))).status).toBe(200)
+    expect(state.logs).toHaveLength(1)
   })
 
   test('never goes back, however many ask at once', async () => {

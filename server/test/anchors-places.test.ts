@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { createHmac, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -399,6 +400,20 @@ describe('the file of anchors', () => {
     expect(problems({ anchors: [{ ...bucket, lock: 'none', retain_days: 3 }] })).toEqual([
       '/anchors/0/retain_days: nothing is retained with lock "none"',
     ])
+  })
+
+  test('of the documentation is right', () => {
+    const page = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'operating', 'anchors.md'), 'utf8')
+    const [, file] = /^```json\n(.*?)^```$/ms.exec(page)!
+    const found: string[] = []
+    expect(parseAnchors(file!, found).map(({ kind }) => kind)).toEqual([
+      'bucket',
+      'timestamp',
+      'bucket',
+      'mailbox',
+      'webhook',
+    ])
+    expect(found).toEqual([])
   })
 
   test('takes secrets from files, and refuses what turns out unusable', async () => {

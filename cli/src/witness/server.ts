@@ -165,16 +165,14 @@ function parse(body: Buffer): { request: AddCheckpoint; checkpoint: Checkpoint }
   }
 }
 
-/** Whether at least one of the keys signed; a wrong signature of one does not outweigh a right one of another. */
+/** Whether a key of the log signed, and none of them wrongly: such a note is no note (C2SP signed-note). */
 async function isSigned(note: string, keys: ReturnType<WitnessState['keysOf']>): Promise<boolean> {
-  for (const key of keys) {
-    try {
-      if ((await verifyNote(verifyEd25519, note, [key])).verified.length > 0) return true
-    } catch (error) {
-      if (!(error instanceof NoteError)) throw error
-    }
+  try {
+    return (await verifyNote(verifyEd25519, note, keys)).verified.length > 0
+  } catch (error) {
+    if (!(error instanceof NoteError)) throw error
+    return false
   }
-  return false
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer | undefined> {
