@@ -8,12 +8,14 @@ import { anchorOperations } from '../src/http/anchors.ts'
 import { keyOperations } from '../src/http/keys.ts'
 import { openApi } from '../src/http/openapi.ts'
 import { operatorStatusOperation } from '../src/http/operator-status.ts'
+import { packOperations } from '../src/http/packs.ts'
 import { readOperations } from '../src/http/read-events.ts'
 import { registryOperations } from '../src/http/registry.ts'
 import { scrubOperations } from '../src/http/scrub.ts'
 import { Metrics, statusOperations } from '../src/http/status.ts'
 import { tenantOperations } from '../src/http/tenants.ts'
 import { trailOperations } from '../src/http/trails.ts'
+import { verifierOperations } from '../src/http/verifier.ts'
 import { verifyOperations } from '../src/http/verify.ts'
 import { writeOperations } from '../src/http/write-events.ts'
 
@@ -45,6 +47,8 @@ async function document(): Promise<Record<string, Record<string, Documented>>> {
     ...writeOperations(parts),
     ...readOperations(parts),
     ...trailOperations(parts),
+    ...packOperations(parts),
+    ...verifierOperations,
     ...verifyOperations(parts),
     ...registryOperations(parts),
     ...anchorOperations(parts),
