@@ -6,6 +6,8 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { backup } from './command/backup.ts'
 import { doctor } from './command/doctor.ts'
+import { forget } from './command/forget.ts'
+import { holds } from './command/holds.ts'
 import { importing } from './command/import.ts'
 import { keys } from './command/keys.ts'
 import { pack } from './command/pack.ts'
@@ -64,7 +66,7 @@ function build(terminal: Terminal, done: (exitCode: number) => void): Command {
   program.commandsGroup('Bring in events:')
   importing(program, terminal, done)
   program.commandsGroup('Administer:')
-  for (const define of [tenants, keys]) define(program, terminal, done)
+  for (const define of [tenants, keys, forget, holds]) define(program, terminal, done)
   program.addHelpText('after', () => `\n${closing()}`)
   return program
 }

@@ -1,5 +1,5 @@
 /** `affidavit keys`: make, list and revoke API keys over HTTP. */
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { endpoint, type ServerOptions } from '../config.ts'
 import { asFailure, Remote } from '../remote.ts'
 import { print, printable, printJson, say, type Terminal, table } from '../terminal.ts'
@@ -30,7 +30,7 @@ const DAY_MS = 86_400_000
 export const keys: Define = (parent, terminal) => {
   const group = parent
     .command('keys')
-    .summary('Make, list and revoke API keys')
+    .summary('Make, list and revoke API keys; rotate encryption keys')
     .description('API keys: what may record, read and verify, and under which name it is shown in events.')
     .helpCommand(false)
   const sub = (usage: string, summary: string): Command =>
@@ -49,10 +49,19 @@ export const keys: Define = (parent, terminal) => {
   sub('revoke <id>', 'Revoke a key; it is refused everywhere within 10 seconds').action(
     (id: string, options: Options) => told(revoke(id, options, terminal)),
   )
+  sub('rotate', "Rotate one of a tenant's encryption keys; nothing becomes unreadable by it")
+    .requiredOption('--tenant <id>', 'Whose key')
+    .addOption(
+      new Option('--which <key>', 'data: confidential values; subject: what wraps the keys of people')
+        .choices(['data', 'subject'])
+        .default('subject'),
+    )
+    .action((options: Options & { which: string }) => told(rotate(options, terminal)))
 }
 
 const scopesHelp = `
-Scopes: events:write, events:read, events:confidential, verify, tenants:read, tenants:write, keys:manage;
+Scopes: events:write, events:read, events:confidential, verify, tenants:read, tenants:write, keys:manage,
+keys:rotate, forget:read, forget:request, forget:approve, holds:place;
 for operator keys also tenants:create and operator. docs/reference lists what each allows.
 
 Examples:
@@ -99,6 +108,19 @@ async function create(options: CreateOptions, terminal: Terminal): Promise<void>
   say(terminal, printable(`Made ${made.id}, ${whose}: ${made.scopes.join(', ')}; ${until}.`))
   say(terminal, 'This is the only time the key is shown:')
   print(terminal, made.key)
+}
+
+async function rotate(options: Options & { which: string }, terminal: Terminal): Promise<void> {
+  const body = { tenant: options.tenant, key: options.which }
+  const remote = new Remote(endpoint(options, terminal.environment))
+  const done = (await remote.json('/v1/rotations', { method: 'POST', body })) as {
+    generation: number
+    destroyed: number[]
+    buckets: number
+  }
+  if (options.json) return printJson(terminal, done)
+  const gone = done.destroyed.length === 0 ? '' : `; destroyed: ${done.destroyed.join(', ')}`
+  print(terminal, printable(`Generation ${done.generation} is in use${gone}.`))
 }
 
 async function list(options: Options, terminal: Terminal): Promise<void> {
