@@ -2,7 +2,7 @@
 // which remembers what it saw before, judges.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -144,7 +144,9 @@ test('a database from before the last epochs gets their entries back, and says t
     const after = await listed(tenant)
     // The same entries with the same hashes, and then what was lost.
     expect(after.slice(0, entries.length).map(({ hash }) => hash)).toEqual(entries.map(({ hash }) => hash))
-    expect(after.at(-1)!.control).toMatch(/^lost \d+ \d+$/)
+    expect(after.slice(entries.length).map(({ control }) => control)).toContainEqual(
+      expect.stringMatching(/^lost \d+ \d+$/),
+    )
   }
   const acme = await listed('acme')
   expect(acme.find(({ id }) => id === 'kept0')?.actor?.name).toBe('Person 0')
@@ -171,9 +173,51 @@ test('a data folder that is gone comes back from Objects and keys: all proofs, n
   key = server.operatorKey
   const after = await listed('acme')
   expect(after.slice(0, seen.length).map(({ hash }) => hash)).toEqual(seen.map(({ hash }) => hash))
-  expect(after.at(-1)!.control).toBe(`lost 0 ${seen.length}`)
+  expect(after[seen.length]!.control).toMatch(/^lost 0 \d+$/)
   await record('acme', names('anew', 10))
   await bound('acme')
   expect(await judged('acme')).toMatchObject({ outcome: 'held', findings: [] })
   expect((await readFile(state('acme'), 'utf8')).length).toBeGreaterThan(0)
+}, 60_000)
+
+test('database and Objects gone: new trails continue what a pack and the registry vouch for, and the verifier tells', async () => {
+  await record('acme', names('last', 5))
+  await bound('acme')
+  const pack = join(root, 'acme.zip')
+  const packed = await affidavit(['pack', '--tenant', 'acme', '-o', pack, '--url', server.url, '--key', key])
+  expect(packed).toMatchObject({ code: 0 })
+  const registry = join(root, 'registry.checkpoint')
+  await writeFile(registry, await (await fetch(`${server.url}/v1/registry/checkpoint`)).text())
+  expect(await judged('acme')).toMatchObject({ outcome: 'held' })
+  // What another customer saw after the copy was taken is lost.
+  const later = join(root, 'later.state')
+  await record('acme', names('unseen', 5))
+  await bound('acme')
+  expect(await judged('acme', later)).toMatchObject({ outcome: 'held' })
+  const old = (await api<{ trail: string }>('/v1/trails/acme')).trail
+
+  const from = ['restore', '--continue-from', `acme=${pack}`, '--continue-from', registry]
+  expect(await affidavit(from, environment())).toMatchObject({ code: 2, err: expect.stringContaining('epoch objects') })
+  await server.stop()
+  for (const gone of ['data', 'objects']) await rm(join(root, gone), { recursive: true, force: true, maxRetries: 5 })
+  await mkdir(join(root, 'data'))
+  await done(...from)
+  expect(await affidavit(from, environment())).toMatchObject({ code: 2, err: expect.stringContaining('not empty') })
+  await server.start()
+  key = server.operatorKey
+  await record('acme', names('new', 5))
+  await bound('acme')
+  const { trail, size } = await api<{ trail: string; size: number }>('/v1/trails/acme')
+  expect(trail).not.toBe(old)
+  expect(trail.slice(0, 8)).toBe(old.slice(0, 8)) // the same slot
+  const entries = await listed('acme')
+  expect(entries.slice(0, 2).map(({ control }) => control?.split(' ')[0])).toEqual(['open', 'continues'])
+  expect(size).toBe(7)
+  // Who saw no more than the pack holds loses nothing unseen; who saw more is told how much.
+  const calm = await judged('acme')
+  expect(calm.findings.filter(({ code }) => code === 'entries_lost')).toEqual([])
+  const told = await judged('acme', later)
+  expect(told).toMatchObject({ outcome: 'tampered' })
+  expect(told.findings.map(({ code }) => code)).toContain('entries_lost')
+  console.log(JSON.stringify([calm, told], null, 1))
 }, 60_000)

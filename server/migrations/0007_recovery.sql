@@ -25,8 +25,7 @@ create table affidavit.continued (
   trail int primary key references affidavit.trails,
   continues uuid not null,
   size bigint not null,
-  root bytea not null,
-  close boolean not null default false  -- the trail before it gets `close continued`
+  root bytea not null
 );
 
 -- Subjects by key id, made where the restored database does not know them: their identity went with their payloads.

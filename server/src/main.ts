@@ -37,7 +37,7 @@ import { assemblePacks } from './pack-assembly.ts'
 import { hadRetention, policyEntries } from './policy-entries.ts'
 import { Events } from './query/events.ts'
 import { Proofs } from './query/proof.ts'
-import { logNameOfObjects, recover, sealLosses } from './recovery-assembly.ts'
+import { logNameOfObjects, recover, sealContinued, sealLosses } from './recovery-assembly.ts'
 import type { RegistryThread } from './registry/thread.ts'
 import { openRegistry, registryReader, startRegistry } from './registry-assembly.ts'
 import { ownDatabase } from './safekeeping.ts'
@@ -235,6 +235,7 @@ async function assemble(
       if (outcome?.kind !== 'stale') throw new Error(`a control entry was not sealed: ${outcome?.kind}`)
     }
   }
+  await sealContinued(database, tenants, sealer, (trail, keyEpoch) => opening(keys, trail, keyEpoch, null))
   await sealLosses(database, tenants, announce)
   const own = new OwnTenants(tenants)
   const objects = await openObjects(config.objects)

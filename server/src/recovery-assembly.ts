@@ -1,19 +1,27 @@
 // Recovery within a start: what comes back from epoch objects before anything is sealed, and what is then sealed first.
-import { stat } from 'node:fs/promises'
+import { mkdir, stat } from 'node:fs/promises'
 import { type Control, registryOrigin } from '@affidavit/trail'
 import type { Config } from './config.ts'
 import { replayForgetting } from './erase/replay.ts'
-import type { Keys } from './keys/open-keys.ts'
+import { type Keys, openKeys } from './keys/open-keys.ts'
 import { openRegistrySecret } from './keys/registry-key.ts'
 import { KeyChest, type TenantKeys } from './keys/tenant-keys.ts'
 import { KeyUnusable } from './keys/unusable.ts'
+import { type Continued, continueLog, logNameOfCopies, readToContinue, type Vouched } from './recovery/continue.ts'
 import { forgetRetired } from './recovery/generations.ts'
 import { type Replayed, type ReplayStep, replayEpochs } from './recovery/replay.ts'
+import { RecoveryRefused } from './recovery/repository.ts'
 import { isLostSealed, noteLost, readLost } from './recovery/statements.ts'
-import type { Database } from './store/database.ts'
+import { ownDatabase } from './safekeeping.ts'
+import { controlEntry } from './seal/control.ts'
+import type { Sealer } from './seal/sealer.ts'
+import { checkServer } from './store/check.ts'
+import { type Database, openDatabase } from './store/database.ts'
 import { epochKey, readEpochHead } from './store/epoch-object.ts'
-import type { Log } from './store/log.ts'
+import { type Log, silent } from './store/log.ts'
+import { migrate } from './store/migrate.ts'
 import { openObjects } from './store/open-objects.ts'
+import type { Sealable, TrailRef } from './store/sealable.ts'
 import type { Tenant, Tenants } from './tenants/tenants.ts'
 
 /**
@@ -71,6 +79,24 @@ export async function logNameOfObjects(config: Config): Promise<string | undefin
   return end > 0 ? header.origin.slice(0, end) : undefined
 }
 
+/** Seals `open` and `continues` as the first entries of trails that go on where lost ones ended, in one batch each. */
+export async function sealContinued(
+  database: Database,
+  tenants: Tenants<TenantKeys>,
+  sealer: Pick<Sealer, 'submit' | 'keyEpoch'>,
+  open: (trail: TrailRef, keyEpoch: number) => Sealable,
+): Promise<void> {
+  for (const { tenant: number, continues, size, root } of await readToContinue(database.pool('keeper'))) {
+    const { trail } = (await tenants.byNumber([number])).get(number)!
+    const control: Control = { kind: 'continues', trail: continues, size, root }
+    const facts = { reason: 'Database and objects were lost; the trail goes on where a copy outside vouches for it.' }
+    const epoch = sealer.keyEpoch(trail.shard)
+    const first = [open(trail, epoch), controlEntry(trail, epoch, control, facts, Date.now())]
+    for (const outcome of await sealer.submit(first))
+      if (outcome.kind !== 'sealed') throw new Error(`trail ${trail.id} could not be begun: ${outcome.kind}`)
+  }
+}
+
 /** Seals what a recovery left to be said, before anybody is served. */
 export async function sealLosses(
   database: Database,
@@ -89,4 +115,49 @@ export async function sealLosses(
       )
     await noteLost(keeper, range)
   }
+}
+
+export type { Continued, Vouched } from './recovery/continue.ts'
+
+/**
+ * `affidavit restore --continue-from`: begins anew in an empty data folder, where copies outside vouch for what was.
+ * @throws RecoveryRefused, KeyUnusable, EmbeddedError with a sentence for the operator
+ */
+export async function continueFrom(config: Config, vouched: Vouched): Promise<Continued> {
+  const logName = logNameOfCopies(vouched)
+  if (await hasEpochs(config))
+    throw new RecoveryRefused(
+      `${config.objects} holds epoch objects: nothing needs to be continued, a start replays them. If they are not to be ` +
+        'trusted, name another place in AFFIDAVIT_OBJECTS.',
+    )
+  await mkdir(config.dataDir, { recursive: true })
+  const embedded = await ownDatabase(config, silent)
+  try {
+    const login = config.databaseUrl ?? embedded!.connection
+    await checkServer(login)
+    await migrate(login, silent)
+    const database = openDatabase({ login, log: silent })
+    try {
+      const keeper = database.pool('keeper')
+      const { rootKey } = config
+      const keys = await openKeys({
+        keeper,
+        folder: config.keysDir,
+        logName,
+        ...(rootKey !== undefined && { rootKey }),
+      })
+      return await continueLog(keeper, keys, new KeyChest(keys.provider), vouched)
+    } finally {
+      await database.end()
+    }
+  } finally {
+    await embedded?.stop()
+  }
+}
+
+async function hasEpochs(config: Config): Promise<boolean> {
+  if (!config.objects.startsWith('s3:') && !(await stat(config.objects).catch(() => undefined))) return false
+  const objects = await openObjects(config.objects)
+  for await (const _ of objects.list('epochs/')) return true
+  return false
 }

@@ -53,9 +53,9 @@ const refuse = (message: string) => new RecoveryRefused(message)
 /** @returns undefined when there was nothing to put back. @throws RecoveryRefused, StoreUnavailable */
 export async function replayEpochs(parts: ReplayParts): Promise<Replayed | undefined> {
   const { keeper, objects, log } = parts
-  const { epoch: from, unfinished } = await readBehind(keeper)
+  const { epoch: from, size, unfinished } = await readBehind(keeper)
   const later = await laterEpochs(objects, from)
-  if (from > 0 && (await objects.stat(epochKey(from))) === undefined)
+  if (size > 0 && (await objects.stat(epochKey(from))) === undefined)
     log.error({ epoch: from }, 'Objects do not have the newest epoch: were they this database would be lost, too')
   if (later.length > 0 && parts.secret === undefined)
     throw refuse(

@@ -6,13 +6,15 @@ import type { Queryable } from '../store/database.ts'
 export interface Behind {
   /** Newest epoch of the registry in this database; 0: none. */
   readonly epoch: number
+  /** Entries of the registry log; 0: it has not begun. */
+  readonly size: number
   /** A recovery that was cut off, or null. */
   readonly unfinished: number | null
 }
 
 export async function readBehind(db: Queryable): Promise<Behind> {
-  const { rows } = await db.query<{ epoch: number; unfinished: number | null }>(
-    `select epoch, (select max(number) from affidavit.recoveries where finished_at is null) as unfinished
+  const { rows } = await db.query<{ epoch: number; size: number; unfinished: number | null }>(
+    `select epoch, size, (select max(number) from affidavit.recoveries where finished_at is null) as unfinished
       from affidavit.registry`,
   )
   return rows[0]!
