@@ -133,7 +133,7 @@ async function* lines(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<string> 
   if (length > 0 || decoded(decoder) !== '') throw new Failure('The content that the server sends ends inside a line.')
 }
 
-function decoded(decoder: TextDecoder, piece?: Uint8Array): string {
+function decoded(decoder: InstanceType<typeof TextDecoder>, piece?: Uint8Array): string {
   try {
     return piece === undefined ? decoder.decode() : decoder.decode(piece, { stream: true })
   } catch {
