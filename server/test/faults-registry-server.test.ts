@@ -56,7 +56,7 @@ async function shown(server: ServerProcess, tenant: string): Promise<number> {
   return parseCheckpoint(proof.body).size
 }
 
-test(
+test.runIf(long)(
   `killed under load while epochs are made, ${rounds} rounds`,
   async () => {
     const server = await startProcess({ settings: { AFFIDAVIT_REGISTRY_INTERVAL_MS: '50' } })
