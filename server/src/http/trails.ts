@@ -114,7 +114,11 @@ export function trailOperations(parts: TrailParts): Operation[] {
       operationId: 'getConsistencyProof',
       summary: 'Proof that the trail grew from one size to another',
       scope: 'verify',
-      query: { from: seqParam('Older size, from 1'), to: seqParam('Newer size; default: the newest checkpoint') },
+      query: {
+        from: seqParam('Older size, from 1'),
+        to: seqParam('Newer size; default: the newest checkpoint'),
+        trail: trailParam,
+      },
       responses: {
         200: {
           description: 'The proof (RFC 6962)',
@@ -141,6 +145,7 @@ export function trailOperations(parts: TrailParts): Operation[] {
       query: {
         from: seqParam('First entry'),
         to: seqParam('Entry after the last one; default: the size of the newest checkpoint'),
+        trail: trailParam,
       },
       responses: {
         200: { description: 'Content lines as in packs', content: { 'application/x-ndjson': Type.String() } },
@@ -171,7 +176,9 @@ async function openTrail(parts: TrailParts, call: Call): Promise<Opened> {
   const reader = await readerOf(parts.tenants, call, call.params.tenant!)
   return parts.store.pool('reader').asTenant(reader.tenant.number, async (session) => {
     const trails = await readTrails(session, reader.tenant.number)
-    const trail = trails.at(-1)!
+    const wanted = call.query.get('trail')
+    const trail = wanted === null ? trails.at(-1) : trails.find(({ id }) => id === wanted)
+    if (trail === undefined) throw refuse('not_found', 'The tenant has no such trail.')
     const [notarized, minimum] = await Promise.all([readNotarized(session, trail), readMinimum(session, trail)])
     return { reader, trails, trail, notarized, minimum }
   })
