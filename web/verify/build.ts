@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = new URL('../../', import.meta.url)
 /** The server serves what is here, from a checkout and as a package. */
-const target = new URL('server/verifier/', root)
+const target = new URL('server/dist/verifier/', root)
 const pageName = 'index.html'
 const programName = 'affidavit-verify.mjs'
 

@@ -5,7 +5,7 @@ import Type from 'typebox'
 import type { Operation, Reply } from './operation.ts'
 import { refuse } from './refused.ts'
 
-const folder = new URL('../../verifier/', import.meta.url)
+const folder = new URL('../../dist/verifier/', import.meta.url)
 
 export const verifierOperations: readonly Operation[] = [
   {

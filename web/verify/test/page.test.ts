@@ -26,7 +26,7 @@ import {
 } from '../../../trail/test/sample-trail.ts'
 
 const executablePath = process.env.AFFIDAVIT_CHROMIUM ?? '/usr/bin/chromium'
-const built = new URL('../../../server/verifier/', import.meta.url)
+const built = new URL('../../../server/dist/verifier/', import.meta.url)
 const root = join(import.meta.dirname, '../../..')
 /** Where screenshots go, for people to look at; nowhere by default. */
 const shots = process.env.AFFIDAVIT_SCREENSHOTS
