@@ -1,6 +1,7 @@
 /**
  * Receipts: what the log signs at once for entries it has made durable, before any checkpoint covers them. A kept
- * receipt that a later checkpoint contradicts proves to anyone that the log broke its word (docs/spec/receipt.md).
+ * receipt that a later checkpoint contradicts proves to anyone that the log broke its word (docs/spec/checkpoint.md,
+ * docs/spec/accusation.md).
  */
 import { equalBytes, fromBase64, toBase64 } from './bytes.ts'
 import { isTime } from './control.ts'

@@ -1,4 +1,4 @@
-// Receipts: the log's signature over what it just made durable, before any checkpoint covers it (docs/spec/receipt.md).
+// Receipts: the log's signature over what it just made durable, before any checkpoint covers it (docs/spec/checkpoint.md).
 // One per trail and transaction, signed only when somebody wants it: a signature costs more than sealing an event.
 import { formatReceipt, fromBase64, type NoteSigner, signNote } from '@affidavit/trail'
 import type { SealedRun } from '../store/sealable.ts'
