@@ -64,6 +64,14 @@ describe('slot tree', () => {
     expect(() => SlotTree.build(nodeSha256, { ...plan, bodies: [] }).path(slot)).toThrow(RangeError)
   })
 
+  it('holds one head per slot', () => {
+    const bodies: [number, string][] = [
+      [5, 'a\n'],
+      [5, 'b\n'],
+    ]
+    expect(() => SlotTree.build(nodeSha256, { secret: SECRET, epoch: 1, depth: 8, bodies })).toThrow('two heads')
+  })
+
   it.each([7, 33])('has no depth of %d', (depth) => {
     expect(() => SlotTree.build(nodeSha256, { secret: SECRET, epoch: 1, depth, bodies: [] })).toThrow(RangeError)
   })

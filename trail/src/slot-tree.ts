@@ -68,14 +68,17 @@ export class SlotTree {
     this.levels = levels
   }
 
-  /** About 3 µs per slot with a fast hash. Throws RangeError for a slot outside the tree. */
+  /** About 3 µs per slot with a fast hash. Throws RangeError for a slot outside the tree, or one with two bodies. */
   static build(hash: Hash, { secret, epoch, depth, bodies }: SlotTreePlan): SlotTree {
     if (depth < MIN_DEPTH || depth > MAX_DEPTH) throw new RangeError(`not a slot tree's depth: ${depth}`)
     const slots = 2 ** depth
     const leaves = new Uint8Array(slots * HASH_BYTES)
     fillBlinds(hash, secret, epoch, leaves)
+    const taken = new Uint8Array(slots)
     for (const [slot, body] of bodies) {
       if (!Number.isInteger(slot) || slot < 0 || slot >= slots) throw new RangeError(`no slot ${slot} of ${slots}`)
+      if (taken[slot] === 1) throw new RangeError(`slot ${slot} has two heads`)
+      taken[slot] = 1
       putLeaf(hash, leaves, slot * HASH_BYTES, body)
     }
     const levels: Uint8Array[] = [leaves]
