@@ -12,6 +12,7 @@ import { importing } from './command/import.ts'
 import { keys } from './command/keys.ts'
 import { pack } from './command/pack.ts'
 import { restore } from './command/restore.ts'
+import { scrub } from './command/scrub.ts'
 import { serve } from './command/serve.ts'
 import { status } from './command/status.ts'
 import { tenants } from './command/tenants.ts'
@@ -60,7 +61,7 @@ function build(terminal: Terminal, done: (exitCode: number) => void): Command {
     })
     .configureHelp({ sortOptions: false, showGlobalOptions: false })
   program.commandsGroup('Run a server:')
-  for (const define of [serve, status, doctor, backup, restore]) define(program, terminal, done)
+  for (const define of [serve, status, doctor, backup, restore, scrub]) define(program, terminal, done)
   program.commandsGroup('Prove:')
   for (const define of [verify, pack, witness]) define(program, terminal, done)
   program.commandsGroup('Bring in events:')

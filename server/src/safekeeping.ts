@@ -23,7 +23,7 @@ export type { BackupProgress } from './recovery/backup.ts'
 export type { RestoreProgress, Target } from './recovery/restore.ts'
 
 /** Where the embedded database archives its log. */
-const archiveOf = ({ walArchive }: Pick<Config, 'walArchive'>): ArchiveUse | undefined =>
+export const archiveOf = ({ walArchive }: Pick<Config, 'walArchive'>): ArchiveUse | undefined =>
   walArchive === undefined ? undefined : { folder: walArchive, use: 'write' }
 
 /** The embedded PostgreSQL of a deployment that names no other. @throws EmbeddedError */

@@ -36,6 +36,11 @@ export async function beginRound(db: Queryable): Promise<number> {
   return rows[0]!.total
 }
 
+/** Gives up the round that is under way: the next one begins with the first trail. */
+export async function beginAnew(db: Queryable): Promise<void> {
+  await db.query('update affidavit.scrub set started_at = null')
+}
+
 export async function endRound(db: Queryable): Promise<void> {
   await db.query('update affidavit.scrub set started_at = null, finished_at = clock_timestamp()')
 }
