@@ -162,8 +162,7 @@ create table affidavit.continued (
   trail integer not null,
   continues uuid not null,
   size bigint not null,
-  root bytea not null,
-  close boolean not null default false
+  root bytea not null
 );
 alter table affidavit.continued owner to affidavit_owner;
 alter table affidavit.continued add constraint continued_pkey PRIMARY KEY (trail);
@@ -2178,29 +2177,32 @@ alter function keeper.add_subject_keys(bigint[],bytea[],integer[],bigint[],integ
 revoke all on function keeper.add_subject_keys(bigint[],bytea[],integer[],bigint[],integer[],bigint[],bytea[]) from public;
 grant execute on function keeper.add_subject_keys(bigint[],bytea[],integer[],bigint[],integer[],bigint[],bytea[]) to affidavit_keeper;
 
-CREATE OR REPLACE FUNCTION keeper.begin_rotation(p_tenant integer, p_all boolean)
+CREATE OR REPLACE FUNCTION keeper.begin_rotation(p_tenant integer, p_generation integer)
  RETURNS SETOF keeper.rotations
  LANGUAGE plpgsql
  SET search_path TO 'keeper', 'pg_temp'
 AS $function$
 declare
-  v_retiring int[];
+  v_retiring int := p_generation;
   v_next int;
 begin
   insert into generations (tenant) values (p_tenant) on conflict do nothing;
   perform from generations where tenant = p_tenant for update;
   if not exists (select from rotations where tenant = p_tenant) then
-    select array_agg(distinct b.generation order by b.generation) into v_retiring from buckets b
-      where b.tenant = p_tenant and (p_all or exists (select from destroyed_keys d where d.tenant = p_tenant and d.bucket = b.number));
+    if p_generation is null then
+      select min(b.generation) into v_retiring from destroyed_keys d join buckets b on b.number = d.bucket where d.tenant = p_tenant;
+    elsif p_generation >= 0 and not exists (select from buckets where tenant = p_tenant and generation = p_generation) then
+      return;
+    end if;
     if v_retiring is null then return; end if;
     update generations set newest = greatest(newest, current) + 1 where tenant = p_tenant returning newest into v_next;
-    insert into rotations (tenant, next, retiring) values (p_tenant, v_next, v_retiring);
+    insert into rotations (tenant, next, retiring) values (p_tenant, v_next, case when v_retiring < 0 then '{}' else array[v_retiring] end);
   end if;
   return query select * from rotations where tenant = p_tenant;
 end $function$;
-alter function keeper.begin_rotation(integer,boolean) owner to affidavit_owner;
-revoke all on function keeper.begin_rotation(integer,boolean) from public;
-grant execute on function keeper.begin_rotation(integer,boolean) to affidavit_keeper;
+alter function keeper.begin_rotation(integer,integer) owner to affidavit_owner;
+revoke all on function keeper.begin_rotation(integer,integer) from public;
+grant execute on function keeper.begin_rotation(integer,integer) to affidavit_keeper;
 
 CREATE OR REPLACE FUNCTION keeper.end_rotation(p_tenant integer, p_next integer)
  RETURNS void
@@ -2214,12 +2216,39 @@ alter function keeper.end_rotation(integer,integer) owner to affidavit_owner;
 revoke all on function keeper.end_rotation(integer,integer) from public;
 grant execute on function keeper.end_rotation(integer,integer) to affidavit_keeper;
 
+CREATE OR REPLACE FUNCTION keeper.full_generations(p_buckets integer)
+ RETURNS SETOF integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+  select b.tenant from buckets b left join generations g on g.tenant = b.tenant where b.generation = coalesce(g.current, 0)
+    group by b.tenant having count(*) >= p_buckets order by 1;
+$function$;
+alter function keeper.full_generations(integer) owner to affidavit_owner;
+revoke all on function keeper.full_generations(integer) from public;
+grant execute on function keeper.full_generations(integer) to affidavit_keeper;
+
+CREATE OR REPLACE FUNCTION keeper.live_generations(p_tenant integer)
+ RETURNS SETOF integer
+ LANGUAGE sql
+ STABLE
+ SET search_path TO 'keeper', 'pg_temp'
+AS $function$
+  select d.generation from (select distinct generation from buckets where tenant = p_tenant) d
+    left join generations g on g.tenant = p_tenant order by d.generation = coalesce(g.current, 0), d.generation;
+$function$;
+alter function keeper.live_generations(integer) owner to affidavit_owner;
+revoke all on function keeper.live_generations(integer) from public;
+grant execute on function keeper.live_generations(integer) to affidavit_keeper;
+
 CREATE OR REPLACE FUNCTION keeper.move_generation(p_tenant integer, p_next integer)
  RETURNS void
  LANGUAGE sql
  SET search_path TO 'keeper', 'pg_temp'
 AS $function$
-  update generations set current = p_next where tenant = p_tenant and current < p_next;
+  update generations g set current = p_next from rotations r
+    where g.tenant = p_tenant and r.tenant = p_tenant and g.current < p_next and (r.retiring = '{}' or g.current = any (r.retiring));
 $function$;
 alter function keeper.move_generation(integer,integer) owner to affidavit_owner;
 revoke all on function keeper.move_generation(integer,integer) from public;

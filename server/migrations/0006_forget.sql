@@ -499,22 +499,26 @@ begin
 end $$;
 
 -- ─── Rotation of the subject-wrap key ───────────────────────────────────────────────────────────────────────────
--- Begins a rotation of a tenant, or returns the one under way; no row when there is nothing to retire. Retiring are the
--- generations of buckets that held a destroyed key; with p_all every generation there is.
-create function keeper.begin_rotation(p_tenant int, p_all boolean) returns setof keeper.rotations
+-- Begins a rotation of a tenant, or returns the one under way; no row when there is nothing to retire. One generation
+-- retires at a time: the one given, or with null the oldest above a destroyed key; with −1 none, new buckets only get a
+-- generation of their own. So a bucket is touched only if it shares its generation with one that lost a key.
+create function keeper.begin_rotation(p_tenant int, p_generation int) returns setof keeper.rotations
   language plpgsql set search_path = keeper, pg_temp as $$
 declare
-  v_retiring int[];
+  v_retiring int := p_generation;
   v_next int;
 begin
   insert into generations (tenant) values (p_tenant) on conflict do nothing;
   perform from generations where tenant = p_tenant for update;
   if not exists (select from rotations where tenant = p_tenant) then
-    select array_agg(distinct b.generation order by b.generation) into v_retiring from buckets b
-      where b.tenant = p_tenant and (p_all or exists (select from destroyed_keys d where d.tenant = p_tenant and d.bucket = b.number));
+    if p_generation is null then
+      select min(b.generation) into v_retiring from destroyed_keys d join buckets b on b.number = d.bucket where d.tenant = p_tenant;
+    elsif p_generation >= 0 and not exists (select from buckets where tenant = p_tenant and generation = p_generation) then
+      return;
+    end if;
     if v_retiring is null then return; end if;
     update generations set newest = greatest(newest, current) + 1 where tenant = p_tenant returning newest into v_next;
-    insert into rotations (tenant, next, retiring) values (p_tenant, v_next, v_retiring);
+    insert into rotations (tenant, next, retiring) values (p_tenant, v_next, case when v_retiring < 0 then '{}' else array[v_retiring] end);
   end if;
   return query select * from rotations where tenant = p_tenant;
 end $$;
@@ -527,10 +531,11 @@ begin
   update rotations set next = p_next + 1 where tenant = p_tenant and next = p_next;
 end $$;
 
--- New buckets are wrapped under p_next from now on; waits for those who are making one.
+-- New buckets are wrapped under p_next from now on, if what wrapped them retires; waits for those who are making one.
 create function keeper.move_generation(p_tenant int, p_next int) returns void
   language sql set search_path = keeper, pg_temp as $$
-  update generations set current = p_next where tenant = p_tenant and current < p_next;
+  update generations g set current = p_next from rotations r
+    where g.tenant = p_tenant and r.tenant = p_tenant and g.current < p_next and (r.retiring = '{}' or g.current = any (r.retiring));
 $$;
 
 -- Buckets that still stand under a retiring generation; `destroyed`: they held a key that was destroyed.
@@ -594,6 +599,20 @@ create function keeper.replay_subject_keys(p_tenant int, p_bucket bigint, p_subj
     where k.subject = u.subject and k.bucket = p_bucket and k.tenant = p_tenant;
 $$;
 
+-- Generations of a tenant's buckets, the current one last.
+create function keeper.live_generations(p_tenant int) returns setof int
+  language sql stable set search_path = keeper, pg_temp as $$
+  select d.generation from (select distinct generation from buckets where tenant = p_tenant) d
+    left join generations g on g.tenant = p_tenant order by d.generation = coalesce(g.current, 0), d.generation;
+$$;
+
+-- Tenants whose current generation wraps so many buckets that new ones should get another.
+create function keeper.full_generations(p_buckets int) returns setof int
+  language sql stable set search_path = keeper, pg_temp as $$
+  select b.tenant from buckets b left join generations g on g.tenant = b.tenant where b.generation = coalesce(g.current, 0)
+    group by b.tenant having count(*) >= p_buckets order by 1;
+$$;
+
 -- Tenants with a rotation under way or a destroyed key that waits for one.
 create function keeper.rotations_due() returns setof int
   language sql stable set search_path = keeper, pg_temp as $$
@@ -617,14 +636,14 @@ revoke execute on function affidavit.announcement, affidavit.control_entries, af
   affidavit.payload_left, affidavit.truncate_entries, affidavit.close_tenant, affidavit.destroy_tenant,
   affidavit.drop_payload, affidavit.drop_people, affidavit.has_line, affidavit.without_personas, affidavit.was_in_force from public;
 revoke execute on function keeper.begin_rotation, keeper.skip_generation, keeper.move_generation, keeper.retiring_buckets,
-  keeper.rewrap_bucket, keeper.end_rotation, keeper.rotations_due, keeper.add_data_key,
+  keeper.rewrap_bucket, keeper.end_rotation, keeper.rotations_due, keeper.live_generations, keeper.full_generations, keeper.add_data_key,
   keeper.replay_buckets, keeper.replay_subject_keys from public;
 grant execute on function affidavit.control_entries, affidavit.lock_forgetting, affidavit.place_hold, affidavit.release_hold,
   affidavit.holds_on_subjects, affidavit.holds_on_entries, affidavit.erase_subjects, affidavit.drop_personas, affidavit.redact,
   affidavit.prune, affidavit.first_sealed_after, affidavit.payload_left, affidavit.truncate_entries,
   affidavit.close_tenant, affidavit.destroy_tenant, affidavit.drop_payload, affidavit.drop_people to affidavit_retention;
 grant execute on function keeper.begin_rotation, keeper.skip_generation, keeper.move_generation, keeper.retiring_buckets,
-  keeper.rewrap_bucket, keeper.end_rotation, keeper.rotations_due, keeper.add_data_key,
+  keeper.rewrap_bucket, keeper.end_rotation, keeper.rotations_due, keeper.live_generations, keeper.full_generations, keeper.add_data_key,
   keeper.replay_buckets, keeper.replay_subject_keys to affidavit_keeper;
 grant select, insert, update on affidavit.acts, affidavit.retention_visits to affidavit_retention;
 grant select on affidavit.prunes to affidavit_retention;

@@ -38,7 +38,8 @@ export interface ForgetGround {
 
 /** Between two rounds over requests and retention; rotations go once a day. */
 const roundMs = 60_000
-const dayMs = 86_400_000
+const hourMs = 3_600_000
+const dayMs = 24 * hourMs
 const tenantsAtOnce = 100
 
 export interface Forget {
@@ -116,6 +117,7 @@ class Rounds {
   #running: Promise<void> | null = null
   /** The first batch comes with the first round after a start, so that one that was cut off is finished soon. */
   #lastBatch_ms = Number.NEGATIVE_INFINITY
+  #lastSpread_ms = Number.NEGATIVE_INFINITY
 
   constructor(forgetting: Forgetting, pruning: Pruning, rotation: Rotation, tenants: Tenants<TenantKeys>, log: Log) {
     this.#forgetting = forgetting
@@ -140,6 +142,10 @@ class Rounds {
       try {
         await this.#forgetting.runAll()
         await this.#prune()
+        if (Date.now() - this.#lastSpread_ms >= hourMs) {
+          await this.#rotation.spread()
+          this.#lastSpread_ms = Date.now()
+        }
         if (Date.now() - this.#lastBatch_ms >= dayMs) {
           await this.#rotation.runAll()
           this.#lastBatch_ms = Date.now()

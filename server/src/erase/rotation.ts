@@ -2,9 +2,9 @@
 // old rows; once the generation above them is destroyed outside the database, the rows of an erased person open under
 // nothing, while everybody else's were wrapped anew.
 //
-//   begin      the next number is taken, the retiring generations are noted     keeper.rotations
+//   begin      the next number is taken, the retiring generation is noted       keeper.rotations
 //   make       the next generation is made in the provider, `keys subject made` is sealed
-//   move       new buckets stand under it                                       keeper.move_generation
+//   move       new buckets stand under it, if they stood under the old one      keeper.move_generation
 //   rewrap     every bucket of a retiring generation is wrapped anew            keys/rewrap.ts
 //   journal    the new rows are copied to Objects, so that a restored backup finds the living
 //   destroy    `keys subject destroyed` is sealed, the generation is destroyed in the provider
@@ -46,6 +46,9 @@ interface Note {
   readonly retiring: readonly number[]
 }
 
+/** A bucket has 1,024 people, a generation then some 16,000: so many are affected when one of them is forgotten. */
+const bucketsPerGeneration = 16
+
 /** Control entries count generations from 1, the provider from 0. */
 const shown = (generation: number) => generation + 1
 
@@ -58,12 +61,30 @@ export class Rotation {
 
   /** Rotates for every tenant with a destroyed key; problems are logged, and met again next time. */
   async runAll(): Promise<void> {
+    await this.#forEach('select keeper.rotations_due() as tenant', [], (tenant) => this.subjectKey(tenant))
+  }
+
+  /**
+   * Gives new buckets another generation where the current one wraps many: the fewer share one, the fewer are touched
+   * when somebody is forgotten.
+   */
+  async spread(): Promise<void> {
+    await this.#forEach('select keeper.full_generations($1) as tenant', [bucketsPerGeneration], (tenant) =>
+      this.#retire(tenant, -1),
+    )
+  }
+
+  async #forEach(
+    text: string,
+    values: unknown[],
+    work: (tenant: Tenant<TenantKeys>) => Promise<unknown>,
+  ): Promise<void> {
     const { keeper, tenants, log } = this.#parts
-    const { rows } = await keeper.query<{ tenant: number }>('select keeper.rotations_due() as tenant')
+    const { rows } = await keeper.query<{ tenant: number }>(text, values)
     for (const { tenant: number } of rows) {
       try {
         const tenant = (await tenants.byNumber([number])).get(number)
-        if (tenant?.state === 'open') await this.subjectKey(tenant)
+        if (tenant?.state === 'open') await work(tenant)
       } catch (error) {
         log.warn({ err: error, tenant: number }, 'a key rotation could not be finished now; it is tried again')
       }
@@ -76,21 +97,45 @@ export class Rotation {
    * @throws KeyUnusable, StoreUnavailable, SealUnavailable; repeat it, it goes on where it stopped
    */
   async subjectKey(tenant: Tenant<TenantKeys>, all = false): Promise<Rotated | undefined> {
+    const done: Rotated[] = []
+    for (const generation of all ? await this.#live(tenant) : [null]) {
+      for (;;) {
+        // One that was cut off comes first, whatever was asked for.
+        const rotated = await this.#retire(tenant, generation)
+        if (rotated === undefined) break
+        done.push(rotated)
+        if (generation !== null && rotated.destroyed.includes(generation)) break
+      }
+    }
+    if (done.length === 0) return undefined
+    return {
+      generation: done.at(-1)!.generation,
+      destroyed: done.flatMap(({ destroyed }) => destroyed),
+      moved: done.reduce((sum, { moved }) => sum + moved, 0),
+      renewed: done.reduce((sum, { renewed }) => sum + renewed, 0),
+    }
+  }
+
+  async #live(tenant: Tenant<TenantKeys>): Promise<number[]> {
+    const { rows } = await this.#parts.keeper.query<{ generation: number }>(
+      'select keeper.live_generations($1) as generation',
+      [tenant.number],
+    )
+    return rows.map(({ generation }) => generation)
+  }
+
+  /** @param generation null: the oldest above a destroyed key; −1: none */
+  async #retire(tenant: Tenant<TenantKeys>, generation: number | null): Promise<Rotated | undefined> {
     const { keeper, provider, objects } = this.#parts
-    const note = await this.#begin(tenant, all)
+    const note = await this.#begin(tenant, generation)
     if (note === undefined) return undefined
     const next = await this.#make(tenant, note.next)
     await keeper.query('select keeper.move_generation($1, $2)', [tenant.number, next])
     const rewrapped = await rewrapBuckets({ keeper, provider, tenant, next })
-    if (objects !== null) await writeJournal({ keeper, objects, tenant, generation: next })
-    for (const generation of note.retiring) {
-      await this.#announceOnce(tenant, {
-        kind: 'keys',
-        about: 'subject',
-        step: 'destroyed',
-        generation: shown(generation),
-      })
-      await provider.destroyGeneration(tenant.keyring, generation)
+    if (objects !== null && note.retiring.length > 0) await writeJournal({ keeper, objects, tenant, generation: next })
+    for (const old of note.retiring) {
+      await this.#announceOnce(tenant, { kind: 'keys', about: 'subject', step: 'destroyed', generation: shown(old) })
+      await provider.destroyGeneration(tenant.keyring, old)
     }
     await keeper.query('select keeper.end_rotation($1, $2)', [tenant.number, next])
     return { ...rewrapped, generation: next, destroyed: note.retiring }
@@ -107,10 +152,10 @@ export class Rotation {
     return generation
   }
 
-  async #begin(tenant: Tenant<TenantKeys>, all: boolean): Promise<Note | undefined> {
+  async #begin(tenant: Tenant<TenantKeys>, generation: number | null): Promise<Note | undefined> {
     const { rows } = await this.#parts.keeper.query<{ next: number; retiring: number[] }>(
       'select next, retiring from keeper.begin_rotation($1, $2)',
-      [tenant.number, all],
+      [tenant.number, generation],
     )
     return rows[0]
   }
