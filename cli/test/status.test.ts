@@ -1,17 +1,22 @@
 // A whole server with witnesses and anchors: what `affidavit status`, the metrics and the public list say of them, and
 // that events are sealed whatever they do.
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { readPolicy } from '@affidavit/server/anchor/policy-file.ts'
 import { readAnchors } from '@affidavit/server/anchor/settings.ts'
 import { AnchorsRefused, AnchorThread } from '@affidavit/server/anchor/thread.ts'
 import { silent } from '@affidavit/server/store/log.ts'
 import { parsePolicy, verifyCheckpoint, verifyEd25519 } from '@affidavit/trail'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
+import { goProgram } from '../../server/test/go-programs.ts'
+import { type Litewitness, startLitewitness } from '../../server/test/litewitness.ts'
 import { freePort } from '../../server/test/s3.ts'
 import { type StartedServer, startedServer } from '../../server/test/started-server.ts'
 import { hasOpenssl, startTimestampAuthority, type TimestampAuthority } from '../../server/test/timestamp-authority.ts'
@@ -27,6 +32,7 @@ let server: StartedServer
 let state: WitnessState
 let witness: RunningWitness
 let authority: TimestampAuthority | undefined
+let lite: Litewitness | null
 let policy: string
 const hook = createServer((_, response) => response.writeHead(500).end())
 
@@ -39,7 +45,10 @@ beforeAll(async () => {
   // The witness learns the log's key from the server, and the server the witness's from its file: it is made first.
   const file = join(folder, 'witness.json')
   state = await WitnessState.open(file, 'witness.test/w1', [])
-  policy = `witness w1 ${state.vkey} http://127.0.0.1:${port}\nquorum w1\n`
+  lite = await startLitewitness('witness.test/lite')
+  policy = `witness w1 ${state.vkey} http://127.0.0.1:${port}\n`
+  if (lite !== null) policy += `witness lite ${lite.vkey} ${lite.url}\n`
+  policy += `group all-of-them all ${lite === null ? 'w1' : 'w1 lite'}\nquorum all-of-them\n`
   await writeFile(join(folder, 'policy'), policy)
   const anchors: object[] = [
     {
@@ -67,6 +76,7 @@ beforeAll(async () => {
   const vkeys = (await (await fetch(`${server.url}/v1/registry/vkeys`)).text()).trim().split('\n')
   await state.close()
   state = await WitnessState.open(file, undefined, [vkeys[0]!])
+  await lite?.addLog(vkeys[0]!.split('+')[0]!, vkeys[0]!)
   policy += `log ${vkeys[0]}\n`
   witness = await startWitness({ state, host: '127.0.0.1', port, log: () => {} })
 }, 60_000)
@@ -75,6 +85,7 @@ afterAll(async () => {
   await server?.stop()
   await witness?.stop()
   await state?.close()
+  await lite?.stop()
   await authority?.stop()
   hook.close()
   hook.closeAllConnections()
@@ -109,6 +120,18 @@ test('the registry of a real server is cosigned, and holds under the policy', as
     const note = await (await fetch(`${server.url}/v1/registry/checkpoint`)).text()
     return (await verifyCheckpoint(verifyEd25519, note, parsePolicy(nodeSha256, policy))).quorum
   })
+})
+
+test('torchwood reads the registry and accepts it under the same policy', async (context) => {
+  const logcheck = await goProgram('logcheck')
+  if (logcheck === null) return context.skip()
+  await writeFile(join(folder, 'policy-with-log'), policy)
+  const { stdout } = await promisify(execFile)(logcheck, [
+    'log',
+    `${server.url}/v1/registry/`,
+    join(folder, 'policy-with-log'),
+  ])
+  expect(stdout.trim().split('\n').at(-1)).toMatch(/^ok /)
 })
 
 test('affidavit status tells how each anchor does, and exits 1 while one fails', async () => {
@@ -175,10 +198,12 @@ test('a file that cannot be used stops the start with a sentence', async () => {
   const file = join(folder, 'bad.json')
   await writeFile(file, '{"anchors":[{"kind":"floppy"}]}')
   const login = 'postgres://nobody@127.0.0.1:1/none' // the files come first
-  await expect(AnchorThread.start({ login, anchors: file }, silent)).rejects.toThrow('/anchors/0/kind: one of')
+  const refused = await AnchorThread.start({ login, anchors: file }, silent).catch((error: Error) => error)
+  expect(refused).toBeInstanceOf(AnchorsRefused)
+  expect((refused as Error).message).toContain('/anchors/0/kind: one of')
   await writeFile(file, 'witness w1\n')
-  await expect(AnchorThread.start({ login, policy: file }, silent)).rejects.toThrow('line 1: a witness line is')
-  await expect(AnchorThread.start({ login, policy: '/absent' }, silent)).rejects.toThrow(AnchorsRefused)
+  await expect(readPolicy(file)).rejects.toThrow('line 1: a witness line is')
+  await expect(readPolicy('/absent')).rejects.toThrow('cannot be read (ENOENT)')
 })
 
 test('worries are told in sentences', () => {

@@ -1,14 +1,12 @@
 // The worker thread in which the anchors run, with a pool of its own: other people's servers, their certificates and
 // their slowness stay away from requests. Started by thread.ts.
-import { readFile } from 'node:fs/promises'
 import { parentPort, workerData } from 'node:worker_threads'
-import { FormatError, parsePolicy, type TrustPolicy } from '@affidavit/trail'
 import { openDatabase } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
-import { sha256 } from '../store/sha256.ts'
 import { Anchors } from './anchors.ts'
 import { Outbound } from './outbound.ts'
 import { openPlaces } from './places.ts'
+import { readPolicy } from './policy-file.ts'
 import { BadAnchors, readAnchors } from './settings.ts'
 import type { FromWorker, ToWorker, WorkerSettings } from './thread.ts'
 
@@ -29,20 +27,6 @@ function plain(fields: object): object {
       value instanceof Error ? { type: value.name, message: value.message, stack: value.stack } : value,
     ]),
   )
-}
-
-/** @throws BadAnchors */
-async function readPolicy(path: string): Promise<TrustPolicy> {
-  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
-    throw new BadAnchors(`AFFIDAVIT_WITNESS_POLICY: ${path} cannot be read (${error.code}).`)
-  })
-  try {
-    return parsePolicy(sha256, bytes)
-  } catch (error) {
-    if (!(error instanceof FormatError)) throw error
-    const line = error.line === undefined ? '' : `line ${error.line}: `
-    throw new BadAnchors(`AFFIDAVIT_WITNESS_POLICY: ${path} cannot be used: ${line}${error.message}.`)
-  }
 }
 
 async function open(): Promise<void> {
