@@ -52,6 +52,8 @@ export const verify: Define = (parent, terminal, done) => {
       'Compare at most so many values of each field (default: all; of metadata, words and ids 300)',
       positive,
     )
+    .optionsGroup('For a proof of one entry (.tlog-proof file):')
+    .option('--hash <hex>', 'The entry: its `hash` in the API, or in a receipt')
     .optionsGroup('Output:')
     .option('--json', 'Print the report as JSON')
     .addHelpText(

@@ -28,6 +28,8 @@ export interface VerifyArguments extends PolicyArguments {
   readonly maxAge?: number
   readonly deep?: boolean
   readonly deepValues?: number
+  /** Of the entry that a tlog-proof file is for: 64 hex digits. */
+  readonly hash?: string
   readonly json?: boolean
 }
 

@@ -4,17 +4,20 @@ import type { Terminal } from '../terminal.ts'
 import { bring, type VerifyArguments } from './brought.ts'
 import { beginsAsAccusation, judgeAccusation } from './of-accusation.ts'
 import { ofFile } from './of-pack.ts'
+import { beginsAsTlogProof, judgeTlogProof } from './of-tlog-proof.ts'
 import { overHttp } from './over-http.ts'
 import { outcomeOf, printReport, printReportJson } from './report.ts'
 
 export type { VerifyArguments } from './brought.ts'
 
-/** Verifies a pack file, a server's trail or an accusation, prints the report. @returns the exit code */
+/** Verifies a pack, a proof or an accusation in a file, or a server's trail; prints the report. @returns the exit code */
 export async function runVerify(subject: string, options: VerifyArguments, terminal: Terminal): Promise<number> {
   const brought = await bring(options)
   const isAddress = /^https?:\/\//.test(subject)
   if (!isAddress && (await beginsAsAccusation(subject)))
     return judgeAccusation(subject, brought, options.json === true, terminal)
+  if (!isAddress && (await beginsAsTlogProof(subject)))
+    return judgeTlogProof(subject, options.hash, brought, options.json === true, terminal)
   const report = isAddress
     ? await overHttp(subject, options, brought, terminal)
     : await ofFile(subject, options, brought, terminal)

@@ -9,6 +9,7 @@ import { print, say, type Terminal } from '../terminal.ts'
 import { bring, type VerifyArguments } from './brought.ts'
 import { beginsAsAccusation, judgeAccusation } from './of-accusation.ts'
 import { ofFile } from './of-pack.ts'
+import { beginsAsTlogProof, judgeTlogProof } from './of-tlog-proof.ts'
 import { outcomeOf, printReport, printReportJson } from './report.ts'
 
 const USAGE = `Checks an evidence pack of an Affidavit audit log, offline. Nothing is sent anywhere.
@@ -21,6 +22,7 @@ const USAGE = `Checks an evidence pack of an Affidavit audit log, offline. Nothi
   --policy FILE      witnesses that must have cosigned (C2SP tlog-policy)
   --witness KEY      a witness that must have cosigned; repeat for more
   --quorum N         so many of the witnesses are enough
+  --hash HEX         for a .tlog-proof file: the entry that it is for
   --json             print the report as JSON
 
 Exit codes: 0 all held, 1 evidence of tampering, 2 could not be checked.`
@@ -35,6 +37,7 @@ const OPTIONS = {
   policy: text,
   witness: list,
   quorum: text,
+  hash: text,
   json: flag,
   help: { ...flag, short: 'h' },
 } as const
@@ -75,6 +78,7 @@ async function verifyFile(path: string, options: VerifyArguments, terminal: Term
   const brought = await bring(options)
   const asJson = options.json === true
   if (await beginsAsAccusation(path)) return judgeAccusation(path, brought, asJson, terminal)
+  if (await beginsAsTlogProof(path)) return judgeTlogProof(path, options.hash, brought, asJson, terminal)
   const report = await ofFile(path, options, brought, terminal)
   const exitCode = EXIT_CODES[outcomeOf(report)]
   if (asJson) printReportJson(report, exitCode, terminal)
