@@ -17,7 +17,7 @@ const settings = () => ({
   AFFIDAVIT_OBJECTS: join(root, 'objects'),
   AFFIDAVIT_KEYS_DIR: join(root, 'keys'),
   AFFIDAVIT_LOG_NAME: 'audit.example.com',
-  AFFIDAVIT_REGISTRY_INTERVAL_MS: '300',
+  AFFIDAVIT_REGISTRY_INTERVAL_MS: '1500',
   AFFIDAVIT_SCRUB_EVENTS: '0',
 })
 const environment = () => ({ PATH: process.env.PATH!, AFFIDAVIT_DATA_DIR: server.folder, ...settings() })
@@ -69,7 +69,7 @@ async function listed(tenant: string): Promise<Listed[]> {
 
 /** Until an epoch holds all that was sealed in a tenant's trail. */
 async function bound(tenant: string): Promise<void> {
-  for (const until = Date.now() + 20_000; ; await sleep(200)) {
+  for (const until = Date.now() + 90_000; ; await sleep(300)) {
     const { size } = await api<{ size: number }>(`/v1/trails/${tenant}`).catch(() => ({ size: 0 }))
     const sealed = (await listed(tenant)).at(-1)!.seq + 1
     const response = await fetch(`${server.url}/v1/trails/${tenant}/slot?epoch=latest`, {
@@ -125,7 +125,7 @@ test('a database from before the last epochs gets their entries back, and says t
   })
   await api(`/v1/approvals/${id}`, { decision: 'approve' }, second)
   await expect
-    .poll(async () => (await listed('acme')).find(({ id }) => id === 'kept1')?.actor?.name, { timeout: 15_000 })
+    .poll(async () => (await listed('acme')).find(({ id }) => id === 'kept1')?.actor?.name, { timeout: 60_000 })
     .toBe(null)
   await bound('acme')
   before = new Map([
@@ -151,7 +151,9 @@ test('a database from before the last epochs gets their entries back, and says t
   const acme = await listed('acme')
   expect(acme.find(({ id }) => id === 'kept0')?.actor?.name).toBe('Person 0')
   expect(acme.find(({ id }) => id === 'kept1')?.actor?.name).toBe(null)
-  expect(acme.filter(({ redacted }) => redacted)).toHaveLength(before.get('acme')!.length - 41)
+  expect(acme.filter(({ redacted }) => redacted)).toHaveLength(
+    before.get('acme')!.filter(({ seq, control }) => seq > 40 && control === undefined).length,
+  )
   // It goes on, and who remembers the trail from before finds it whole.
   await record('acme', names('again', 10))
   await record('young', names('again', 10))
@@ -159,9 +161,10 @@ test('a database from before the last epochs gets their entries back, and says t
     await bound(tenant)
     expect(await judged(tenant)).toMatchObject({ outcome: 'held', findings: [] })
   }
-}, 120_000)
+}, 300_000)
 
 test('a data folder that is gone comes back from Objects and keys: all proofs, no payloads', async () => {
+  await bound('acme')
   const seen = await listed('acme')
   await server.kill()
   const postgres = server.postgresPid
@@ -178,7 +181,7 @@ test('a data folder that is gone comes back from Objects and keys: all proofs, n
   await bound('acme')
   expect(await judged('acme')).toMatchObject({ outcome: 'held', findings: [] })
   expect((await readFile(state('acme'), 'utf8')).length).toBeGreaterThan(0)
-}, 60_000)
+}, 200_000)
 
 test('database and Objects gone: new trails continue what a pack and the registry vouch for, and the verifier tells', async () => {
   await record('acme', names('last', 5))
@@ -220,4 +223,4 @@ test('database and Objects gone: new trails continue what a pack and the registr
   expect(told).toMatchObject({ outcome: 'tampered' })
   expect(told.findings.map(({ code }) => code)).toContain('entries_lost')
   console.log(JSON.stringify([calm, told], null, 1))
-}, 60_000)
+}, 200_000)

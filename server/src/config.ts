@@ -114,6 +114,11 @@ export const settings = {
     '60000',
     'Milliseconds between epochs of the registry: how soon a checkpoint is bound for everyone to see. What was sealed two minutes before an epoch is always in it.',
   ),
+  AFFIDAVIT_ACCEPT_ROLLBACK: setting(
+    wholeNumber(1, Number.MAX_SAFE_INTEGER),
+    undefined,
+    'Start although an anchor knows the registry with this many entries and the database has fewer. Verifiers that saw more will call it tampering.',
+  ),
   AFFIDAVIT_WAL_ARCHIVE: setting(
     (value) => resolve(value),
     undefined,
@@ -165,6 +170,8 @@ export interface Config {
   readonly sealConnections: number
   readonly notaryIntervalMs: number
   readonly registryIntervalMs: number
+  /** Size of the registry that an anchor knows and that is knowingly given up. */
+  readonly acceptRollback: number | undefined
   /** Undefined: the log is not archived. */
   readonly walArchive: string | undefined
   readonly scrubEvents: number
@@ -210,6 +217,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     sealConnections: v.AFFIDAVIT_SEAL_CONNECTIONS,
     notaryIntervalMs: v.AFFIDAVIT_NOTARY_INTERVAL_MS,
     registryIntervalMs: v.AFFIDAVIT_REGISTRY_INTERVAL_MS,
+    acceptRollback: v.AFFIDAVIT_ACCEPT_ROLLBACK,
     walArchive: v.AFFIDAVIT_WAL_ARCHIVE,
     scrubEvents: v.AFFIDAVIT_SCRUB_EVENTS,
     rateEvents: v.AFFIDAVIT_RATE_EVENTS,

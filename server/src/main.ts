@@ -37,7 +37,7 @@ import { assemblePacks } from './pack-assembly.ts'
 import { hadRetention, policyEntries } from './policy-entries.ts'
 import { Events } from './query/events.ts'
 import { Proofs } from './query/proof.ts'
-import { logNameOfObjects, recover, sealContinued, sealLosses } from './recovery-assembly.ts'
+import { recallLogName, recover, sealContinued, sealLosses } from './recovery-assembly.ts'
 import type { RegistryThread } from './registry/thread.ts'
 import { openRegistry, registryReader, startRegistry } from './registry-assembly.ts'
 import { ownDatabase } from './safekeeping.ts'
@@ -120,7 +120,7 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
   const partitions = new Partitions(database.pool('retention'), log)
   await partitions.start()
   closers.add(() => partitions.stop())
-  const logName = config.logName ?? (await logNameOfObjects(config))
+  const logName = await recallLogName(config, database)
   const keys = await openKeys({
     keeper: database.pool('keeper'),
     folder: config.keysDir,
@@ -223,7 +223,7 @@ async function assemble(
   const registry = registryReader(config, database, keys)
   const origin = (trailId: string) => trailName(keys.logName, trailId)
   const vkey = (trailId: string) => keys.logKey.vkey(origin(trailId))
-  const signerOf = (trailId: string) => keys.logKey.signer(origin(trailId))
+  const signersOf = (trailId: string) => [keys.logKey, ...keys.logKey.also].map((key) => key.signer(origin(trailId)))
   const announce = async (tenant: Tenant<TenantKeys>, control: Control, facts: Record<string, unknown>) => {
     for (;;) {
       const epoch = sealer.keyEpoch(tenant.trail.shard)
@@ -259,7 +259,7 @@ async function assemble(
       ingest,
       rate: new RateLimit(config.rateEvents),
       gate: new Gate(workBytes, batchesAtOnce),
-      receipt: (run) => receipt(run, signerOf),
+      receipt: (run) => receipt(run, signersOf),
       tenantId: (number) => own.idOf(number),
     }),
     ...tenantOperations({

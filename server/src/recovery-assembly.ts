@@ -1,6 +1,8 @@
 // Recovery within a start: what comes back from epoch objects before anything is sealed, and what is then sealed first.
 import { mkdir, stat } from 'node:fs/promises'
+import type { Readable } from 'node:stream'
 import { type Control, registryOrigin } from '@affidavit/trail'
+import { refuseBehindAnchors, refuseForgottenLog } from './anchored-head.ts'
 import type { Config } from './config.ts'
 import { replayForgetting } from './erase/replay.ts'
 import { type Keys, openKeys } from './keys/open-keys.ts'
@@ -17,7 +19,7 @@ import { controlEntry } from './seal/control.ts'
 import type { Sealer } from './seal/sealer.ts'
 import { checkServer } from './store/check.ts'
 import { type Database, openDatabase } from './store/database.ts'
-import { epochKey, readEpochHead } from './store/epoch-object.ts'
+import { readEpochHead } from './store/epoch-object.ts'
 import { type Log, silent } from './store/log.ts'
 import { migrate } from './store/migrate.ts'
 import { openObjects } from './store/open-objects.ts'
@@ -38,7 +40,7 @@ export async function recover(
   const objects = await openObjects(config.objects)
   const keeper = database.pool('keeper')
   const retention = database.pool('retention')
-  const replayed = await replayEpochs({
+  const { reachable, replayed } = await replayEpochs({
     keeper,
     objects,
     secret: await secretOf(config, keys),
@@ -52,6 +54,7 @@ export async function recover(
   })
   if (replayed !== undefined)
     log.warn(replayed, 'later epochs were replayed; their payloads are lost, their proofs hold')
+  await refuseBehindAnchors(config, database, reachable, log)
   return replayed
 }
 
@@ -65,18 +68,26 @@ async function secretOf(config: Config, keys: Keys): Promise<Buffer | undefined>
 }
 
 /**
- * The log name that epoch objects were made under, for a database that is new and does not know it.
- * @returns undefined where there are none
+ * Before keys are opened: the log name, as configured or as epoch objects were made under it, for a database that is new
+ * and does not know it.
+ * @throws RecoveryRefused when database and Objects are new and the keys are not
  */
-export async function logNameOfObjects(config: Config): Promise<string | undefined> {
-  if (!config.objects.startsWith('s3:') && !(await stat(config.objects).catch(() => undefined))) return undefined
-  const objects = await openObjects(config.objects)
-  const first = await objects.read(epochKey(1))
-  if (first === undefined) return undefined
+export async function recallLogName(config: Config, database: Database): Promise<string | undefined> {
+  const first = await firstEpoch(config)
+  await refuseForgottenLog(config, database, first !== undefined)
+  if (config.logName !== undefined || first === undefined) return config.logName
   // Nothing is believed yet: the replay refuses what was not written with this deployment's key.
   const { header } = await readEpochHead(first, Buffer.alloc(32))
   const end = header.origin.lastIndexOf(registryOrigin(''))
   return end > 0 ? header.origin.slice(0, end) : undefined
+}
+
+/** The first epoch object that there is; registries that continue a lost one count on. */
+async function firstEpoch(config: Config): Promise<Readable | undefined> {
+  if (!config.objects.startsWith('s3:') && !(await stat(config.objects).catch(() => undefined))) return undefined
+  const objects = await openObjects(config.objects)
+  for await (const { key } of objects.list('epochs/')) return objects.read(key)
+  return undefined
 }
 
 /** Seals `open` and `continues` as the first entries of trails that go on where lost ones ended, in one batch each. */
@@ -125,7 +136,9 @@ export type { Continued, Vouched } from './recovery/continue.ts'
  */
 export async function continueFrom(config: Config, vouched: Vouched): Promise<Continued> {
   const logName = logNameOfCopies(vouched)
-  if (await hasEpochs(config))
+  const first = await firstEpoch(config)
+  first?.destroy()
+  if (first !== undefined)
     throw new RecoveryRefused(
       `${config.objects} holds epoch objects: nothing needs to be continued, a start replays them. If they are not to be ` +
         'trusted, name another place in AFFIDAVIT_OBJECTS.',
@@ -153,11 +166,4 @@ export async function continueFrom(config: Config, vouched: Vouched): Promise<Co
   } finally {
     await embedded?.stop()
   }
-}
-
-async function hasEpochs(config: Config): Promise<boolean> {
-  if (!config.objects.startsWith('s3:') && !(await stat(config.objects).catch(() => undefined))) return false
-  const objects = await openObjects(config.objects)
-  for await (const _ of objects.list('epochs/')) return true
-  return false
 }

@@ -2,7 +2,7 @@
 //   node recovery-process-entry.ts STEP      settings from the environment; prints what was replayed otherwise
 import { readConfig } from '../src/config.ts'
 import { openKeys } from '../src/keys/open-keys.ts'
-import { logNameOfObjects, recover } from '../src/recovery-assembly.ts'
+import { recallLogName, recover } from '../src/recovery-assembly.ts'
 import { ownDatabase } from '../src/safekeeping.ts'
 import { openDatabase } from '../src/store/database.ts'
 import { silent } from '../src/store/log.ts'
@@ -16,7 +16,7 @@ const embedded = await ownDatabase(config, silent)
 const login = config.databaseUrl ?? embedded!.connection
 await migrate(login, silent)
 const database = openDatabase({ login, log: silent })
-const logName = await logNameOfObjects(config)
+const logName = await recallLogName(config, database)
 const keys = await openKeys({
   keeper: database.pool('keeper'),
   folder: config.keysDir,

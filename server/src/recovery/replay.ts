@@ -41,6 +41,13 @@ export interface ReplayParts {
   readonly onStep?: (step: ReplayStep) => void
 }
 
+export interface Outcome {
+  /** Entries of the registry log, those included that the registry completes from Objects. */
+  readonly reachable: number
+  /** Undefined when there was nothing to put back. */
+  readonly replayed: Replayed | undefined
+}
+
 export interface Replayed {
   /** Newest epoch of the database before, and after. */
   readonly from: number
@@ -50,8 +57,8 @@ export interface Replayed {
 
 const refuse = (message: string) => new RecoveryRefused(message)
 
-/** @returns undefined when there was nothing to put back. @throws RecoveryRefused, StoreUnavailable */
-export async function replayEpochs(parts: ReplayParts): Promise<Replayed | undefined> {
+/** @throws RecoveryRefused, StoreUnavailable */
+export async function replayEpochs(parts: ReplayParts): Promise<Outcome> {
   const { keeper, objects, log } = parts
   const { epoch: from, size, unfinished } = await readBehind(keeper)
   const later = await laterEpochs(objects, from)
@@ -62,8 +69,9 @@ export async function replayEpochs(parts: ReplayParts): Promise<Replayed | undef
       'There are epoch objects, but no registry.key in the key folder. Restore the key folder from its backup.',
     )
   const replay = new Replay(parts, from, unfinished)
-  for (const epoch of later) await replay.epoch(epoch)
-  return replay.end()
+  let reachable = size
+  for (const epoch of later) reachable = await replay.epoch(epoch)
+  return { reachable, replayed: await replay.end() }
 }
 
 /** Epochs after `epoch` in order. @throws RecoveryRefused when one is missing */
@@ -107,8 +115,11 @@ class Replay {
     this.#recovery = recovery
   }
 
-  /** An object may also be ahead of a log that lost nothing: killed before it signed, the registry completes it. */
-  async epoch(epoch: number): Promise<void> {
+  /**
+   * An object may also be ahead of a log that lost nothing: killed before it signed, the registry completes it.
+   * @returns entries of the registry log with this epoch
+   */
+  async epoch(epoch: number): Promise<number> {
     const { keeper, onStep } = this.#parts
     const reading = await open(this.#parts, epoch)
     const trails = new Map<string, TrailReplay>()
@@ -122,9 +133,11 @@ class Replay {
     }
     for (const replay of trails.values()) await replay.finish()
     this.#to = epoch
-    if (this.#recovery === null) return
-    await noteEpoch(keeper, this.#recovery, epoch, this.#entries)
-    onStep?.('epoch')
+    if (this.#recovery !== null) {
+      await noteEpoch(keeper, this.#recovery, epoch, this.#entries)
+      onStep?.('epoch')
+    }
+    return reading.header.before + reading.header.entries.length
   }
 
   async end(): Promise<Replayed | undefined> {
