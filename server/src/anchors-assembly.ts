@@ -8,6 +8,7 @@ import { anchorOperations, registerAnchorMetrics } from './http/anchors.ts'
 import type { Operation } from './http/operation.ts'
 import { type OperatorStatusParts, operatorStatusOperation } from './http/operator-status.ts'
 import type { Metrics } from './http/status.ts'
+import type { Background } from './store/background.ts'
 import type { Database, Login } from './store/database.ts'
 import type { Log } from './store/log.ts'
 
@@ -17,7 +18,12 @@ const isConfigured = ({ witnessPolicy, anchors }: Config) => witnessPolicy !== u
  * Starts the anchors' thread where there is anything for it to do.
  * @throws AnchorsRefused with a sentence for the operator
  */
-export async function startAnchors(config: Config, login: Login, log: Log): Promise<{ stop(): Promise<void> }> {
+export async function startAnchors(
+  config: Config,
+  login: Login,
+  log: Log,
+  background: Background,
+): Promise<{ stop(): Promise<void> }> {
   if (!isConfigured(config)) return { stop: async () => {} }
   return AnchorThread.start(
     {
@@ -26,6 +32,7 @@ export async function startAnchors(config: Config, login: Login, log: Log): Prom
       ...(config.anchors !== undefined && { anchors: config.anchors }),
     },
     log,
+    background,
   )
 }
 

@@ -14,7 +14,7 @@ import { Gate } from './http/gate.ts'
 import { keyOperations } from './http/keys.ts'
 import { openApi } from './http/openapi.ts'
 import { OwnTenants } from './http/own-tenants.ts'
-import { PlatformRecorder, tenantCreated } from './http/platform-events.ts'
+import { type PlatformEvent, PlatformRecorder, tenantCreated } from './http/platform-events.ts'
 import { RateLimit } from './http/rate-limit.ts'
 import { readOperations } from './http/read-events.ts'
 import { refuse } from './http/refused.ts'
@@ -45,6 +45,7 @@ import { startScrub } from './scrub-assembly.ts'
 import { controlEntry } from './seal/control.ts'
 import { receipt } from './seal/receipts.ts'
 import { Sealer } from './seal/sealer.ts'
+import { Background } from './store/background.ts'
 import { checkServer } from './store/check.ts'
 import { type Database, type Login, openDatabase } from './store/database.ts'
 import type { Embedded } from './store/embedded.ts'
@@ -139,11 +140,13 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
     log,
   )
   closers.add(() => notary.stop())
-  const registry = await startRegistry(config, login, keys, log)
+  // The notary has its thread to itself: trails are to be signed every second, whatever the others do.
+  const background = new Background(log)
+  const registry = await startRegistry(config, login, keys, log, background)
   closers.add(() => registry.stop())
-  const anchors = await startAnchors(config, login, log)
+  const anchors = await startAnchors(config, login, log, background)
   closers.add(() => anchors.stop())
-  const ground: Ground = { login, database, embedded, keys, partitions, notary, registry, started: false }
+  const ground: Ground = { login, background, database, embedded, keys, partitions, notary, registry, started: false }
   const app = await assemble(config, log, closers, ground)
   const url = await app.server.listen({ host: config.host, port: config.port })
   closers.add(() => app.server.close())
@@ -156,6 +159,7 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
 
 interface Ground {
   readonly login: Login
+  readonly background: Background
   readonly database: Database
   readonly embedded: Embedded | null
   readonly keys: Keys
@@ -189,7 +193,8 @@ async function assemble(
     },
   })
   closers.add(() => sealer.drain())
-  const scrub = await startScrub(config, ground.login, database, sealer, (event) => recorder.note(event), log)
+  const note = (event: PlatformEvent) => recorder.note(event)
+  const scrub = await startScrub(config, ground.login, database, sealer, note, log, ground.background)
   closers.add(() => scrub.stop())
   const metrics = new Metrics({
     waitingEvents: () => sealer.waitingEvents,

@@ -6,11 +6,18 @@ import type { Metrics } from './http/status.ts'
 import type { Keys } from './keys/open-keys.ts'
 import { RegistryReader } from './registry/read.ts'
 import { RegistryThread } from './registry/thread.ts'
+import type { Background } from './store/background.ts'
 import type { Database, Login } from './store/database.ts'
 import type { Log } from './store/log.ts'
 
 /** Starts the registry's thread. */
-export const startRegistry = (config: Config, login: Login, keys: Keys, log: Log): Promise<RegistryThread> =>
+export const startRegistry = (
+  config: Config,
+  login: Login,
+  keys: Keys,
+  log: Log,
+  background: Background,
+): Promise<RegistryThread> =>
   RegistryThread.start(
     {
       login,
@@ -21,6 +28,7 @@ export const startRegistry = (config: Config, login: Login, keys: Keys, log: Log
       ...(config.rootKey !== undefined && { rootKey: config.rootKey }),
     },
     log,
+    background,
   )
 
 /** What reads the registry log, for the operations below and for packs. */

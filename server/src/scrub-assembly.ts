@@ -3,8 +3,9 @@ import type { Config } from './config.ts'
 import type { PlatformEvent } from './http/platform-events.ts'
 import type { ScrubStatus } from './http/scrub.ts'
 import { readProgress, stoppedTrails } from './scrub/findings.ts'
-import { ScrubThread, type Told } from './scrub/thread.ts'
+import { startScrubTask, type Told } from './scrub/thread.ts'
 import type { Sealer } from './seal/sealer.ts'
+import type { Background } from './store/background.ts'
 import type { Database, Login } from './store/database.ts'
 import type { Log } from './store/log.ts'
 
@@ -26,6 +27,7 @@ export async function startScrub(
   sealer: Pick<Sealer, 'stopTrails'>,
   note: (event: PlatformEvent) => void,
   log: Log,
+  background: Background,
 ): Promise<ScrubOfServer> {
   const pool = database.pool('scrub')
   const refresh = async () => sealer.stopTrails(await stoppedTrails(pool))
@@ -35,7 +37,7 @@ export async function startScrub(
   const thread =
     config.scrubEvents === 0
       ? null
-      : new ScrubThread(
+      : await startScrubTask(
           {
             login,
             keyFolder: config.keysDir,
@@ -47,6 +49,7 @@ export async function startScrub(
             soon()
             note(alarm(found))
           },
+          background,
         )
   return {
     refresh,

@@ -1,58 +1,32 @@
-// The worker thread in which the notary runs, with its own pool and its own copy of the log key: its hashing and signing
-// never delay a request. Started by thread.ts.
-import { parentPort, workerData } from 'node:worker_threads'
+// The notary as a task of a background thread, with its own pool and its own copy of the log key: its hashing and
+// signing never delay a request. Started by thread.ts.
 import { openKeyFolder } from '../keys/key-folder.ts'
 import { openLogKeys } from '../keys/log-key.ts'
+import type { OpenTask } from '../store/background.ts'
 import { openDatabase } from '../store/database.ts'
-import type { Log } from '../store/log.ts'
 import { Notary } from './notary.ts'
-import type { FromWorker, ToWorker, WorkerSettings } from './thread.ts'
+import type { FromNotary, NotarySettings, ToNotary } from './thread.ts'
 
-const port = parentPort
-if (port === null) throw new Error('notarize/worker.ts is the entry of a worker thread')
-const settings = workerData as WorkerSettings
-const send = (message: FromWorker) => port.postMessage(message)
-
-const logger = (level: keyof Log) => (fields: object, message: string) =>
-  send({ type: 'log', level, fields: plain(fields), message })
-const log: Log = { info: logger('info'), warn: logger('warn'), error: logger('error') }
-
-/** Errors keep message and stack on their way to the main thread, and lose what cannot be cloned. */
-function plain(fields: object): object {
-  return Object.fromEntries(
-    Object.entries(fields).map(([name, value]) => [
-      name,
-      value instanceof Error ? { type: value.name, message: value.message, stack: value.stack } : value,
-    ]),
-  )
+export const openTask: OpenTask<NotarySettings, ToNotary, FromNotary> = async (settings, { log, send }) => {
+  const { rootKey } = settings
+  const provider = await openKeyFolder({
+    folder: settings.keyFolder,
+    mayCreateRoot: false,
+    ...(rootKey !== undefined && { rootKey }),
+  })
+  const { log: logKey } = await openLogKeys(settings.keyFolder, provider, false)
+  const store = openDatabase({ login: settings.login, log })
+  const { logName, interval_ms } = settings
+  const notary = new Notary({ store, log, logKey, logName, ...(interval_ms !== undefined && { interval_ms }) })
+  notary.start()
+  return {
+    receive(message) {
+      if (message.type === 'wake') notary.wake()
+      else send({ type: 'status', id: message.id, status: notary.status })
+    },
+    async stop() {
+      await notary.stop()
+      await store.end()
+    },
+  }
 }
-
-const provider = await openKeyFolder({
-  folder: settings.keyFolder,
-  mayCreateRoot: false,
-  ...(settings.rootKey !== undefined && { rootKey: settings.rootKey }),
-})
-const { log: logKey } = await openLogKeys(settings.keyFolder, provider, false)
-const store = openDatabase({ login: settings.login, log })
-const notary = new Notary({
-  store,
-  log,
-  logKey,
-  logName: settings.logName,
-  ...(settings.interval_ms !== undefined && { interval_ms: settings.interval_ms }),
-})
-
-port.on('message', (message: ToWorker) => {
-  if (message.type === 'wake') notary.wake()
-  else if (message.type === 'status') send({ type: 'status', id: message.id, status: notary.status })
-  else void stop()
-})
-
-async function stop(): Promise<void> {
-  await notary.stop()
-  await store.end()
-  port!.close()
-}
-
-notary.start()
-send({ type: 'ready' })

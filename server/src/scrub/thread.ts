@@ -1,5 +1,5 @@
-// The main thread's handle on the scrub's worker: starts it, starts it again should it die, hears of findings.
-import { Worker } from 'node:worker_threads'
+// The main thread's end of the scrub: starts it and hears of findings.
+import { Background, Task } from '../store/background.ts'
 import type { Login } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
 
@@ -22,54 +22,27 @@ export interface Told {
   readonly print: string
 }
 
-export type FromScrub =
-  | { type: 'found'; found: Told }
-  | { type: 'log'; level: keyof Log; fields: object; message: string }
+export type FromScrub = { type: 'found'; found: Told }
 
-const restart_after_ms = 10_000
-
-export class ScrubThread {
-  readonly #settings: ScrubSettings
-  readonly #log: Log
-  readonly #onFound: (found: Told) => void
-  #worker: Worker | null = null
-  #restart: NodeJS.Timeout | null = null
-  #stopping = false
-
-  /** @param onFound called for what was not known; it is in the database by then */
-  constructor(settings: ScrubSettings, log: Log, onFound: (found: Told) => void) {
-    this.#settings = settings
-    this.#log = log
-    this.#onFound = onFound
-    this.#spawn()
-  }
-
-  /** Resolves once the page under way is judged and the worker has gone. */
-  async stop(): Promise<void> {
-    this.#stopping = true
-    if (this.#restart !== null) clearTimeout(this.#restart)
-    const worker = this.#worker
-    if (worker === null) return
-    const gone = new Promise((resolve) => worker.once('exit', resolve))
-    worker.postMessage('stop')
-    await gone
-  }
-
-  #spawn(): void {
-    const worker = new Worker(new URL('./worker.ts', import.meta.url), {
-      workerData: this.#settings,
-      // Several isolates share the server's memory; left alone, each would take what suits the main thread.
-      resourceLimits: { maxYoungGenerationSizeMb: 6, maxOldGenerationSizeMb: 96 },
-    })
-    this.#worker = worker
-    worker.on('message', (message: FromScrub) => {
-      if (message.type === 'found') this.#onFound(message.found)
-      else this.#log[message.level](message.fields, message.message)
-    })
-    worker.on('error', (error) => this.#log.error({ err: error }, 'the scrub thread failed'))
-    worker.on('exit', () => {
-      this.#worker = null
-      if (!this.#stopping) this.#restart = setTimeout(() => this.#spawn(), restart_after_ms).unref()
-    })
-  }
+/**
+ * Starts the scrub in a background thread. It runs until it is stopped, which waits for the page under way.
+ * @param onFound called for what was not known; it is in the database by then
+ * @throws TaskRefused with what kept it from starting
+ */
+export function startScrubTask(
+  settings: ScrubSettings,
+  log: Log,
+  onFound: (found: Told) => void,
+  background: Background = new Background(log),
+): Promise<Task<never, FromScrub>> {
+  return Task.start<never, FromScrub>(
+    background,
+    {
+      name: 'the scrub',
+      module: new URL('./worker.ts', import.meta.url),
+      settings,
+      onMessage: ({ found }) => onFound(found),
+    },
+    log,
+  )
 }

@@ -11,6 +11,7 @@
 // An encoder owns one buffer and reuses it: what `finish` returns is valid until the next `reset`. A value that its type
 // cannot hold throws RangeError, for every caller has validated before.
 
+import type { Chunks } from './chunks.ts'
 import type { RowType } from './row-type.ts'
 
 /** Type numbers, fixed in PostgreSQL's pg_type.dat. */
@@ -21,13 +22,11 @@ export const oid = {
   int4: 23,
   text: 25,
   int8Array: 1016,
-  date: 1082,
   timestamptz: 1184,
   uuid: 2950,
 } as const
 
 const epoch_2000_ms = 946_684_800_000
-const day_ms = 86_400_000
 const two32 = 4_294_967_296
 
 /** A growable buffer of big-endian values. */
@@ -143,15 +142,6 @@ abstract class Values extends Growing {
     this.putMicroseconds(ms - epoch_2000_ms)
   }
 
-  /** @param ms any time within the UTC day */
-  date(ms: number | null) {
-    if (ms === null) return this.null(oid.date)
-    if (!(Number.isInteger(ms) && Math.abs(ms) <= 8.64e15)) throw new RangeError(`${ms} is no time in milliseconds`)
-    this.begin(oid.date, 8)
-    this.put32(4)
-    this.put32(Math.floor((ms - epoch_2000_ms) / day_ms))
-  }
-
   uuid(value: Uint8Array | null) {
     if (value === null) return this.null(oid.uuid)
     if (value.length !== 16) throw new RangeError(`${value.length} bytes are no uuid`)
@@ -203,21 +193,6 @@ abstract class Values extends Growing {
     const size = this.buffer.write(value, this.at + 4, 'utf8')
     this.put32(size)
     this.at += size
-  }
-
-  /** A nested bigint[] from `count` pairs of 32-bit halves (high, low, high, low, …). */
-  int8Array(halves: ArrayLike<number> | null, count = (halves?.length ?? 0) >> 1) {
-    if (halves === null) return this.null(oid.int8Array)
-    this.beginInt8Array(count)
-    const { view } = this
-    let at = this.at
-    for (let half = 0; half < count * 2; half += 2) {
-      view.setInt32(at, 8)
-      view.setInt32(at + 4, halves[half]!)
-      view.setInt32(at + 8, halves[half + 1]!)
-      at += 12
-    }
-    this.at = at
   }
 
   /** A nested bigint[] from the upper and lower halves of `count` elements. */
@@ -332,11 +307,6 @@ export class RowsParameter extends Values {
     return this.#count
   }
 
-  /** Bytes so far: a statement's parameter may not exceed 1 GB, and a sensible batch stays far below. */
-  get size(): number {
-    return this.at
-  }
-
   reset(): this {
     this.at = array_header_bytes
     this.#count = 0
@@ -388,26 +358,6 @@ export class RowsParameter extends Values {
     if (this.#count > 0) this.view.setInt32(this.#start, this.at - this.#start - 4)
   }
 }
-
-/** Room for many small values that live about equally long: one allocation for some eighty rows. */
-export class Chunks {
-  #chunk = Buffer.alloc(0)
-  #at = 0
-
-  /** @returns where `size` bytes begin that are the caller's from now on */
-  take(size: number): { chunk: Buffer; at: number } {
-    if (size > chunk_bytes / 2) return { chunk: Buffer.allocUnsafeSlow(size), at: 0 }
-    if (this.#at + size > this.#chunk.length) {
-      this.#chunk = Buffer.allocUnsafeSlow(chunk_bytes)
-      this.#at = 0
-    }
-    const at = this.#at
-    this.#at += size
-    return { chunk: this.#chunk, at }
-  }
-}
-
-const chunk_bytes = 128 * 1024
 
 /** One row of a composite, kept until its batch is put together: `start()`, one call per column, then `take`. */
 export class RowEncoder extends Values {

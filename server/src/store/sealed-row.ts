@@ -2,7 +2,8 @@
 // to be sealed is then one buffer instead of a graph of objects, which thousands of waiting events would make the
 // garbage collector walk again and again. Columns of fixed size stand first, so that a lane fills in place and hash
 // without looking at the rest.
-import { Chunks, oid, RowEncoder } from './binary.ts'
+import { oid, RowEncoder } from './binary.ts'
+import { Chunks } from './chunks.ts'
 
 /** What is known of an event's row before it is sealed. Byte layouts: migrations/0001_ground.sql. */
 export interface SealedColumns {

@@ -1,0 +1,53 @@
+// The entry of a background thread: runs the tasks that background.ts sends.
+import { type MessagePort, parentPort } from 'node:worker_threads'
+import type { Begin, FromTask, OpenTask, Running, ToTask } from './background.ts'
+import type { Log } from './log.ts'
+
+if (parentPort === null) throw new Error('store/background-worker.ts is the entry of a worker thread')
+const parent = parentPort
+
+parent.on('message', (message: Begin | 'end') => {
+  if (message === 'end') parent.close()
+  else void begin(message)
+})
+
+async function begin({ module, settings, port }: Begin): Promise<void> {
+  const send = (message: FromTask) => port.postMessage(message)
+  try {
+    const { openTask } = (await import(module)) as { openTask: OpenTask<unknown, unknown, unknown> }
+    const task = await openTask(settings, { log: logTo(send), send: (message) => send({ type: 'message', message }) })
+    port.on('message', (told: ToTask) => {
+      if (told.type === 'message') task.receive(told.message)
+      else void end(task, port)
+    })
+    send({ type: 'ready' })
+  } catch (error) {
+    send({ type: 'refused', message: (error as Error).message })
+    port.close()
+  }
+}
+
+/** A task that cannot be stopped cleanly ends the thread with it, loudly. */
+async function end(task: Running<unknown>, port: MessagePort): Promise<void> {
+  try {
+    await task.stop()
+  } finally {
+    port.close()
+  }
+}
+
+function logTo(send: (message: FromTask) => void): Log {
+  const logger = (level: keyof Log) => (fields: object, message: string) =>
+    send({ type: 'log', level, fields: plain(fields), message })
+  return { info: logger('info'), warn: logger('warn'), error: logger('error') }
+}
+
+/** Errors keep message and stack on their way to the main thread, and lose what cannot be cloned. */
+function plain(fields: object): object {
+  return Object.fromEntries(
+    Object.entries(fields).map(([name, value]) => [
+      name,
+      value instanceof Error ? { type: value.name, message: value.message, stack: value.stack } : value,
+    ]),
+  )
+}
