@@ -22,6 +22,7 @@ export interface OpenKeysOptions {
 
 export interface Keys {
   provider: KeyProvider
+  folder: string
   logKey: LogKey
   logName: string
   /** 32 bytes. */
@@ -53,10 +54,12 @@ export async function openKeys(options: OpenKeysOptions): Promise<Keys> {
   })
   const settled = known.rows[0]?.value
   if (settled) refuseUnless(settled.root_check === provider.rootCheck, 'root key', options.folder)
-  const { log, recoveryPublicKey, recoveryFile } = await openLogKeys(options.folder, provider, mayCreate)
+  const logKeys = await openLogKeys(options.folder, provider, mayCreate)
+  const { log, firstPublicKey, recoveryPublicKey, recoveryFile } = logKeys
   const ours: Deployment = {
     log_name: options.logName ?? settled?.log_name ?? `affidavit.invalid/${randomBytes(8).toString('hex')}`,
-    log_key: hex(log.publicKey),
+    // A retired key is known by its successors' entries in the registry log alone.
+    log_key: firstPublicKey === null ? (settled?.log_key ?? '') : hex(firstPublicKey),
     recovery_key: hex(recoveryPublicKey),
     root_check: provider.rootCheck,
   }
@@ -69,7 +72,7 @@ export async function openKeys(options: OpenKeysOptions): Promise<Keys> {
       'key_mismatch',
       `This deployment's log name is ${stored.log_name} since its first start; it is part of every checkpoint and cannot become ${options.logName}.`,
     )
-  return { provider, logKey: log, logName: stored.log_name, recoveryPublicKey, recoveryFile }
+  return { provider, folder: options.folder, logKey: log, logName: stored.log_name, recoveryPublicKey, recoveryFile }
 }
 
 async function settle(keeper: Queryable, deployment: Deployment): Promise<Deployment> {

@@ -1,8 +1,8 @@
 // One visit to one shard: what was sealed since the cursor becomes tiles, compact ranges and signed checkpoints, and the
 // cursor moves, in one transaction. Killed at any point it either happened or is repeated from the same cursor, and the
 // same leaves give the same tiles.
-import { formatCheckpoint, formatSignature } from '@affidavit/trail'
-import { type LogKey, trailName } from '../keys/log-key.ts'
+import { formatCheckpoint } from '@affidavit/trail'
+import { type LogKey, signatureLines, trailName } from '../keys/log-key.ts'
 import type { Pool, Queryable } from '../store/database.ts'
 import { type Extended, extend, leadingLeaves } from './extend.ts'
 import type { ShardMemory } from './memory.ts'
@@ -224,12 +224,9 @@ function extendTrail(trail: KnownTrail, runs: readonly Run[], leading: Buffer | 
   }
 }
 
-const utf8 = new TextEncoder()
-
 /** C2SP signed note over the C2SP checkpoint; origin and key name are both `<log name>/<trail id>`. */
 function sign({ logKey, logName }: Signing, trail: KnownTrail, { size, root }: Extended): string {
   const origin = trailName(logName, trail.id)
   const text = formatCheckpoint(origin, size, root)
-  const { name, id } = logKey.signer(origin)
-  return `${text}\n${formatSignature({ name, id, signature: logKey.sign(utf8.encode(text)) })}`
+  return `${text}\n${signatureLines(logKey, origin, text)}`
 }

@@ -41,6 +41,7 @@ import {
   type SlotChange,
   writeEpoch,
 } from './statements.ts'
+import { successionOf } from './succession.ts'
 
 /** Where a test may end the process. */
 export type Step = 'planned' | 'object' | 'signed' | 'committed'
@@ -75,8 +76,8 @@ export type EpochOutcome =
     }
   /** Another process was faster. */
   | { readonly kind: 'outrun' }
-  /** Not now: an epoch would claim a time that it does not cover, or an object is ahead of this database. */
-  | { readonly kind: 'postponed'; readonly reason: 'notary' | 'clock' | 'behind'; readonly message: string }
+  /** Not now: an epoch would claim what it does not cover, an object is ahead of this database, or a key is missing. */
+  | { readonly kind: 'postponed'; readonly reason: 'notary' | 'clock' | 'behind' | 'keys'; readonly message: string }
   /** No trail has a checkpoint yet. */
   | { readonly kind: 'nothing' }
 
@@ -88,6 +89,9 @@ const clock_behind_ms = 60_000
 /** @throws StoreUnavailable, or Error when something stored is not as it was written */
 export async function makeEpoch(parts: EpochParts): Promise<EpochOutcome> {
   const state = await readState(parts.pool)
+  const origin = state.origin ?? registryOrigin(parts.logName)
+  const succession = await successionOf(parts, origin)
+  if ('missing' in succession) return { kind: 'postponed', reason: 'keys', message: succession.missing }
   const key = epochKey(state.epoch + 1)
   if (await parts.objects.stat(key)) return completeEpoch(parts, state, key)
   const time = Math.max(state.now, (state.at ?? 0) + 1)
@@ -95,7 +99,7 @@ export async function makeEpoch(parts: EpochParts): Promise<EpochOutcome> {
   if (postponed !== undefined) return postponed
   const { sound, broken } = sortOut(parts, await readChanges(parts.pool))
   if (state.size === 0 && sound.length === 0) return { kind: 'nothing' }
-  const plan = await planEpoch(parts, state, time, sound)
+  const plan = await planEpoch(parts, { state, origin, time, successors: succession.entries }, sound)
   parts.onStep?.('planned')
   const numbers = sound.map(({ number }) => number)
   const ranges = plan.trails.map(({ from, size }, place) => ({ place, trail: numbers[place]!, from, to: size }))
@@ -177,10 +181,17 @@ interface Plan {
   readonly trails: readonly EpochTrail[]
 }
 
+interface Beginning {
+  readonly state: RegistryState
+  readonly origin: string
+  readonly time: number
+  /** Entries that announce new log keys. */
+  readonly successors: readonly string[]
+}
+
 async function planEpoch(
   parts: EpochParts,
-  state: RegistryState,
-  time: number,
+  { state, origin, time, successors }: Beginning,
   changes: readonly SlotChange[],
 ): Promise<Plan> {
   const epoch = state.epoch + 1
@@ -193,26 +204,10 @@ async function planEpoch(
   const { depth } = await readState(parts.pool) // after the changes: it has room for each of them
   const bodies = await parts.bodies.withChanges(state.epoch, trails)
   const { root, crown } = parts.blinds.tree(epoch, depth, bodies)
-  const origin = state.origin ?? registryOrigin(parts.logName)
   const own: Epoch = { kind: 'epoch', epoch, time: new Date(time).toISOString(), depth, slots: root }
-  return {
-    epoch,
-    origin,
-    before: state.size,
-    entries: [...(await pendingEntries(parts, origin)), encodeRegistryEntry(own)],
-    own,
-    crown,
-    trails,
-  }
-}
-
-/** Entries that wait for an epoch. A successor waits for a process that has it: from its entry on, it signs. */
-async function pendingEntries({ pool, logKeys }: EpochParts, origin: string): Promise<string[]> {
-  const ours = new Set(logKeys.map((key) => key.vkey(origin)))
-  return (await readPending(pool)).filter((text) => {
-    const entry = decodeRegistryEntry(text)
-    return entry.kind !== 'key' || ours.has(entry.vkey)
-  })
+  const pending = await readPending(parts.pool)
+  const entries = [...pending, ...successors, encodeRegistryEntry(own)]
+  return { epoch, origin, before: state.size, entries, own, crown, trails }
 }
 
 /** Completes the epoch that an object names. */
@@ -264,7 +259,7 @@ async function commitEpoch(parts: EpochParts, plan: Plan, broken: readonly Broke
       before: plan.before,
       size: plan.before + plan.entries.length,
       time: plan.own.time,
-      logKey: parts.logKeys[0]!.publicKey,
+      logKey: parts.logKeys.at(-1)!.publicKey,
     }
     if (!(await moveRegistry(session, place))) return false
     // From here on the registry is ours until the commit, and the log as it was.

@@ -30,7 +30,6 @@ import { logKey } from '../keys/log-key.ts'
 import { sha256 } from '../store/sha256.ts'
 import { slotEvidence } from './evidence.ts'
 import type { RegistryClock } from './registry.ts'
-import { announceSuccessor, isAnnounced, readOrigin } from './succession.ts'
 
 let database: TestDatabase
 let folder: Awaited<ReturnType<typeof temporaryObjects>>
@@ -91,37 +90,47 @@ test('evidence for a pack binds a head to the checkpoint that is served', async 
   expect(await slotEvidence(reader, thread, slots[1]!.tenant)).toBeUndefined()
 })
 
-test('a successor of the log key is an entry before the next epoch, and both sign then', async () => {
-  const keeper = database.store.pool('keeper')
-  const origin = (await readOrigin(keeper))!
-  const successor = logKey(generateKeyPairSync('ed25519').privateKey)
-  const vkey = await announceSuccessor(keeper, origin, testLogKey, successor.publicKey)
-  expect(await announceSuccessor(keeper, origin, testLogKey, successor.publicKey)).toBe(vkey)
-  // A process that does not have the new key leaves the entry to one that does.
-  expect(await clock.epoch()).toMatchObject({ kind: 'made', epoch: 2 })
-  expect(await isAnnounced(keeper, vkey)).toBe(false)
-  const both = testClock(database.store, folder.objects, { logKeys: [successor, testLogKey] })
-  expect(await both.epoch()).toMatchObject({ kind: 'made', epoch: 3 })
-  expect(await isAnnounced(keeper, vkey)).toBe(true)
-  await announceSuccessor(keeper, origin, testLogKey, successor.publicKey)
-  expect(await both.epoch()).toMatchObject({ kind: 'made', epoch: 4 })
-  await both.stop()
+test('successors of the log key are entries before the epoch that they first sign; the old key signs along', async () => {
+  const { origin } = (await testReader(database.store).checkpoint())!
+  const [first, second, third] = [testLogKey, newKey(), newKey()]
+  const next = testClock(database.store, folder.objects, { logKeys: [third, second, first] })
+  expect(await next.epoch()).toMatchObject({ kind: 'made', epoch: 2 })
+  expect(await next.epoch()).toMatchObject({ kind: 'made', epoch: 3 })
+  // A process that was not started again has to leave the registry to others; so has one without any named key.
+  expect(await clock.epoch()).toMatchObject({ kind: 'postponed', reason: 'keys' })
+  const stranger = testClock(database.store, folder.objects, { logKeys: [newKey()] })
+  expect(await stranger.epoch()).toMatchObject({ kind: 'postponed', reason: 'keys' })
+  const alone = testClock(database.store, folder.objects, { logKeys: [third] })
+  expect(await alone.epoch()).toMatchObject({ kind: 'made', epoch: 4 })
 
-  const reader = testReader(database.store)
   const { rows } = await database.superuser.query<{ kind: string; entry: string }>(
     'select kind, entry from affidavit.registry_entries order by index',
   )
-  expect(rows.map(({ kind }) => kind)).toEqual(['epoch', 'epoch', 'key', 'epoch', 'epoch'])
-  const old = parseVkey(sha256, testLogKey.vkey(origin))
-  const entry = decodeRegistryEntry(rows[2]!.entry) as Successor
-  expect(await verifySuccessor(sha256, verifyEd25519, entry, [old], origin)).toEqual(parseVkey(sha256, vkey))
-  const served = (await reader.checkpoint())!
-  const note = await verifyNote(verifyEd25519, served.note, [old, parseVkey(sha256, vkey)])
-  expect([served.size, note.verified.length]).toEqual([5, 2])
-  const recovery = (await reader.vkeys())!.at(-1)!
-  expect(await reader.vkeys()).toEqual([testLogKey.vkey(origin), vkey, recovery])
-  expect(Buffer.from(parseVkey(sha256, recovery).publicKey)).toEqual(recoveryPublicKey)
+  expect(rows.map(({ kind }) => kind)).toEqual(['epoch', 'key', 'key', 'epoch', 'epoch', 'epoch'])
+  let known = parseVkey(sha256, first.vkey(origin))
+  for (const [n, successor] of [second, third].entries()) {
+    const entry = decodeRegistryEntry(rows[n + 1]!.entry) as Successor
+    const followed = await verifySuccessor(sha256, verifyEd25519, entry, [known], origin)
+    expect(followed).toEqual(parseVkey(sha256, successor.vkey(origin)))
+    known = followed!
+  }
+  const notes = await database.superuser.query<{ note: string }>(
+    'select note from affidavit.registry_notes order by size',
+  )
+  const signers = await Promise.all(
+    notes.rows.map(async ({ note }) => {
+      const keys = [first, second, third].map((key) => parseVkey(sha256, key.vkey(origin)))
+      return (await verifyNote(verifyEd25519, note, keys)).verified.map((key) => keys.indexOf(key))
+    }),
+  )
+  expect(signers).toEqual([[0], [2, 1, 0], [2, 1, 0], [2]])
+  const vkeys = (await testReader(database.store).vkeys())!
+  expect(vkeys.slice(0, 3)).toEqual([first, second, third].map((key) => key.vkey(origin)))
+  expect(Buffer.from(parseVkey(sha256, vkeys[3]!).publicKey)).toEqual(recoveryPublicKey)
+  await Promise.all([next.stop(), stranger.stop(), alone.stop()])
 })
+
+const newKey = () => logKey(generateKeyPairSync('ed25519').privateKey)
 
 test('a registry after a loss begins with what it continues, and counts on', async () => {
   const lost = await freshDatabase()

@@ -1,9 +1,9 @@
 // The registry log as the world reads it: checkpoint with cosignatures, tiles, entries, keys. All of it is public.
 import {
-  decodeRegistryEntry,
   encodeBundle,
   formatVkey,
   HASH_BYTES,
+  parseVkey,
   proveConsistency,
   proveInclusion,
   type ReadNode,
@@ -14,6 +14,7 @@ import {
 } from '@affidavit/trail'
 import type { Database, Queryable } from '../store/database.ts'
 import { sha256 } from '../store/sha256.ts'
+import { readNamed } from './succession.ts'
 
 export interface RegistryCheckpoint {
   readonly origin: string
@@ -127,17 +128,10 @@ export class RegistryReader {
 
   /** The keys that may have signed the log, as vkeys: the first log key, its successors, the recovery key. */
   async vkeys(): Promise<string[] | undefined> {
-    const { rows } = await this.#db.query<{ origin: string | null; log_key: Buffer; entries: string[] }>({
-      name: 'registry keys',
-      text: `select r.origin, r.log_key, array(select entry from affidavit.registry_entries where kind <> 'epoch' order by index) as entries
-        from affidavit.registry r`,
-    })
-    const { origin, log_key, entries } = rows[0]!
-    if (origin === null) return undefined
-    const { recoveryPublicKey } = this.#options
-    const successors = entries.map(decodeRegistryEntry).flatMap((entry) => (entry.kind === 'key' ? [entry.vkey] : []))
-    const own = [formatVkey(sha256, origin, log_key), ...successors, formatVkey(sha256, origin, recoveryPublicKey)]
-    return [...new Set(own)]
+    const named = await readNamed(this.#db)
+    if (named === null) return undefined
+    const { name } = parseVkey(sha256, named[0]!)
+    return [...new Set([...named, formatVkey(sha256, name, this.#options.recoveryPublicKey)])]
   }
 
   #nodes(size: number): ReadNode {

@@ -156,6 +156,7 @@ export class RegistryClock {
       await this.#prune()
       return 1
     }
+    if (outcome.kind === 'postponed' && outcome.reason === 'keys') await this.#leave()
     return Math.min(look_ms, this.#interval_ms)
   }
 
@@ -218,6 +219,12 @@ export class RegistryClock {
     ])
     this.#leads = rows[0]!.taken
     return this.#leads
+  }
+
+  /** Another process may be able to. */
+  async #leave(): Promise<void> {
+    if (this.#leads) await this.#session?.query('select pg_advisory_unlock($1, 0)', [lock_class])
+    this.#leads = false
   }
 
   /** The lock goes with the session: when this process dies, or the connection, another takes the lead. */

@@ -1,48 +1,46 @@
-// The log key's successor is an entry of the registry log, signed by the key before it or by the recovery key: whoever
-// pinned one of these follows to the new one, and a key that nobody announced is nobody's.
-import { encodeRegistryEntry, formatVkey, parseNote, signNote, successorText } from '@affidavit/trail'
+// The log key's successor is an entry of the registry log, signed by the key before it: whoever pinned that follows to the
+// new one, and a key that nobody announced is nobody's. From its entry on it signs every checkpoint of the registry.
+import { decodeRegistryEntry, encodeRegistryEntry, formatVkey, successorText } from '@affidavit/trail'
 import type { LogKey } from '../keys/log-key.ts'
 import type { Queryable } from '../store/database.ts'
 import { sha256 } from '../store/sha256.ts'
 
-/**
- * Announces a successor: the next epoch appends the entry before its own. Announcing the same one again changes nothing.
- * From that epoch on the registry is to be signed by both keys, for as long as verifiers may need to follow.
- *
- * @param keeper pool of the role `keeper`
- * @param origin of the registry log (`readOrigin`)
- * @param signer the log key so far, or the recovery key
- * @param successor public half of the new log key, 32 bytes
- * @returns the successor's vkey
- */
-export async function announceSuccessor(
-  keeper: Queryable,
+const utf8 = new TextEncoder()
+
+/** vkeys under the registry's origin that the log names, the first one included; null: there is no epoch yet. */
+export async function readNamed(db: Queryable): Promise<string[] | null> {
+  const { rows } = await db.query<{ origin: string | null; log_key: Buffer | null; entries: string[] }>({
+    name: 'registry named keys',
+    text: `select r.origin, r.log_key, array(select entry from affidavit.registry_entries where kind <> 'epoch' order by index) as entries
+      from affidavit.registry r`,
+  })
+  const { origin, log_key, entries } = rows[0]!
+  if (origin === null || log_key === null) return null
+  const successors = entries.map(decodeRegistryEntry).flatMap((entry) => (entry.kind === 'key' ? [entry.vkey] : []))
+  return [formatVkey(sha256, origin, log_key), ...successors]
+}
+
+/** Entries that the next epoch has to append, oldest successor first; or why this process cannot sign one. */
+export type Succession = { readonly entries: readonly string[] } | { readonly missing: string }
+
+export async function successionOf(
+  { pool, logKeys }: { pool: Queryable; logKeys: readonly LogKey[] },
   origin: string,
-  signer: Pick<LogKey, 'signer'>,
-  successor: Uint8Array,
-): Promise<string> {
-  const vkey = formatVkey(sha256, origin, successor)
-  const { signatures } = parseNote(await signNote(successorText(vkey), [signer.signer(origin)]))
-  const entry = encodeRegistryEntry({ kind: 'key', vkey, signatures })
-  await keeper.query(
-    `insert into affidavit.registry_pending (entry)
-      select $1 where not exists (select from affidavit.registry_entries where kind = 'key' and entry = $1)
-      on conflict (entry) do nothing`,
-    [entry],
+): Promise<Succession> {
+  const keys = logKeys.toReversed()
+  const vkeys = keys.map((key) => key.vkey(origin))
+  const named = (await readNamed(pool)) ?? [vkeys[0]!]
+  if (!vkeys.includes(named.at(-1)!))
+    return { missing: `this process has not the log key ${named.at(-1)}: start it again` }
+  if (!named.includes(vkeys[0]!)) return { missing: `no key is left that can announce the log key ${vkeys[0]}` }
+  const entries = keys.flatMap((_, n) =>
+    named.includes(vkeys[n]!) ? [] : [successor(keys[n - 1]!, vkeys[n]!, origin)],
   )
-  return vkey
+  return { entries }
 }
 
-/** Whether an announced successor stands in the log already. */
-export async function isAnnounced(keeper: Queryable, vkey: string): Promise<boolean> {
-  const { rows } = await keeper.query<{ entries: string[] }>(
-    `select array(select entry from affidavit.registry_entries where kind = 'key') as entries`,
-  )
-  return rows[0]!.entries.some((entry) => entry.startsWith(successorText(vkey)))
-}
-
-/** Origin of the registry log, or null before the first epoch. */
-export async function readOrigin(keeper: Queryable): Promise<string | null> {
-  const { rows } = await keeper.query<{ origin: string | null }>('select origin from affidavit.registry')
-  return rows[0]!.origin
+function successor(before: LogKey, vkey: string, origin: string): string {
+  const { name, id } = before.signer(origin)
+  const signature = before.sign(utf8.encode(successorText(vkey)))
+  return encodeRegistryEntry({ kind: 'key', vkey, signatures: [{ name, id, signature }] })
 }

@@ -25,7 +25,7 @@ export const openTask: OpenTask<RegistrySettings, ToRegistry, FromRegistry> = as
     log,
     secret: await openRegistrySecret(settings.keyFolder, provider, epoch === 0),
     logName: settings.logName,
-    logKeys: [logKey],
+    logKeys: [logKey, ...logKey.also],
     ...(settings.interval_ms !== undefined && { interval_ms: settings.interval_ms }),
   })
 

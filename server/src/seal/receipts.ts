@@ -3,18 +3,18 @@
 import { formatReceipt, fromBase64, type NoteSigner, signNote } from '@affidavit/trail'
 import type { SealedRun } from '../store/sealable.ts'
 
-/** Signs as the log of one trail. */
-export type SignerOf = (trailId: string) => NoteSigner
+/** Sign as the log of one trail: one key, or two while a successor takes over. */
+export type SignersOf = (trailId: string) => readonly NoteSigner[]
 
 const signed = new WeakMap<SealedRun, Promise<string>>()
 
 /** The signed note over a run; the same note for everybody who asks about the same run. */
-export function receipt(run: SealedRun, signerOf: SignerOf): Promise<string> {
+export function receipt(run: SealedRun, signersOf: SignersOf): Promise<string> {
   let note = signed.get(run)
   if (note === undefined) {
     const { trail, first, last, lastHash, sealedAt } = run
     const text = formatReceipt({ trail: trail.id, first, last, leaf: fromBase64(lastHash)!, sealedAt })
-    note = signNote(text, [signerOf(trail.id)])
+    note = signNote(text, signersOf(trail.id))
     signed.set(run, note)
   }
   return note
