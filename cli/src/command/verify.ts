@@ -53,7 +53,7 @@ export const verify: Define = (parent, terminal, done) => {
       positive,
     )
     .optionsGroup('For a proof of one entry (.tlog-proof file):')
-    .option('--hash <hex>', 'The entry: its `hash` in the API, or in a receipt')
+    .option('--hash <hex>', 'The entry: its `hash` in the API')
     .optionsGroup('Output:')
     .option('--json', 'Print the report as JSON')
     .addHelpText(
