@@ -39,7 +39,7 @@ async function api<T>(path: string, body?: object, with_ = key): Promise<T> {
     headers: { authorization: `Bearer ${with_}`, 'content-type': 'application/json' },
     ...(body && { method: 'POST', body: JSON.stringify(body) }),
   })
-  if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
+  if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}\n${server.log}`)
   return (await response.json()) as T
 }
 
