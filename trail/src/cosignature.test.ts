@@ -91,6 +91,13 @@ describe('cosignature', () => {
     await expect(cosign('a\n', first.signer, time)).rejects.toThrow(RangeError)
   })
 
+  it('of a time after the year 9999 is refused though it is right', async () => {
+    const { text } = parseNote(note)
+    const at = async (time: number) => code(addSignatures(note, [await cosign(text, first.signer, time)]), [first.key])
+    expect(await at(253_402_300_799)).toBe('verified')
+    expect(await at(253_402_300_800)).toBe('bad_signature')
+  })
+
   it('one key in two roles has two ids', () => {
     const { key } = seededKey('witness.example/w1', 'witness key')
     expect(first.vkey).toBe(formatVkey(sha256, key.name, key.publicKey, COSIGNATURE))

@@ -6,6 +6,8 @@ import { concatBytes } from './bytes.ts'
 
 const TIME_BYTES = 8
 const SIGNATURE_BYTES = 64
+/** 9999-12-31T23:59:59Z: a later time no calendar here can show, and no honest witness states. */
+const MAX_TIME = 253_402_300_799
 
 const utf8 = new TextEncoder()
 
@@ -22,11 +24,11 @@ export function closeCosignature(time: number, signature: Uint8Array): Uint8Arra
 }
 
 /**
- * Time and Ed25519 signature of a cosignature's bytes (without the key id); undefined when it cannot be one. A time
- * beyond 2^53 seconds is refused too: it could only lie in the future.
+ * Time (seconds since 1970) and Ed25519 signature of a cosignature's bytes (without the key id); undefined when it cannot
+ * be one, or states a time after the year 9999.
  */
 export function openCosignature(bytes: Uint8Array): { time: number; signature: Uint8Array } | undefined {
   if (bytes.length !== TIME_BYTES + SIGNATURE_BYTES) return undefined
   const time = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0))
-  return Number.isSafeInteger(time) ? { time, signature: bytes.subarray(TIME_BYTES) } : undefined
+  return time <= MAX_TIME ? { time, signature: bytes.subarray(TIME_BYTES) } : undefined
 }

@@ -76,14 +76,8 @@ function describe(
   held: Extract<Awaited<ReturnType<typeof verifyTlogProof>>, { outcome: 'held' }>,
 ) {
   const { origin, size } = held.checkpoint
-  const cosigned = held.cosigned.map(({ name, time }) => ({ name, at: isoTime(time) }))
+  const cosigned = held.cosigned.map(({ name, time }) => ({ name, at: new Date(time * 1000).toISOString() }))
   return { origin, index, size, cosigned }
-}
-
-/** A witness may state any time; one that no calendar has is shown as the number it is. */
-function isoTime(seconds: number): string {
-  const date = new Date(seconds * 1000)
-  return Number.isNaN(date.getTime()) ? `${seconds} s` : date.toISOString()
 }
 
 /**
