@@ -308,7 +308,7 @@ async function assemble(
       log,
     }),
     ...verifyOperations({ vkey }),
-    ...openRegistry(config, registry, ground.registry, own, metrics),
+    ...openRegistry(config, { registry, thread: ground.registry, keys, tenants: own, recorder, metrics }),
     ...forget.operations,
     ...scrubOperations({ pool: database.pool('scrub'), ...scrub, recorder }),
     ...statusOperations(metrics, ready),

@@ -1,6 +1,8 @@
 // The registry within a server: its thread, and what the door shows of it.
 import type { Config } from './config.ts'
+import { logKeyOperations } from './http/log-key.ts'
 import type { OwnTenants } from './http/own-tenants.ts'
+import type { PlatformRecorder } from './http/platform-events.ts'
 import { registerRegistryMetrics, registryOperations } from './http/registry.ts'
 import type { Metrics } from './http/status.ts'
 import type { Keys } from './keys/open-keys.ts'
@@ -39,14 +41,20 @@ export const registryReader = (config: Config, store: Database, keys: Keys): Reg
     recoveryPublicKey: keys.recoveryPublicKey,
   })
 
+export interface RegistryOfServer {
+  readonly registry: RegistryReader
+  readonly thread: RegistryThread
+  readonly keys: Keys
+  readonly tenants: OwnTenants
+  readonly recorder: PlatformRecorder
+  readonly metrics: Metrics
+}
+
 /** The registry's operations and metrics. */
-export function openRegistry(
-  config: Config,
-  registry: RegistryReader,
-  thread: RegistryThread,
-  tenants: OwnTenants,
-  metrics: Metrics,
-) {
+export function openRegistry(config: Config, { registry, thread, keys, tenants, recorder, metrics }: RegistryOfServer) {
   registerRegistryMetrics(metrics.registry, () => thread.status())
-  return registryOperations({ registry, thread, tenants, hasPolicy: config.witnessPolicy !== undefined })
+  return [
+    ...registryOperations({ registry, thread, tenants, hasPolicy: config.witnessPolicy !== undefined }),
+    ...logKeyOperations({ keys, registry, recorder }),
+  ]
 }

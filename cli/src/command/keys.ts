@@ -1,6 +1,7 @@
 /** `affidavit keys`: make, list and revoke API keys over HTTP. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { endpoint, type ServerOptions } from '../config.ts'
+import { Failure } from '../failure.ts'
 import { asFailure, Remote } from '../remote.ts'
 import { print, printable, printJson, say, type Terminal, table } from '../terminal.ts'
 import { collect, type Define, withServer } from './define.ts'
@@ -49,14 +50,21 @@ export const keys: Define = (parent, terminal) => {
   sub('revoke <id>', 'Revoke a key; it is refused everywhere within 10 seconds').action(
     (id: string, options: Options) => told(revoke(id, options, terminal)),
   )
-  sub('rotate', "Rotate one of a tenant's encryption keys; nothing becomes unreadable by it")
-    .requiredOption('--tenant <id>', 'Whose key')
+  sub('rotate', "Rotate one of a tenant's encryption keys, or the log's signing key; nothing becomes unreadable by it")
+    .option('--tenant <id>', 'Whose key')
+    .option(
+      '--log',
+      'The signing key of the log instead: its successor signs once every server process was started again',
+    )
     .addOption(
       new Option('--which <key>', 'data: confidential values; subject: what wraps the keys of people')
         .choices(['data', 'subject'])
         .default('subject'),
     )
-    .action((options: Options & { which: string }) => told(rotate(options, terminal)))
+    .action((options: RotateOptions) => told(rotate(options, terminal)))
+  sub('retire', 'Destroy signing keys of the log that have a successor, once whoever pinned them has followed').action(
+    (options: Options) => told(changeLogKey('retire', options, terminal)),
+  )
 }
 
 const scopesHelp = `
@@ -110,7 +118,14 @@ async function create(options: CreateOptions, terminal: Terminal): Promise<void>
   print(terminal, made.key)
 }
 
-async function rotate(options: Options & { which: string }, terminal: Terminal): Promise<void> {
+interface RotateOptions extends Options {
+  readonly which: string
+  readonly log?: boolean
+}
+
+async function rotate(options: RotateOptions, terminal: Terminal): Promise<void> {
+  if (options.log) return changeLogKey('rotate', options, terminal)
+  if (options.tenant === undefined) throw new Failure('Name the tenant with --tenant, or the log with --log.')
   const body = { tenant: options.tenant, key: options.which }
   const remote = new Remote(endpoint(options, terminal.environment))
   const done = (await remote.json('/v1/rotations', { method: 'POST', body })) as {
@@ -121,6 +136,19 @@ async function rotate(options: Options & { which: string }, terminal: Terminal):
   if (options.json) return printJson(terminal, done)
   const gone = done.destroyed.length === 0 ? '' : `; destroyed: ${done.destroyed.join(', ')}`
   print(terminal, printable(`Generation ${done.generation} is in use${gone}.`))
+}
+
+async function changeLogKey(action: 'rotate' | 'retire', options: Options, terminal: Terminal): Promise<void> {
+  const remote = new Remote(endpoint(options, terminal.environment))
+  const done = (await remote.json('/v1/log-key', { method: 'POST', body: { action } })) as {
+    vkey: string
+    retired: number
+  }
+  if (options.json) return printJson(terminal, done)
+  const what = action === 'rotate' ? 'The next signing key is' : `Retired: ${done.retired}. The signing key is`
+  say(terminal, `${what}`)
+  print(terminal, printable(done.vkey))
+  if (action === 'rotate' || done.retired > 0) say(terminal, 'Start every server process again: only then it holds.')
 }
 
 async function list(options: Options, terminal: Terminal): Promise<void> {
