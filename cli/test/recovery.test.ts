@@ -218,9 +218,8 @@ test('database and Objects gone: new trails continue what a pack and the registr
   expect(size).toBe(7)
   // Who saw no more than the pack holds loses nothing unseen; who saw more is told how much.
   const calm = await judged('acme')
-  expect(calm.findings.filter(({ code }) => code === 'entries_lost')).toEqual([])
+  expect(calm).toMatchObject({ outcome: 'held', verdicts: { trails: 'held', registry: 'held' } })
   const told = await judged('acme', later)
   expect(told).toMatchObject({ outcome: 'tampered' })
   expect(told.findings.map(({ code }) => code)).toContain('entries_lost')
-  console.log(JSON.stringify([calm, told], null, 1))
 }, 200_000)
