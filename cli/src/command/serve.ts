@@ -122,6 +122,7 @@ function withoutPassword(databaseUrl: string): string {
 
 /** Errors that the server throws on purpose carry a sentence for the operator. */
 const speaking = [
+  'RecoveryRefused',
   'EmbeddedError',
   'StoreRefused',
   'MigrationRefused',
