@@ -115,6 +115,20 @@ describe('witnesses', () => {
     expect(await ask(...both, '--quorum', '1')).toMatchObject({ outcome: 'held' })
   })
 
+  test('a policy that lists the log pins its key, with or without witnesses', async () => {
+    const policy = async (log: string, rest: string) => {
+      await writeFile(at('policy'), `log ${log}\n${rest}\n`)
+      return ask('--policy', at('policy'))
+    }
+    expect(await policy(REGISTRY_VKEY, 'quorum none')).toMatchObject({ outcome: 'held', assurance: 'anchored' })
+    const other = seededKey(REGISTRY, 'other').vkey
+    expect(short(await policy(other, 'quorum none'))).toContain('registry key_replaced')
+    server.shown = with_(first!)
+    const witnessed = await policy(other, `witness a ${first!.vkey}\nquorum a`)
+    expect(witnessed).toMatchObject({ outcome: 'tampered', exit_code: 1 })
+    expect(await policy(REGISTRY_VKEY, `witness a ${first!.vkey}\nquorum a`)).toMatchObject({ outcome: 'held' })
+  })
+
   test('no quorum is not checked, and never held: a fork that only colluding witnesses have seen', async () => {
     server.shown = with_(first!)
     const told = await ask(...both)

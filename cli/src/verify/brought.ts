@@ -47,11 +47,13 @@ export const NOTHING: Brought = { vkeys: [], checkpoints: [], state: undefined, 
 /** Reads what the options name. Throws Failure. */
 export async function bring(options: VerifyArguments): Promise<Brought> {
   const files = await Promise.all((options.checkpoint ?? []).map(readKept))
+  const policy = await readPolicy(options)
   const brought: Brought = {
-    vkeys: readVkeys(options.vkey ?? []),
+    // A log that a policy lists is a key from outside like any other.
+    vkeys: [...readVkeys(options.vkey ?? []), ...(policy?.logs.map(({ key }) => key) ?? [])],
     checkpoints: files.flat(),
     state: options.state === undefined ? undefined : await State.load(options.state),
-    policy: await readPolicy(options),
+    policy,
   }
   for (const kept of brought.checkpoints) await checkKeyed(kept, brought.vkeys)
   return brought

@@ -26,6 +26,7 @@ import { followRegistry, type Registry } from './registry.ts'
 import { type RegistryFinding, unchecked } from './registry-finding.ts'
 import { RegistryLog } from './registry-log.ts'
 import { checkSlots, headsOf, keptRegistry, registryExtra, registryFailure, TOO_YOUNG } from './registry-report.ts'
+import { asksWitnesses } from './registry-witnesses.ts'
 import { type Extra, outcomeOf, type Report, stateOf } from './report.ts'
 import { ServerLog, type TrailInfo, trailOf } from './server-log.ts'
 
@@ -194,7 +195,7 @@ class Visit {
       const findings = [...trails, visited].flatMap((trail) => trail.registry)
       const slots =
         'heads' in registry ? checkSlots(registry, [...this.earlier, this.info.origin], openedAt) : undefined
-      const isAsked = this.brought.policy !== undefined
+      const isAsked = asksWitnesses(this.brought.policy)
       if (slots?.tooYoung === true && isAsked) findings.push(unchecked('not_in_registry', TOO_YOUNG))
       const notes = slots?.tooYoung === true && !isAsked ? [TOO_YOUNG] : []
       extras.push(registryExtra(registry, [...findings, ...(slots?.findings ?? [])], notes))
@@ -240,7 +241,7 @@ class Visit {
     { checkpoint }: Visited,
     extras: readonly Extra[],
   ): VerdictState | undefined {
-    const isAsked = this.brought.policy !== undefined
+    const isAsked = asksWitnesses(this.brought.policy)
     if (registry === undefined || !('heads' in registry)) return isAsked ? 'unchecked' : undefined
     const state = extras.find(({ name }) => name === 'registry')!.state
     if (state === 'failed') return isAsked || registry.keys !== undefined ? 'failed' : undefined

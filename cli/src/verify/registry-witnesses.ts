@@ -11,6 +11,11 @@ export interface Witnessed {
   readonly findings: readonly RegistryFinding[]
 }
 
+/** Whether a policy wants cosignatures at all; one with `quorum none` only says which log is meant. */
+export function asksWitnesses(policy: TrustPolicy | undefined): boolean {
+  return policy !== undefined && policy.quorum !== 'none'
+}
+
 /** @param since oldest time of a cosignature that counts, ms since 1970 */
 export async function checkWitnesses(note: string, policy: TrustPolicy | undefined, since: number): Promise<Witnessed> {
   if (policy === undefined) return { cosigned: [], isQuorum: false, findings: [] }
@@ -19,8 +24,8 @@ export async function checkWitnesses(note: string, policy: TrustPolicy | undefin
     const names = cosigned.map(({ key }) => policy.witnesses.find((one) => one.key === key)?.name ?? key.name)
     const fresh = cosigned.filter(({ time }) => time * 1000 >= since)
     const keys = (some: typeof cosigned) => some.map(({ key }) => key)
-    if (policy.quorum !== 'none' && meetsQuorum(policy, keys(fresh)))
-      return { cosigned: names, isQuorum: true, findings: [] }
+    if (!asksWitnesses(policy)) return { cosigned: names, isQuorum: false, findings: [] }
+    if (meetsQuorum(policy, keys(fresh))) return { cosigned: names, isQuorum: true, findings: [] }
     return { cosigned: names, isQuorum: false, findings: [noQuorum(names, meetsQuorum(policy, keys(cosigned)), since)] }
   } catch (error) {
     if (!(error instanceof NoteError)) throw error

@@ -31,7 +31,7 @@ import {
   registryRoot,
   walkRegistry,
 } from './registry-walk.ts'
-import { ageFinding, checkWitnesses } from './registry-witnesses.ts'
+import { ageFinding, asksWitnesses, checkWitnesses } from './registry-witnesses.ts'
 
 /** What an epoch binds for the tenant's slot. */
 export interface SlotHead {
@@ -88,7 +88,7 @@ export async function followRegistry(options: RegistryOptions): Promise<Registry
   const [known] = options.kept
   if (known !== undefined)
     return failed('registry_gone', `the server shows no registry any more; ${known.label} has ${known.size} entries`)
-  if (options.policy === undefined) return undefined
+  if (!asksWitnesses(options.policy)) return undefined
   return unchecked('no_registry', 'the server has no registry checkpoint yet, so no witness can have cosigned one')
 }
 
