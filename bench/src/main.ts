@@ -1,7 +1,9 @@
-// npm run bench -- ingest | single | growth | query | registry | tessera | verify   [--folder DIR] [--events N] [--runs N]
+// npm run bench -- ingest | single | growth | query | registry | forget | tessera | verify   [--folder DIR] [--events N] [--runs N]
 //   query: [--searches N] [--only PART OF A NAME] [--keep], which leaves the stored events in DIR for the next run
+//   forget: [--people N] of the large tenant, --events of the one person
 //   registry: [--trails N], --events is the size of the large trail, --runs the number of epochs
 import { parseArgs } from 'node:util'
+import { forget } from './forget.ts'
 import { growth } from './growth.ts'
 import { ingest } from './ingest.ts'
 import { query } from './query.ts'
@@ -17,6 +19,7 @@ const { positionals, values } = parseArgs({
     runs: { type: 'string', default: '3' },
     searches: { type: 'string', default: '200' },
     trails: { type: 'string', default: '100000' },
+    people: { type: 'string', default: '500000' },
     only: { type: 'string', default: '' },
     keep: { type: 'boolean', default: false },
   },
@@ -31,6 +34,7 @@ const benchmarks: Record<string, () => Promise<void>> = {
   query: () => query({ ...values, events: events(200_000), searches: Number(values.searches) }),
   registry: () =>
     registry({ folder: values.folder, trails: Number(values.trails), events: events(200_000), epochs: runs }),
+  forget: () => forget({ ...values, events: events(100_000), people: Number(values.people), runs }),
   tessera: () => tessera(values.folder, events(200_000), runs),
 }
 

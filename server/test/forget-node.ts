@@ -14,7 +14,7 @@ import { KeyChest, type TenantKeys } from '../src/keys/tenant-keys.ts'
 import { opening } from '../src/opening.ts'
 import { controlEntry } from '../src/seal/control.ts'
 import { Sealer } from '../src/seal/sealer.ts'
-import { type Database, openDatabase, type Pool, type Queryable, type Role } from '../src/store/database.ts'
+import { type Database, type Login, openDatabase, type Pool, type Queryable, type Role } from '../src/store/database.ts'
 import { openFolderObjects } from '../src/store/folder-objects.ts'
 import { silent } from '../src/store/log.ts'
 import type { Objects } from '../src/store/objects.ts'
@@ -61,7 +61,7 @@ export interface ForgetNode {
 }
 
 export interface NodeOptions {
-  readonly login: string
+  readonly login: Login
   /** Of the running server. */
   readonly dataDir: string
   readonly life?: Life

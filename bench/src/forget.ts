@@ -1,0 +1,179 @@
+// Forgetting: one person with many events, from the approval to its answer; and the daily key batch over a large tenant,
+// which has to touch the generations of those concerned and nothing else.
+import { randomBytes } from 'node:crypto'
+import pg from 'pg'
+import { seal } from '../../server/src/keys/aead.ts'
+import { bucketPlace, subjectPlace } from '../../server/src/keys/buckets.ts'
+import { type ForgetNode, forgetNode } from '../../server/test/forget-node.ts'
+import { Load } from './client.ts'
+import { figure, report } from './report.ts'
+import { type BenchServer, serverFlags, startBenchServer } from './server.ts'
+
+export interface ForgetOptions {
+  readonly folder: string
+  /** Events of the one person. */
+  readonly events: number
+  /** People of the large tenant. */
+  readonly people: number
+  readonly runs: number
+}
+
+const perBucket = 1_024
+const bucketsPerGeneration = 16
+/** Erased on one day, spread evenly. */
+const erased = 20
+
+export async function forget({ folder, events, people, runs }: ForgetOptions): Promise<void> {
+  const server = await startBenchServer(folder, serverFlags)
+  const load = new Load(server.url, server.key, 8)
+  const sql = new pg.Client(server.login)
+  await sql.connect()
+  const second = JSON.parse(await post(load, '/v1/keys', { name: 'Second', scopes: ['forget:approve'] })).key as string
+  const officer = new Load(server.url, second, 1)
+  const oneByOne: number[] = []
+  let touched = 0
+  for (let run = 0; run < runs; run++) {
+    await record(load, run, events)
+    const asked = JSON.parse(
+      await post(load, '/v1/erasures', {
+        tenant: 'bench',
+        subject: { type: 'user', id: `person-${run}` },
+        reason: 'r',
+      }),
+    )
+    const before = await changes(sql)
+    const start = performance.now()
+    const { state } = JSON.parse(await post(officer, `/v1/approvals/${asked.id}`, { decision: 'approve' }))
+    oneByOne.push(performance.now() - start)
+    if (state !== 'done') throw new Error(`the erasure is ${state}`)
+    touched += (await changes(sql)) - before
+  }
+  const node = await forgetNode({ login: server.login, dataDir: server.dataDir })
+  const batch = await batches(server, node, sql, people, runs)
+  await node.stop()
+  await sql.end()
+  load.close()
+  officer.close()
+  await server.stop()
+  report(
+    'forget',
+    `
+Erasure: a person with ${events.toLocaleString('en')} events and ${personasOf(events)} personas; the time of \`POST /v1/approvals/{id}\`, from the second
+principal's word to the answer after the control entry is sealed, the key destroyed, personas and tokens deleted. Rows of
+events changed by it are counted in PostgreSQL's statistics.
+
+Daily batch: a tenant of ${people.toLocaleString('en')} people (their wrapped keys are made by the benchmark, ${perBucket} to a bucket, ${bucketsPerGeneration} buckets to a
+generation), ${erased} of them erased, spread evenly. A batch makes a generation for each one concerned, gives the bucket that
+lost a key a new one, wraps its neighbours anew, and destroys the old generation. What it touches depends on how many were
+erased, not on how many there are: at 10 million people, 9,766 buckets in 611 generations, the same ${erased} erasures touch the same
+number of buckets. Embedded PostgreSQL 18, fsync on, key folder on the same disk; control entries are sealed by a lane.`,
+    [
+      figure('approval to answer, one person', 'ms', oneByOne, '< 1,000'),
+      figure('rows of events changed', 'rows', [touched], '0'),
+      figure(
+        'daily batch',
+        'ms',
+        batch.map(({ ms }) => ms),
+      ),
+      figure(
+        'buckets with a new key (1,024 keys each)',
+        'buckets',
+        batch.map(({ renewed }) => renewed),
+        `${erased}`,
+      ),
+      figure(
+        'buckets only wrapped anew',
+        'buckets',
+        batch.map(({ moved }) => moved),
+        `≤ ${erased * 15}`,
+      ),
+      figure('buckets of the tenant', 'buckets', [Math.ceil(people / perBucket)]),
+    ],
+  )
+}
+
+const post = (load: Load, path: string, body: object) =>
+  load.post(path, Buffer.from(JSON.stringify(body)), 'application/json')
+const personasOf = (events: number) => Math.min(events, 1_000)
+
+async function record(load: Load, run: number, events: number): Promise<void> {
+  for (let from = 0; from < events; from += 2_000) {
+    const lines = Array.from({ length: Math.min(2_000, events - from) }, (_, i) =>
+      JSON.stringify({
+        tenant: 'bench',
+        action: 'document.viewed',
+        actor: { type: 'user', id: `person-${run}`, name: 'Ann Example', email: `ann-${run}@example.com` },
+        context: { ip: `10.${run}.${((from + i) % 1_000) >> 8}.${((from + i) % 1_000) & 255}` },
+        metadata: { n: from + i },
+      }),
+    )
+    await load.post('/v1/events/batch', Buffer.from(lines.join('\n')), 'application/x-ndjson', {
+      prefer: 'return=minimal',
+    })
+  }
+}
+
+/** Updates and deletions in partitions of events so far. */
+async function changes(sql: pg.Client): Promise<number> {
+  await sql.query('select pg_stat_force_next_flush()')
+  await new Promise((resolve) => setTimeout(resolve, 1_500))
+  const { rows } = await sql.query<{ n: string }>(
+    `select coalesce(sum(n_tup_upd + n_tup_del), 0) as n from pg_stat_user_tables where relname ~ '^events_\\d{8}$'`,
+  )
+  return Number(rows[0]!.n)
+}
+
+async function batches(server: BenchServer, node: ForgetNode, sql: pg.Client, people: number, runs: number) {
+  const load = new Load(server.url, server.key, 1)
+  await post(load, '/v1/events', { tenant: 'large', action: 'a.b', actor: { id: 'x' } })
+  load.close()
+  const tenant = await node.tenant('large')
+  const first = await populate(node, sql, people)
+  const results: { ms: number; moved: number; renewed: number }[] = []
+  for (let run = 0; run < runs; run++) {
+    for (let n = 0; n < erased; n++) {
+      const subject = first + Math.floor(((n + (run + 1) / (runs + 1)) * people) / erased)
+      await sql.query(
+        `with gone as (delete from keeper.subject_keys where subject = $1 returning tenant, bucket)
+         insert into keeper.destroyed_keys (tenant, bucket) select tenant, bucket from gone`,
+        [subject],
+      )
+    }
+    const start = performance.now()
+    const rotated = await node.rotation.subjectKey(tenant)
+    results.push({ ms: performance.now() - start, moved: rotated!.moved, renewed: rotated!.renewed })
+  }
+  return results
+}
+
+/** People with real wrapped keys, as if they had come with their events. @returns the number of the first */
+async function populate(node: ForgetNode, sql: pg.Client, people: number): Promise<number> {
+  const tenant = await node.tenant('large')
+  const { rows: made } = await sql.query<{ first: string }>(
+    `with made as (insert into affidavit.subjects (tenant, token) select $1, gen_random_uuid() from generate_series(1, $2) returning number)
+     select min(number) as first from made`,
+    [tenant.number, people],
+  )
+  const first = Number(made[0]!.first)
+  for (let at = 0, bucket = 0; at < people; at += perBucket, bucket++) {
+    const generation = Math.floor(bucket / bucketsPerGeneration)
+    if (bucket % bucketsPerGeneration === 0) await node.provider.createGeneration(tenant.keyring, generation)
+    const key = randomBytes(32)
+    const wrapped = await node.provider.wrap(tenant.keyring, generation, bucketPlace(tenant, generation), key)
+    const subjects = Array.from({ length: Math.min(perBucket, people - at) }, (_, i) => first + at + i)
+    const keys = subjects.map((subject) => seal(key, subjectPlace(tenant, subject), randomBytes(32)))
+    await sql.query(
+      `with b as (insert into keeper.buckets (tenant, generation, subjects, wrapped) values ($1, $2, $3, $4) returning number)
+       insert into keeper.subject_keys (subject, tenant, bucket, wrapped) select u.subject, $1, b.number, u.wrapped
+         from b, unnest($5::bigint[], $6::bytea[]) as u (subject, wrapped)`,
+      [tenant.number, generation, subjects.length, wrapped, subjects, keys],
+    )
+    await sql.query(
+      `insert into keeper.generations (tenant, current, newest) values ($1, $2, $2)
+       on conflict (tenant) do update set current = excluded.current, newest = excluded.newest`,
+      [tenant.number, generation],
+    )
+  }
+  await sql.query('analyze keeper.subject_keys, keeper.buckets')
+  return first
+}
