@@ -1,0 +1,83 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { freshDatabase, type TestDatabase } from '../../test/database.ts'
+import {
+  examineRegistry,
+  makeSlots,
+  seal,
+  type TestSlot,
+  temporaryObjects,
+  testClock,
+  testNotary,
+} from '../../test/registry-fixture.ts'
+import type { Objects } from '../store/objects.ts'
+import type { RegistryClock } from './registry.ts'
+
+let database: TestDatabase
+let folder: Awaited<ReturnType<typeof temporaryObjects>>
+let slots: TestSlot[]
+const clocks: RegistryClock[] = []
+
+beforeEach(async () => {
+  database = await freshDatabase()
+  folder = await temporaryObjects()
+  slots = await makeSlots(database.superuser, 1)
+  await seal(database.superuser, [slots[0]!.trail])
+  const notary = testNotary(database.store)
+  await notary.round()
+  await notary.stop()
+})
+afterEach(async () => {
+  await Promise.all(clocks.splice(0).map((clock) => clock.stop()))
+  await database.drop()
+  await folder.remove()
+})
+
+function started(objects: Objects = folder.objects): RegistryClock {
+  const clock = testClock(database.store, objects, { interval_ms: 100 })
+  clocks.push(clock)
+  clock.start()
+  return clock
+}
+
+async function until(what: () => boolean): Promise<void> {
+  for (const end = Date.now() + 20_000; !what(); await sleep(50))
+    if (Date.now() > end) throw new Error('it did not come')
+}
+
+test('one of several leads; when it goes, another does', async () => {
+  const [one, two] = [started(), started()]
+  await until(() => one.status.leads !== two.status.leads && one.status.epoch > 2 && two.status.epoch > 2)
+  const [leader, other] = one.status.leads ? [one, two] : [two, one]
+  expect(other.status.duration_ms).toBeNull()
+  await leader.stop()
+  const { epoch } = leader.status
+  await until(() => other.status.leads && other.status.epoch > epoch + 1)
+  await other.stop()
+  await examineRegistry(database.store, other, slots)
+})
+
+test('objects that are away make the registry late, and nothing else; when they are back it goes on', async () => {
+  let away = false
+  const failing: Objects = {
+    ...folder.objects,
+    stat: (key) => folder.objects.stat(key),
+    read: (key, from, to) => folder.objects.read(key, from, to),
+    put: (key, content) => (away ? Promise.reject(new Error('the bucket is away')) : folder.objects.put(key, content)),
+  }
+  const clock = started(failing)
+  await until(() => clock.status.epoch > 0)
+  away = true
+  await until(() => clock.status.lastError === 'the bucket is away')
+  expect(clock.status).toMatchObject({ late: false, behind: false, leads: true })
+  await database.superuser.query(
+    `with aged as (update affidavit.registry set at = at - interval '1 hour')
+      update affidavit.registry_epochs set at = at - interval '1 hour'`,
+  )
+  await until(() => clock.status.late)
+  expect(clock.status.age_s).toBeGreaterThan(3_500)
+  const { epoch } = clock.status
+  away = false
+  await until(() => clock.status.epoch > epoch + 1 && !clock.status.late)
+  expect(clock.status).toMatchObject({ lastError: null, behind: false })
+})
