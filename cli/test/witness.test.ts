@@ -201,6 +201,16 @@ describe('a witness', () => {
     expect(JSON.parse(await readFile(file, 'utf8')).heads[log.origin].size).toBe(101)
   })
 
+  test('signs nothing once somebody else has written its file', async () => {
+    await add(await log.request(0, 100))
+    const earlier = await readFile(file, 'utf8')
+    await add(await log.request(100, 200))
+    await writeFile(file, earlier)
+    expect((await add(await log.request(200, 300))).status).toBe(500)
+    expect(state.head(log.origin)?.size).toBe(200)
+    expect(await readFile(file, 'utf8')).toBe(earlier)
+  })
+
   test('that dies between remembering and answering remembers', async () => {
     await stop()
     const entry = join(import.meta.dirname, 'witness-process.ts')

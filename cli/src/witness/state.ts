@@ -56,10 +56,13 @@ export class WitnessState {
   readonly #logs: VerifierKey[] = []
   readonly #vkeys: string[] = []
   readonly #heads = new Map<string, Head>()
-  #lock: Lock
+  readonly #lock: Lock
+  /** What the file holds, as far as this process knows; undefined before it is made. */
+  #text: string | undefined
 
-  private constructor(path: string, kept: Kept, lock: Lock) {
+  private constructor(path: string, kept: Kept, text: string | undefined, lock: Lock) {
     this.#path = path
+    this.#text = text
     this.#lock = lock
     this.#key = createPrivateKey({ key: Buffer.from(kept.key, 'base64'), format: 'der', type: 'pkcs8' })
     const publicKey = createPublicKey(this.#key).export({ format: 'der', type: 'spki' }).subarray(-32)
@@ -84,10 +87,11 @@ export class WitnessState {
     const file = resolve(path)
     const lock = await Lock.take(`${file}.lock`)
     try {
-      const kept = (await read(file)) ?? make(file, name)
+      const text = await readText(file)
+      const kept = text === undefined ? make(file, name) : parse(file, text)
       if (name !== undefined && name !== kept.name)
         throw new Failure(`${file} is the file of ${kept.name}. Another name needs another file.`)
-      const state = new WitnessState(file, kept, lock)
+      const state = new WitnessState(file, kept, text, lock)
       const isNew = logs.map((vkey) => state.#addLog(vkey)).includes(true)
       if (isNew || kept.vkey !== state.vkey) await state.#write()
       return state
@@ -120,8 +124,9 @@ export class WitnessState {
       await this.#write()
     } catch (error) {
       // The file may or may not have been replaced; memory must not be behind it, and this head was told to nobody.
-      const stored = await read(this.#path).catch(() => undefined)
-      if (stored === undefined || stored.heads[origin]?.size !== head.size) restore(this.#heads, origin, before)
+      const stored = await readText(this.#path).catch(() => undefined)
+      const isThere = stored !== undefined && parse(this.#path, stored).heads[origin]?.note === head.note
+      if (!isThere) restore(this.#heads, origin, before)
       throw error
     }
   }
@@ -148,9 +153,14 @@ export class WitnessState {
       logs: this.#vkeys,
       heads: Object.fromEntries(heads),
     }
+    // The lock cannot see into other containers; whoever writes there too must at least be noticed.
+    if ((await readText(this.#path)) !== this.#text)
+      throw new Failure(`${this.#path} was changed by somebody else: another witness may run on it. Nothing is signed.`)
+    const text = `${JSON.stringify(kept, null, 2)}\n`
     const draft = `${this.#path}.new`
-    await writeSynced(draft, `${JSON.stringify(kept, null, 2)}\n`)
+    await writeSynced(draft, text)
     await rename(draft, this.#path)
+    this.#text = text
     await syncFolder(dirname(this.#path))
   }
 }
@@ -182,14 +192,16 @@ function make(path: string, name: string | undefined): Kept {
   return { format: 'affidavit-witness/1', name, key, vkey: '', logs: [], heads: {} }
 }
 
-async function read(path: string): Promise<Kept | undefined> {
-  let text: string
+async function readText(path: string): Promise<string | undefined> {
   try {
-    text = await readFile(path, 'utf8')
+    return await readFile(path, 'utf8')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw new Failure(`${path} cannot be read: ${reasonOf(error)}.`)
   }
+}
+
+function parse(path: string, text: string): Kept {
   try {
     const kept: unknown = JSON.parse(text)
     if (isKept(kept)) return kept
