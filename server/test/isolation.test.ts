@@ -25,9 +25,15 @@ interface Belongings {
   readonly cursor: string
   /** Cursor of a filtered search. */
   readonly filtered: string
+  /** A request to forget that waits, and a legal hold. */
+  readonly act: string
+  readonly hold: string
 }
 
-const tenantScopes = ['events:write', 'events:read', 'events:confidential', 'verify', 'tenants:read', 'keys:manage']
+const tenantScopes = [
+  ...['events:write', 'events:read', 'events:confidential', 'verify', 'tenants:read', 'keys:manage', 'keys:rotate'],
+  ...['forget:read', 'forget:request', 'forget:approve', 'holds:place'],
+]
 /** Stands in every value of bravo's events, and nowhere else. */
 const secret = 'bravosecret'
 
@@ -65,6 +71,9 @@ async function furnish(tenant: string, mark: string): Promise<Belongings> {
   const { body: key } = await operator.post('/v1/keys', { name: `${mark} key`, tenant, scopes: tenantScopes })
   for (let n = 0; n < 3; n++) await operator.post('/v1/events', { ...eventOf(tenant, mark), id: `${mark}-${n}` })
   const { body: event } = await operator.post('/v1/events', eventOf(tenant, mark))
+  const subject = { type: 'service', id: `${mark}-actor` }
+  const { body: act } = await operator.post('/v1/erasures', { tenant, subject, reason: mark })
+  const { body: hold } = await operator.post('/v1/holds', { tenant, from: 0, to: 1, reason: mark })
   while ((await operator.get(`/v1/trails/${tenant}`)).body.size <= event.seq)
     await new Promise((wait) => setTimeout(wait, 30))
   return {
@@ -76,6 +85,8 @@ async function furnish(tenant: string, mark: string): Promise<Belongings> {
     key: key.key,
     cursor: (await operator.get(`/v1/events?tenant=${tenant}&limit=1`)).body.next,
     filtered: (await operator.get(`/v1/events?tenant=${tenant}&limit=1&action=${mark}.*`)).body.next,
+    act: act.id,
+    hold: hold.id,
   }
 }
 
@@ -97,6 +108,8 @@ const nothing = {
   trail: '0123456789abcdef0123456789abcdef',
   event: 'no-such-event',
   keyId: 'AAAAAAAAAAAA',
+  act: '00000000-0000-4000-8000-000000000000',
+  hold: '0123456789abcdef0123456789abcdef',
 }
 
 /** An answer without what differs from request to request. */
@@ -133,6 +146,24 @@ async function bravoNow(): Promise<object> {
 const trailCase = (part: string) => async () => {
   await sameAsNothing(`/v1/trails/bravo${part}`, `/v1/trails/nobody${part}`)
 }
+
+/** Something that is asked or done for a tenant that the body names. */
+const bodyCase = (path: string, more: object) => async () => {
+  const before = await bravoNow()
+  const ask = (tenant: string) => ({ method: 'POST', body: { tenant, ...more } })
+  await sameAsNothing(path, path, ask('bravo'), ask('nobody'))
+  expect(await bravoNow()).toEqual(before)
+}
+
+/** A list that is narrowed to the own tenant without being asked. */
+const actsCase = (path: string) => async () => {
+  await sameAsNothing(`${path}?tenant=bravo`, `${path}?tenant=nobody`)
+  const { body } = await alpha.get(path)
+  expect(body.data.map(({ id }: { id: string }) => id)).toEqual([own.act])
+  hides(body)
+}
+
+const subject = { type: 'service', id: `${secret}-actor` }
 
 /** One case per operation, by its id. */
 const cases: Record<string, () => Promise<void>> = {
@@ -257,6 +288,35 @@ const cases: Record<string, () => Promise<void>> = {
     const { body } = await alpha.post('/v1/verify', { receipts: [of(bravo.trail), of(nothing.trail)] })
     expect(body.receipts[0].outcome).not.toBe('signed')
     expect({ ...body.receipts[0], trail: '' }).toEqual({ ...body.receipts[1], trail: '' })
+  },
+  requestErasure: bodyCase('/v1/erasures', { subject, reason: 'x' }),
+  requestRedaction: bodyCase('/v1/redactions', { seqs: [1], reason: 'x' }),
+  requestRetention: bodyCase('/v1/retentions', { retention_days: 1, reason: 'x' }),
+  requestTruncation: bodyCase('/v1/truncations', { size: 256, reason: 'x' }),
+  requestDeletion: bodyCase('/v1/deletions', { reason: 'x' }),
+  pruneTenant: bodyCase('/v1/prunes', {}),
+  rotateKey: bodyCase('/v1/rotations', { key: 'subject' }),
+  placeHold: bodyCase('/v1/holds', { reason: 'x' }),
+  listErasures: actsCase('/v1/erasures'),
+  listApprovals: actsCase('/v1/approvals'),
+  getErasure: () => sameAsNothing(`/v1/erasures/${bravo.act}`, `/v1/erasures/${nothing.act}`),
+  getApproval: () => sameAsNothing(`/v1/approvals/${bravo.act}`, `/v1/approvals/${nothing.act}`),
+  decideApproval: async () => {
+    for (const decision of ['approve', 'reject']) {
+      const ask = { method: 'POST', body: { decision } }
+      await sameAsNothing(`/v1/approvals/${bravo.act}`, `/v1/approvals/${nothing.act}`, ask)
+    }
+    expect((await operator.get(`/v1/approvals/${bravo.act}`)).body.state).toBe('waiting')
+  },
+  listHolds: async () => {
+    await sameAsNothing('/v1/holds?tenant=bravo', '/v1/holds?tenant=nobody')
+    const { body } = await alpha.get('/v1/holds')
+    expect(body.data.map(({ id }: { id: string }) => id)).toEqual([own.hold])
+  },
+  requestRelease: async () => {
+    const ask = { method: 'POST', body: { reason: 'x' } }
+    await sameAsNothing(`/v1/holds/${bravo.hold}/release`, `/v1/holds/${nothing.hold}/release`, ask)
+    expect((await operator.get('/v1/holds?tenant=bravo')).body.data[0].released_at).toBeNull()
   },
   health: () => isPublic('/healthz'),
   readiness: () => isPublic('/readyz'),
