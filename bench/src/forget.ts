@@ -1,10 +1,21 @@
 // Forgetting: one person with many events, from the approval to its answer; and the daily key batch over a large tenant,
 // which has to touch the generations of those concerned and nothing else.
 import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
 import pg from 'pg'
+import { Rotation } from '../../server/src/erase/rotation.ts'
 import { seal } from '../../server/src/keys/aead.ts'
 import { bucketPlace, subjectPlace } from '../../server/src/keys/buckets.ts'
-import { type ForgetNode, forgetNode } from '../../server/test/forget-node.ts'
+import { openKeys } from '../../server/src/keys/open-keys.ts'
+import type { KeyProvider } from '../../server/src/keys/provider.ts'
+import { KeyChest, type TenantKeys } from '../../server/src/keys/tenant-keys.ts'
+import { opening } from '../../server/src/opening.ts'
+import { controlEntry } from '../../server/src/seal/control.ts'
+import { Sealer } from '../../server/src/seal/sealer.ts'
+import { openDatabase } from '../../server/src/store/database.ts'
+import { openFolderObjects } from '../../server/src/store/folder-objects.ts'
+import { silent } from '../../server/src/store/log.ts'
+import { type Tenant, Tenants } from '../../server/src/tenants/tenants.ts'
 import { Load } from './client.ts'
 import { figure, report } from './report.ts'
 import { type BenchServer, serverFlags, startBenchServer } from './server.ts'
@@ -22,6 +33,54 @@ const perBucket = 1_024
 const bucketsPerGeneration = 16
 /** Erased on one day, spread evenly. */
 const erased = 20
+
+interface Rotator {
+  readonly provider: KeyProvider
+  readonly rotation: Rotation
+  tenant(): Promise<Tenant<TenantKeys>>
+  stop(): Promise<void>
+}
+
+/** The server's own rotation, in this process, so that it can be timed. */
+async function rotator({ login, dataDir }: BenchServer): Promise<Rotator> {
+  const database = openDatabase({ login, log: silent })
+  const keeper = database.pool('keeper')
+  const keys = await openKeys({ keeper, folder: join(dataDir, 'keys') })
+  const { provider } = keys
+  const chest = new KeyChest(provider)
+  const tenants = new Tenants<TenantKeys>({ keeper, chest })
+  const sealer = await Sealer.open({
+    pool: database.pool('sealer'),
+    log: silent,
+    connections: 1,
+    opening: (trail, epoch) => opening(keys, trail, epoch, null),
+  })
+  const rotation = new Rotation({
+    keeper,
+    retention: database.pool('retention'),
+    tenants,
+    provider,
+    chest,
+    objects: await openFolderObjects(join(dataDir, 'objects')),
+    announce: async ({ trail }, control, facts) => {
+      const [outcome] = await sealer.submit([
+        controlEntry(trail, sealer.keyEpoch(trail.shard), control, facts, Date.now()),
+      ])
+      if (outcome?.kind !== 'sealed') throw new Error(`not sealed: ${outcome?.kind}`)
+      return outcome.seq
+    },
+    log: silent,
+  })
+  return {
+    provider,
+    rotation,
+    tenant: async () => (await tenants.get('large'))!,
+    stop: async () => {
+      await sealer.drain()
+      await database.end()
+    },
+  }
+}
 
 export async function forget({ folder, events, people, runs }: ForgetOptions): Promise<void> {
   const server = await startBenchServer(folder, serverFlags)
@@ -48,7 +107,7 @@ export async function forget({ folder, events, people, runs }: ForgetOptions): P
     if (state !== 'done') throw new Error(`the erasure is ${state}`)
     touched += (await changes(sql)) - before
   }
-  const node = await forgetNode({ login: server.login, dataDir: server.dataDir })
+  const node = await rotator(server)
   const batch = await batches(server, node, sql, people, runs)
   await node.stop()
   await sql.end()
@@ -123,11 +182,11 @@ async function changes(sql: pg.Client): Promise<number> {
   return Number(rows[0]!.n)
 }
 
-async function batches(server: BenchServer, node: ForgetNode, sql: pg.Client, people: number, runs: number) {
+async function batches(server: BenchServer, node: Rotator, sql: pg.Client, people: number, runs: number) {
   const load = new Load(server.url, server.key, 1)
   await post(load, '/v1/events', { tenant: 'large', action: 'a.b', actor: { id: 'x' } })
   load.close()
-  const tenant = await node.tenant('large')
+  const tenant = await node.tenant()
   const first = await populate(node, sql, people)
   const results: { ms: number; moved: number; renewed: number }[] = []
   for (let run = 0; run < runs; run++) {
@@ -147,8 +206,8 @@ async function batches(server: BenchServer, node: ForgetNode, sql: pg.Client, pe
 }
 
 /** People with real wrapped keys, as if they had come with their events. @returns the number of the first */
-async function populate(node: ForgetNode, sql: pg.Client, people: number): Promise<number> {
-  const tenant = await node.tenant('large')
+async function populate(node: Rotator, sql: pg.Client, people: number): Promise<number> {
+  const tenant = await node.tenant()
   const { rows: made } = await sql.query<{ first: string }>(
     `with made as (insert into affidavit.subjects (tenant, token) select $1, gen_random_uuid() from generate_series(1, $2) returning number)
      select min(number) as first from made`,
