@@ -95,6 +95,7 @@ describe('snippets', () => {
   beforeAll(async () => {
     database = await freshDatabase()
     server = await startedServer(database.url)
+    spawnSync(process.execPath, ['web/verify/build.ts', '--if-stale'], { cwd: root })
     folder = await mkdtemp(join(tmpdir(), 'affidavit-docs-'))
     await mkdir(join(folder, 'bin'))
     const node = (script: string) => `#!/bin/sh\nexec "${process.execPath}" ${script}\n`

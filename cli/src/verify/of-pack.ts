@@ -16,6 +16,7 @@ import { readVkeys } from './kept.ts'
 import { nodeSha256 } from './node-hash.ts'
 import { withPack } from './pack-file.ts'
 import type { Report } from './report.ts'
+import { keepYoungHeapSmall } from './young-heap.ts'
 
 /** Verifies a pack with nothing from outside, as `affidavit pack` does with what it wrote. */
 export async function verifyPackFile(path: string, terminal: Terminal): Promise<Report> {
@@ -31,6 +32,7 @@ export async function ofFile(
 ): Promise<Report> {
   if (options.tenant !== undefined || options.key !== undefined || options.deep)
     throw new Failure('--tenant, --key and --deep are for servers; a pack is checked without one.')
+  keepYoungHeapSmall()
   return withPack(path, async (pack) => {
     const { manifest } = pack
     const held = holdAgainst(brought, manifest.origin)
