@@ -1,4 +1,4 @@
-import { decodeRegistryEntry, parseSlotProof } from '@affidavit/trail'
+import { decodeRegistryEntry, depthFor, parseSlotProof } from '@affidavit/trail'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from '../../test/database.ts'
 import {
@@ -211,4 +211,13 @@ test('audit epochs are kept for good, other epochs for seven days', async () => 
   expect(bodies.rows.map(({ epoch }) => epoch)).toEqual(
     Array.from({ length: 3 * days }, (_, n) => n + 1).filter((n) => audits.includes(n) || !gone.includes(n)),
   )
+})
+
+test('the depth that the database computes is the one of the format', async () => {
+  const used = Array.from({ length: 29 }, (_, n) => 2 ** n).flatMap((n) => [n - 1, n, n + 1])
+  const { rows } = await database.superuser.query<{ depth: number }>(
+    'select affidavit.slot_depth(n) as depth from unnest($1::int[]) as n',
+    [used],
+  )
+  expect(rows.map(({ depth }) => depth)).toEqual(used.map(depthFor))
 })
