@@ -1,4 +1,4 @@
-// npm run bench -- ingest | single | growth | query | registry | forget | tessera | verify   [--folder DIR] [--events N] [--runs N]
+// npm run bench -- ingest | single | growth | query | registry | forget | pack | tessera | verify   [--folder DIR] [--events N] [--runs N]
 //   query: [--searches N] [--only PART OF A NAME] [--keep], which leaves the stored events in DIR for the next run
 //   forget: [--people N] of the large tenant, --events of the one person
 //   registry: [--trails N], --events is the size of the large trail, --runs the number of epochs
@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util'
 import { forget } from './forget.ts'
 import { growth } from './growth.ts'
 import { ingest } from './ingest.ts'
+import { pack } from './pack.ts'
 import { query } from './query.ts'
 import { registry } from './registry.ts'
 import { single } from './single.ts'
@@ -35,6 +36,7 @@ const benchmarks: Record<string, () => Promise<void>> = {
   registry: () =>
     registry({ folder: values.folder, trails: Number(values.trails), events: events(200_000), epochs: runs }),
   forget: () => forget({ ...values, events: events(100_000), people: Number(values.people), runs }),
+  pack: () => pack(values.folder, events(1_000_000), runs),
   tessera: () => tessera(values.folder, events(200_000), runs),
 }
 
