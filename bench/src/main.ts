@@ -1,5 +1,6 @@
 // npm run bench -- ingest | single | growth | query | registry | forget | pack | tessera | verify   [--folder DIR] [--events N] [--runs N]
 //   query: [--searches N] [--only PART OF A NAME] [--keep], which leaves the stored events in DIR for the next run
+//   growth: [--stored N] of the larger store; --events are sent to each
 //   forget: [--people N] of the large tenant, --events of the one person
 //   registry: [--trails N], --events is the size of the large trail, --runs the number of epochs
 import { parseArgs } from 'node:util'
@@ -19,6 +20,7 @@ const { positionals, values } = parseArgs({
     events: { type: 'string' },
     runs: { type: 'string', default: '3' },
     searches: { type: 'string', default: '200' },
+    stored: { type: 'string', default: '10000000' },
     trails: { type: 'string', default: '100000' },
     people: { type: 'string', default: '500000' },
     only: { type: 'string', default: '' },
@@ -31,7 +33,7 @@ const events = (fallback: number) => Number(values.events ?? fallback)
 const benchmarks: Record<string, () => Promise<void>> = {
   ingest: () => ingest(values.folder, events(200_000), runs),
   single: () => single(values.folder, events(10_000), runs),
-  growth: () => growth(values.folder, events(10_000_000) / 1_000_000),
+  growth: () => growth(values.folder, Number(values.stored), events(100_000), runs),
   query: () => query({ ...values, events: events(200_000), searches: Number(values.searches) }),
   registry: () =>
     registry({ folder: values.folder, trails: Number(values.trails), events: events(200_000), epochs: runs }),

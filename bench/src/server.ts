@@ -35,6 +35,22 @@ export async function startBenchServer(
   settings: Readonly<Record<string, string>> = {},
 ): Promise<BenchServer> {
   const dataDir = mkdtempSync(join(folder, 'affidavit-bench-'))
+  const server = await startOn(dataDir, nodeArguments, settings)
+  return {
+    ...server,
+    stop: async () => {
+      await server.stop()
+      rmSync(dataDir, { recursive: true, force: true })
+    },
+  }
+}
+
+/** A server on a data folder that is there, and stays when the server stops. */
+export async function startOn(
+  dataDir: string,
+  nodeArguments: readonly string[],
+  settings: Readonly<Record<string, string>> = {},
+): Promise<BenchServer> {
   const child = spawn(process.execPath, [...nodeArguments, join(import.meta.dirname, 'server-entry.ts')], {
     env: {
       ...process.env,
@@ -61,7 +77,6 @@ export async function startBenchServer(
       const gone = new Promise((resolve) => child.once('exit', resolve))
       child.kill('SIGTERM')
       await gone
-      rmSync(dataDir, { recursive: true, force: true })
     },
   }
 }
