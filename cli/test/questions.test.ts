@@ -60,6 +60,7 @@ test('each value is a filter, and every target counts', () => {
     ['q=c', [1]],
     ['from=2026-02-28&to=2026-03-01', [0]],
     ['action=a.*', [0, 1]],
+    ['from=2026-02-28T23:59:59.999Z&to=2026-03-01T00:00:00.000Z', [0]],
   ])
   expect(ids).toEqual([
     { id: 'e1', seq: 0 },

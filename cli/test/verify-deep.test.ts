@@ -95,6 +95,30 @@ test('rich events hold: people, policies, odd spellings, and nothing is asked th
   expect(told).toMatchObject({ outcome: 'held', verdicts: { columns: 'held' } })
 })
 
+test('somebody erased and a payload redacted: filters need not find them, and find everything else', async () => {
+  const made = await send('POST', '/v1/keys', { name: 'Second', scopes: ['forget:approve', 'forget:read'] })
+  const { key } = (await made.json()) as { key: string }
+  const forget = async (path: string, body: object) => {
+    const asked = (await (await send('POST', path, { tenant: 'forgot', reason: 'asked for', ...body })).json()) as {
+      id: string
+    }
+    const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
+    const url = `${server.url}/v1/approvals/${asked.id}`
+    const done = await fetch(url, { method: 'POST', headers, body: '{"decision":"approve"}' })
+    expect(await done.json()).toMatchObject({ state: 'done' })
+  }
+  await record(
+    'forgot',
+    Array.from({ length: events }, (_, i) => rich(i)),
+  )
+  await forget('/v1/erasures', { subject: { type: 'user', id: 'user_3' } })
+  await forget('/v1/redactions', { seqs: [5, 6] })
+  await notarized('forgot', events + 2)
+  const told = await deep('forgot')
+  expect(told.findings).toEqual([])
+  expect(told.outcome).toBe('held')
+})
+
 const vectors = join(import.meta.dirname, '..', '..', '..', 'shared', 'vectors', 'requests')
 test.skipIf(!existsSync(vectors))('requests of many kinds hold', async () => {
   const sizes = new Map<string, number>()

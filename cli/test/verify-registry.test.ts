@@ -303,6 +303,12 @@ describe('the log key', () => {
     // The key of the contract is the first one: the state knows what came of it.
     expect(await ask(...state(), '--vkey', LOG.vkey)).toMatchObject({ outcome: 'held' })
     expect(await ask('--vkey', LOG.vkey)).toMatchObject({ outcome: 'held' })
+    // A first visitor without any key takes the keys that the server names, also where an old one signed the trail.
+    server.shown = { ...now, trailSigner: LOG.signer }
+    server.instead = (path) => (path.endsWith('/vkeys') ? { body: `${REGISTRY_VKEY}\n${successor.vkey}\n` } : undefined)
+    expect(await ask('--state', at('fresh.json'))).toMatchObject({ outcome: 'held' })
+    const fresh = JSON.parse(await readFile(at('fresh.json'), 'utf8')) as { registries: { vkey: string }[] }
+    expect(fresh.registries).toMatchObject([{ vkey: successor.vkey }])
     server.shown = present
     expect((await ask(...state())).outcome).toBe('tampered')
   })

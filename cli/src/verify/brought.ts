@@ -117,6 +117,8 @@ export function holdAgainst(brought: Brought, origin: string, others: readonly s
   for (const one of kept) against.push(`${one.label} (size ${count(one.size)})`)
   if (state !== undefined && known === undefined)
     notes.push('this is the first visit: nothing was kept before to compare with')
+  if (vkeys.length > 0 && kept.length === 0 && brought.policy === undefined)
+    notes.push('only a key was brought: whoever holds the signing key could still have written all of it anew')
   return {
     vkeys: vkeys.length > 0 ? keysFor(vkeys, origin) : known?.keys,
     kept: kept.sort((a, b) => a.size - b.size),

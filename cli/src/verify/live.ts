@@ -43,6 +43,8 @@ export interface LiveOptions {
   readonly hash: Hash
   /** Keys from elsewhere; one of them must have signed. Without, the server's own word is taken and said so. */
   readonly vkeys?: readonly VerifierKey[]
+  /** Without: further keys that the server names, such as those before the one in force. */
+  readonly named?: readonly VerifierKey[]
   readonly kept: readonly Kept[]
   /** What epochs of the registry bind for this trail. */
   readonly heads?: HeadParts['heads']
@@ -118,9 +120,10 @@ interface Signed {
 }
 
 /** The checkpoint, and in findings what its signature is worth. A wrong signature does not stop the other checks. */
-async function signedCheckpoint(note: string, info: TrailInfo, { hash, vkeys }: LiveOptions): Promise<Signed> {
+async function signedCheckpoint(note: string, info: TrailInfo, options: LiveOptions): Promise<Signed> {
   const findings = new Findings()
-  const keys = vkeys ?? readServerKey(hash, info)
+  const { hash, vkeys, named = [] } = options
+  const keys = vkeys ?? [...readServerKey(hash, info), ...named]
   const checkpoint = await checkSignature(note, keys, { verify: verifyEd25519, origin: info.origin }, findings)
   if (checkpoint !== undefined) return { checkpoint, findings }
   try {

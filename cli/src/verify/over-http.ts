@@ -156,6 +156,7 @@ class Visit {
     const live: LiveOptions = {
       hash: nodeSha256,
       ...(vkeys !== undefined && { vkeys }),
+      named: keysFor(namedBy(registry), info.origin),
       kept: held.kept,
       heads: headsOf(registry, info.origin),
       originBefore: before !== undefined && others.includes(before) ? undefined : before,
@@ -264,11 +265,11 @@ class Visit {
     for (const trail of [...past, visited]) {
       if (typeof trail === 'string') continue
       const { origin } = trail.checkpoint
-      const keys = trail.vkeys ?? keysFor(readVkeys([this.info.vkey]), origin)
+      const keys = trail.vkeys ?? keysFor([...readVkeys([this.info.vkey]), ...namedBy(registry)], origin)
       await remember(state, { origin, note: trail.note, keys, ...(trail === visited && { place }) })
     }
     if (registry !== undefined && 'heads' in registry) {
-      const keys = registry.keys ?? visited.vkeys ?? readVkeys([this.info.vkey])
+      const keys = registry.keys ?? visited.vkeys ?? [...readVkeys([this.info.vkey]), ...registry.named]
       const kept = await keptRegistry(registry, keys)
       if (kept !== undefined) state.keepRegistry({ ...kept, recovery: recoveryOf(visited) })
     }
@@ -276,6 +277,10 @@ class Visit {
     return [KEPT_NOTE]
   }
 }
+
+/** Keys that the server itself names for the registry. */
+const namedBy = (registry: Registry | RegistryFinding | undefined) =>
+  registry !== undefined && 'heads' in registry ? registry.named : []
 
 const trailsSentence = {
   held: 'each trail of the tenant goes on exactly where the one before it ended',

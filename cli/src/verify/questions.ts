@@ -64,8 +64,8 @@ const GROUPED: ReadonlySet<Dimension> = new Set([
 ])
 /** Found by values that an erasure takes away. */
 const PERSONAL: ReadonlySet<Dimension> = new Set(['actor', 'target', 'ip', 'q'])
-/** Time is cut into so many windows at random times. */
-const WINDOWS = 24
+/** Time is cut so many times. */
+const WINDOWS = 48
 
 interface Member {
   readonly filter: string
@@ -157,15 +157,16 @@ function* beginnings(expected: Expected): Generator<Question> {
   for (const [beginning, seqs] of seqsOf) yield ask([{ filter: `action=${beginning}*`, seqs, allowed: [] }])
 }
 
-/** The whole time from the first event to the last, cut at random. */
+/** The whole time from the first event to the last, cut at random times of events; at all of them where they are few. */
 function* windows({ events, times }: Expected): Generator<Question> {
   const order = events.map((seq, i) => ({ seq, time: times[i]! })).filter(({ time }) => !Number.isNaN(time))
-  if (order.length < 2) return
   order.sort((a, b) => a.time - b.time)
-  const cuts = Array.from({ length: WINDOWS - 1 }, () => order[randomInt(order.length)]!.time).sort((a, b) => a - b)
+  const last = order.at(-1)
+  if (last === undefined) return
+  const cuts = shuffled([...new Set(order.map(({ time }) => time))]).slice(0, WINDOWS)
   let from = order[0]!.time
   let at = 0
-  for (const to of [...new Set(cuts), order.at(-1)!.time + 1]) {
+  for (const to of [...cuts.sort((a, b) => a - b), last.time + 1]) {
     const first = at
     while (at < order.length && order[at]!.time < to) at++
     if (at === first) continue

@@ -68,6 +68,8 @@ export interface Registry {
   readonly heads: readonly SlotHead[]
   /** Log keys, each named by the one before, the last in force; undefined where none came from outside. */
   readonly keys: readonly VerifierKey[] | undefined
+  /** Keys that the server itself names, where none came from outside. */
+  readonly named: readonly VerifierKey[]
   /** Witnesses whose cosignature was asked for and is there. */
   readonly cosigned: readonly string[]
   /** Whether something from outside agrees: a quorum of witnesses, a kept registry checkpoint. */
@@ -108,6 +110,7 @@ class Following {
   private readonly findings: RegistryFinding[] = []
   private readonly notes: string[] = []
   private isAnchored = false
+  private named: readonly VerifierKey[] = []
 
   constructor(options: RegistryOptions, note: string, head: Checkpoint) {
     this.options = options
@@ -146,6 +149,7 @@ class Following {
       audits: walk?.audits.length ?? 0,
       heads,
       keys,
+      named: this.named,
       cosigned: witnessed.cosigned,
       isAnchored: this.isAnchored && isWhole,
       findings: this.findings,
@@ -171,7 +175,7 @@ class Following {
         size,
         from: start,
         key,
-        recovery: [...pinned, ...recovery],
+        recovery: [...pinned, ...recovery, ...keysFor(this.named, origin)],
         progress: this.options.progress,
       })
     const walk = await go(from)
@@ -190,17 +194,18 @@ class Following {
     return whole
   }
 
-  /** The key that the server names for itself, where none came from outside. */
+  /** Of the keys that the server names for itself, where none came from outside, the one that signed. */
   private async serverKey(): Promise<VerifierKey | undefined> {
     if (this.options.pins !== undefined) return undefined
-    for (const text of await this.options.log.vkeys()) {
+    this.named = (await this.options.log.vkeys()).flatMap((text) => {
       try {
-        const key = parseVkey(nodeSha256, text)
-        if (key.name === this.head.origin && (await this.isSignedBy(key))) return key
+        return [parseVkey(nodeSha256, text)]
       } catch (error) {
-        if (!(error instanceof NoteError)) throw error
+        if (error instanceof NoteError) return []
+        throw error
       }
-    }
+    })
+    for (const key of this.named) if (key.name === this.head.origin && (await this.isSignedBy(key))) return key
     return undefined
   }
 
