@@ -88,7 +88,8 @@ export interface Receipt {
   hash: string
   previous_hash: string
   sealed_at: string
-  facts_salt: string
+  /** Null for a repeat of an event whose payload was removed. */
+  facts_salt: string | null
   receipt: string
   /** True if the server had sealed an event with this id before; the rest then describes that first event. */
   duplicate: boolean

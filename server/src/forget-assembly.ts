@@ -5,6 +5,7 @@ import type { Control } from '@affidavit/trail'
 import { Forgetting } from './erase/forgetting.ts'
 import { Holds } from './erase/holds.ts'
 import { Pruning } from './erase/prune.ts'
+import { entombSlots } from './erase/removals.ts'
 import { Rotation } from './erase/rotation.ts'
 import { forgetOperations } from './http/forget.ts'
 import { holdOperations } from './http/holds.ts'
@@ -16,7 +17,7 @@ import type { Keys } from './keys/open-keys.ts'
 import type { Personas } from './keys/personas.ts'
 import type { Subjects } from './keys/subjects.ts'
 import { KeyChest, type TenantKeys } from './keys/tenant-keys.ts'
-import type { Database } from './store/database.ts'
+import type { Database, Pool } from './store/database.ts'
 import type { Log } from './store/log.ts'
 import type { Objects } from './store/objects.ts'
 import type { Tenant, Tenants } from './tenants/tenants.ts'
@@ -95,7 +96,7 @@ export function assembleForget(ground: ForgetGround): Forget {
   const people = { ingest: database.pool('ingest'), personas }
   const holds = new Holds({ retention, announce })
   const parts = { own, forgetting, pruning, people, recorder, sizes, log, holds }
-  const rounds = new Rounds(forgetting, pruning, rotation, tenants, log)
+  const rounds = new Rounds(forgetting, pruning, rotation, tenants, retention, log)
   return {
     operations: [
       ...forgetOperations(parts),
@@ -112,6 +113,7 @@ class Rounds {
   readonly #pruning: Pruning
   readonly #rotation: Rotation
   readonly #tenants: Tenants<TenantKeys>
+  readonly #retention: Pool
   readonly #log: Log
   readonly #stopping = new AbortController()
   #running: Promise<void> | null = null
@@ -119,11 +121,19 @@ class Rounds {
   #lastBatch_ms = Number.NEGATIVE_INFINITY
   #lastSpread_ms = Number.NEGATIVE_INFINITY
 
-  constructor(forgetting: Forgetting, pruning: Pruning, rotation: Rotation, tenants: Tenants<TenantKeys>, log: Log) {
+  constructor(
+    forgetting: Forgetting,
+    pruning: Pruning,
+    rotation: Rotation,
+    tenants: Tenants<TenantKeys>,
+    retention: Pool,
+    log: Log,
+  ) {
     this.#forgetting = forgetting
     this.#pruning = pruning
     this.#rotation = rotation
     this.#tenants = tenants
+    this.#retention = retention
     this.#log = log
   }
 
@@ -144,6 +154,7 @@ class Rounds {
         await this.#prune()
         if (Date.now() - this.#lastSpread_ms >= hourMs) {
           await this.#rotation.spread()
+          await entombSlots(this.#retention)
           this.#lastSpread_ms = Date.now()
         }
         if (Date.now() - this.#lastBatch_ms >= dayMs) {

@@ -131,10 +131,12 @@ describe('erasing a person', () => {
 test('redaction removes one payload, in search and packs, and the chain stays whole', async () => {
   const { api } = all
   const { body: kept } = await api.post('/v1/events', event('red', 'anna'))
-  const { body: secret } = await api.post(
-    '/v1/events',
-    event('red', 'anna', { metadata: { token: 'hunter2secret' }, context: { session_id: 'sess-1' } }),
-  )
+  const sent = event('red', 'anna', {
+    id: 'with-a-secret',
+    metadata: { token: 'hunter2secret' },
+    context: { session_id: 'sess-1' },
+  })
+  const { body: secret } = await api.post('/v1/events', sent)
   expect(await searched('tenant=red&q=hunter2secret')).toHaveLength(1)
   const done = await carriedOut(all, '/v1/redactions', { tenant: 'red', seqs: [secret.seq], reason: 'a secret' })
   expect(done.state).toBe('done')
@@ -148,6 +150,8 @@ test('redaction removes one payload, in search and packs, and the chain stays wh
   expect(lines).toHaveLength(size)
   expect(JSON.parse(lines[secret.seq])).toEqual({ seq: secret.seq })
   // Repeating the event with its id is answered as before, without what is gone.
+  const repeat = await api.post('/v1/events', sent)
+  expect(repeat).toMatchObject({ status: 200, body: { seq: secret.seq, hash: secret.hash, facts_salt: null } })
   const past = await api.post('/v1/redactions', { tenant: 'red', seqs: [size + 10], reason: 'r' })
   expect(past).toMatchObject({ status: 422, body: { pointer: '/seqs/0' } })
 })

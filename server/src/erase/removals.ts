@@ -81,9 +81,19 @@ export async function deleteTenant(
   for (let from = 0; from <= control; from += step)
     await retention.query('select affidavit.drop_payload($1, $2, $3, $4)', [trail, control, from, from + step])
   await repeat(retention, 'select affidavit.drop_people($1, $2) as left', [tenant.number, step])
+  // If its last checkpoint is in the registry already; else the rounds come back to it.
+  await retention.query('select affidavit.entomb_slot($1)', [tenant.number])
   return true
 }
 
 async function repeat(pool: Pool, text: string, values: unknown[]): Promise<void> {
   for (let left = 1; left > 0; ) left = (await pool.query<{ left: number }>(text, values)).rows[0]!.left
+}
+
+/** Slots of deleted tenants become tombstones once the registry holds their last checkpoint. */
+export async function entombSlots(retention: Pool): Promise<void> {
+  await retention.query(
+    `select affidavit.entomb_slot(a.tenant) from affidavit.acts a
+     where a.kind = 'delete' and a.state = 'done' and a.done_at > now() - interval '7 days'`,
+  )
 }

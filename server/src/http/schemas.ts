@@ -44,7 +44,9 @@ const place = {
   hash: Hex32,
   previous_hash: Hex32,
   sealed_at: Time,
-  facts_salt: Hex16,
+  facts_salt: Type.Union([Hex16, Type.Null()], {
+    description: 'Null for a repeat of an event whose payload was removed',
+  }),
   moved_to_metadata: Type.Optional(
     Type.Array(Type.String(), { description: 'Fields of the flat form that have no place of their own' }),
   ),

@@ -233,7 +233,7 @@ function told(result: Sealed) {
     hash: hex(result.hash),
     previous_hash: hex(result.previous),
     sealed_at: result.sealedAt,
-    facts_salt: result.factsSalt,
+    facts_salt: result.factsSalt === '' ? null : result.factsSalt,
     ...(result.moved.length > 0 && { moved_to_metadata: result.moved }),
   }
 }

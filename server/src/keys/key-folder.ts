@@ -24,6 +24,8 @@ export interface KeyFolderOptions {
 }
 
 const generation_cache_entries = 4_096
+/** A generation destroyed by another process is out of this one's memory after at most this long. */
+const generation_freshness_ms = 60_000
 
 /** @throws KeyUnusable `key_missing` */
 export async function openKeyFolder(options: KeyFolderOptions): Promise<KeyProvider> {
@@ -57,9 +59,11 @@ class KeyFolder implements KeyProvider {
   readonly rootCheck: string
   readonly #root: Buffer
   readonly #folder: string
-  /** Unwrapped generations. A destroyed one is only in here until its own destroyer, or a restart, drops it; what it
-   * wraps was re-wrapped or deleted before it was destroyed, so a leftover opens nothing that is still stored. */
-  readonly #open = new Map<string, Buffer>()
+  /**
+   * Unwrapped generations, each read again after a while: one that another process destroyed is gone from here soon. What
+   * it wraps was wrapped anew or deleted before, so until then it opens nothing but rows of an old backup.
+   */
+  readonly #open = new Map<string, { readonly key: Buffer; readonly until_ms: number }>()
 
   constructor(folder: string, root: Buffer) {
     this.#folder = folder
@@ -114,7 +118,8 @@ class KeyFolder implements KeyProvider {
   async #generation(keyring: string, generation: number): Promise<Buffer> {
     const file = this.#fileOf(keyring, generation)
     const cached = this.#open.get(file)
-    if (cached !== undefined) return cached
+    if (cached !== undefined && cached.until_ms > Date.now()) return cached.key
+    this.#open.delete(file)
     const sealed = await readIfThere(file)
     if (sealed === undefined)
       throw new KeyUnusable('key_missing', `${file} is missing. Restore the key folder from its backup.`)
@@ -122,7 +127,7 @@ class KeyFolder implements KeyProvider {
       throw new KeyUnusable('key_destroyed', `Generation ${generation} of keyring ${keyring} was destroyed.`)
     const key = open(this.#root, generationPlace(keyring, generation), sealed)
     if (this.#open.size >= generation_cache_entries) this.#open.delete(this.#open.keys().next().value!)
-    this.#open.set(file, key)
+    this.#open.set(file, { key, until_ms: Date.now() + generation_freshness_ms })
     return key
   }
 
