@@ -344,6 +344,7 @@ async function readiness(ground: Ground, sealer: Sealer): Promise<Readiness> {
     waitingFor.push('the database does not answer')
   }
   if (!partitions.status.tomorrow) waitingFor.push("there is no partition for tomorrow's events")
+  if (sealer.full) waitingFor.push('the storage of the database is full')
   for (const { shard, reason } of sealer.stopped) waitingFor.push(`lane ${shard} stopped: ${reason.message}`)
   return { ready: waitingFor.length === 0, waitingFor }
 }

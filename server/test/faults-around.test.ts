@@ -85,6 +85,7 @@ test('a full disk: refused loudly, nothing acknowledged is lost, and sealing goe
   }
   await sleep(500)
   const refused = load.refused.slice()
+  expect((await fetch(`${server.url}/readyz`)).status).toBe(503)
   for (const { text, retryAfter } of refused) {
     expect(JSON.parse(text)).toMatchObject({ status: 503, code: 'unavailable' })
     expect(Number(retryAfter)).toBeGreaterThan(0)

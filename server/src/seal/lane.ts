@@ -29,6 +29,8 @@ export interface LaneContext {
   readonly opening: (trail: TrailRef, keyEpoch: number) => Sealable
   /** Called after each commit. */
   readonly onSealed: (shard: number, events: number) => void
+  /** Called when a batch found no room on the database's disk. */
+  readonly onFull: () => void
   /** Called once if the lane stops for good. */
   readonly onStopped: (shard: number, reason: Error) => void
 }
@@ -119,6 +121,7 @@ export class Lane {
           error instanceof SealUnavailable
             ? error
             : unavailable(refusal(error) === 'full' ? 'full' : 'unavailable', error)
+        if (told.code === 'storage_full') this.#context.onFull()
         for (const item of batch) refuse(item, told)
       }
     }

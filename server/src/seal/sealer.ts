@@ -36,10 +36,13 @@ const defaults: SealerLimits = {
   waitingBytes: 48 * 1024 * 1024,
 }
 
+const full_for_ms = 15_000
+
 export class Sealer {
   readonly #lanes: readonly Lane[]
   readonly #limits: SealerLimits
   #stoppedTrails: ReadonlyMap<number, string> = new Map()
+  #full_ms = Number.NEGATIVE_INFINITY
 
   private constructor(options: SealerOptions, database: SealDatabase) {
     this.#limits = { ...defaults, ...options.limits }
@@ -48,7 +51,13 @@ export class Sealer {
       clock: new DatabaseClock(),
       limits: this.#limits,
       opening: options.opening,
-      onSealed: options.onSealed ?? (() => {}),
+      onSealed: (shard: number, events: number) => {
+        this.#full_ms = Number.NEGATIVE_INFINITY
+        options.onSealed?.(shard, events)
+      },
+      onFull: () => {
+        this.#full_ms = Date.now()
+      },
       onStopped: (shard: number, reason: Error) =>
         options.log.error(
           { shard, err: reason },
@@ -106,6 +115,14 @@ export class Sealer {
 
   get waitingBytes(): number {
     return this.#lanes.reduce((sum, lane) => sum + lane.waitingBytes, 0)
+  }
+
+  /**
+   * Whether the database's disk was full a moment ago. Forgotten after a while without another try: nobody sends events
+   * to a server that says it takes none.
+   */
+  get full(): boolean {
+    return Date.now() - this.#full_ms < full_for_ms
   }
 
   /** Lanes that stopped, with the reason; empty when all can seal. */
