@@ -318,6 +318,29 @@ const cases: Record<string, () => Promise<void>> = {
     await sameAsNothing(`/v1/holds/${bravo.hold}/release`, `/v1/holds/${nothing.hold}/release`, ask)
     expect((await operator.get('/v1/holds?tenant=bravo')).body.data[0].released_at).toBeNull()
   },
+  getScrub: async () => {
+    const answer = told(await alpha.get('/v1/scrub'))
+    expect(answer.status).toBe(403)
+    hides(answer)
+  },
+  acknowledgeFinding: () => {
+    const ask = { method: 'POST', body: { reason: 'x' } }
+    return sameAsNothing('/v1/scrub/findings/1/acknowledge', '/v1/scrub/findings/999/acknowledge', ask)
+  },
+  getStatus: async () => {
+    const answer = told(await alpha.get('/v1/status'))
+    expect(answer.status).toBe(403)
+    hides(answer)
+  },
+  listAnchoredCheckpoints: () => isPublic('/v1/registry/anchors'),
+  getAnchoredCheckpoint: () => isPublic('/v1/registry/anchors/1/checkpoint'),
+  getTimestampToken: () => isPublic('/v1/registry/anchors/1/token'),
+  getRegistryCheckpoint: () => isPublic('/v1/registry/checkpoint'),
+  getRegistryKeys: () => isPublic('/v1/registry/vkeys'),
+  getRegistryTile: () => isPublic('/v1/registry/tile/entries/000.p/1'),
+  getSlotProof: trailCase('/slot'),
+  getVerifierPage: () => isPublic('/verify'),
+  getVerifierProgram: () => isPublic('/verify/affidavit-verify.mjs'),
   health: () => isPublic('/healthz'),
   readiness: () => isPublic('/readyz'),
   metrics: () => isPublic('/metrics'),
