@@ -147,12 +147,13 @@ export class Buckets {
 
   /** Gives every subject a place in a bucket; those for whom a rotation got in the way are left out. */
   async #place(missing: readonly WantedKey[]): Promise<Placed[]> {
-    const byTenant = Map.groupBy(missing, ({ tenant }) => tenant)
-    const generations = await this.#findOpen([...byTenant.keys()])
+    // By number: a batch that runs on while the tenant is read anew holds two objects of one tenant.
+    const byTenant = Map.groupBy(missing, ({ tenant }) => tenant.number)
+    const generations = await this.#findOpen([...byTenant.values()].map(([first]) => first!.tenant))
     const fresh = await this.#makeBuckets(byTenant, generations)
     const placed: Placed[] = []
     for (const [tenant, subjects] of byTenant) {
-      const room = [this.#open.get(tenant.number), ...(fresh.get(tenant) ?? [])].filter(
+      const room = [this.#open.get(tenant), ...(fresh.get(tenant) ?? [])].filter(
         (bucket) => bucket !== undefined,
       )
       for (const wanted of subjects) {
@@ -162,22 +163,23 @@ export class Buckets {
         placed.push({ ...wanted, bucket, key: randomBytes(KEY_BYTES) })
       }
       const open = room.findLast(({ left }) => left > 0)
-      if (open) remember(this.#open, tenant.number, open, open_bucket_entries)
+      if (open) remember(this.#open, tenant, open, open_bucket_entries)
     }
     return placed
   }
 
   /** Makes sure that `#open` holds a bucket for each tenant that has one. Returns their current generations. */
-  async #findOpen(tenants: readonly KeyTenant[]): Promise<Map<KeyTenant, number>> {
-    const generations = new Map<KeyTenant, number>()
+  async #findOpen(tenants: readonly KeyTenant[]): Promise<Map<number, number>> {
+    const generations = new Map<number, number>()
+    const unknown = new Map<number, KeyTenant>()
     for (const tenant of tenants) {
       const open = this.#open.get(tenant.number)
-      if (open !== undefined && open.left > 0) generations.set(tenant, open.generation)
-      else this.#open.delete(tenant.number)
+      if (open !== undefined && open.left > 0) generations.set(tenant.number, open.generation)
+      else {
+        this.#open.delete(tenant.number)
+        unknown.set(tenant.number, tenant)
+      }
     }
-    const unknown = new Map(
-      tenants.filter((tenant) => !generations.has(tenant)).map((tenant) => [tenant.number, tenant]),
-    )
     if (unknown.size === 0) return generations
     const { rows } = await this.#keeper.query<{
       tenant: number
@@ -188,7 +190,7 @@ export class Buckets {
     }>('select tenant, generation, number, subjects, wrapped from keeper.open_buckets($1)', [[...unknown.keys()]])
     for (const { tenant: tenantNumber, generation, number, subjects, wrapped } of rows) {
       const tenant = unknown.get(tenantNumber)!
-      generations.set(tenant, generation)
+      generations.set(tenantNumber, generation)
       if (number === null) continue
       const key = await this.#bucketKey(tenant, { bucket: number, generation, bucket_wrapped: wrapped })
       const bucket = { number, generation, wrapped, key, left: BUCKET_SUBJECTS - subjects }
@@ -199,19 +201,20 @@ export class Buckets {
 
   /** Makes the buckets that are needed beyond the open ones, in one round trip. */
   async #makeBuckets(
-    byTenant: ReadonlyMap<KeyTenant, readonly WantedKey[]>,
-    generations: ReadonlyMap<KeyTenant, number>,
-  ): Promise<Map<KeyTenant, OpenBucket[]>> {
+    byTenant: ReadonlyMap<number, readonly WantedKey[]>,
+    generations: ReadonlyMap<number, number>,
+  ): Promise<Map<number, OpenBucket[]>> {
     const made: { tenant: KeyTenant; generation: number; key: Buffer; wrapped: Buffer }[] = []
-    for (const [tenant, subjects] of byTenant) {
-      const beyond = subjects.length - (this.#open.get(tenant.number)?.left ?? 0)
-      const generation = generations.get(tenant)!
+    for (const [number, subjects] of byTenant) {
+      const beyond = subjects.length - (this.#open.get(number)?.left ?? 0)
+      const generation = generations.get(number)!
+      const { tenant } = subjects[0]!
       for (let rest = beyond; rest > 0; rest -= BUCKET_SUBJECTS) {
         const key = randomBytes(KEY_BYTES)
         made.push({ tenant, generation, key, wrapped: await this.#wrapBucket(tenant, generation, key) })
       }
     }
-    const fresh = new Map<KeyTenant, OpenBucket[]>()
+    const fresh = new Map<number, OpenBucket[]>()
     if (made.length === 0) return fresh
     const { rows } = await this.#keeper.query<{ number: number; wrapped: Buffer }>(
       'select number, wrapped from keeper.add_buckets($1, $2, $3)',
@@ -226,7 +229,7 @@ export class Buckets {
       const number = numbers.get(wrapped.toString('latin1'))
       if (number === undefined) continue // the tenant's generation moved on at this moment
       const bucket = { number, generation, wrapped, key, left: BUCKET_SUBJECTS }
-      fresh.set(tenant, [...(fresh.get(tenant) ?? []), bucket])
+      fresh.set(tenant.number, [...(fresh.get(tenant.number) ?? []), bucket])
     }
     return fresh
   }

@@ -61,7 +61,7 @@ async function count(table: string, tenant: KeyTenant): Promise<number> {
   return rows[0].count
 }
 
-/** As issue 4's erasure will: the person's row first, then their key, personas and tokens, and the shard's epoch. */
+/** As an erasure does: the person's row first, then their key, personas and tokens, and the shard's epoch. */
 async function erase(tenant: KeyTenant, subject: number): Promise<number> {
   await database.superuser.query(
     'update affidavit.subjects set token = gen_random_uuid(), erased_at = now() where number = $1',
@@ -185,6 +185,17 @@ describe('resolve', () => {
       [tenant.number],
     )
     expect(rows).toEqual([1024, 1024, 453].map((n) => ({ subjects: n, keys: n })))
+  })
+
+  test('new people of one tenant that was read anew in the middle of their batch', async () => {
+    const tenant = await newTenant()
+    const groups = [tenant, { ...tenant }, tenant, { ...tenant }].map((same, n) => ({
+      tenant: same,
+      lines: [person(`user_${n}`, `["${n}"]`)],
+    }))
+    const resolved = await newSubjects().resolve(groups)
+    expect(new Set(resolved.map(({ lines }) => lines[0]!.persona)).size).toBe(4)
+    expect(await count('keeper.buckets', tenant)).toBe(1)
   })
 
   test('a batch of new people takes seven round trips, of known people none', async () => {
