@@ -153,9 +153,7 @@ export class Buckets {
     const fresh = await this.#makeBuckets(byTenant, generations)
     const placed: Placed[] = []
     for (const [tenant, subjects] of byTenant) {
-      const room = [this.#open.get(tenant), ...(fresh.get(tenant) ?? [])].filter(
-        (bucket) => bucket !== undefined,
-      )
+      const room = [this.#open.get(tenant), ...(fresh.get(tenant) ?? [])].filter((bucket) => bucket !== undefined)
       for (const wanted of subjects) {
         const bucket = room.find(({ left }) => left > 0)
         if (bucket === undefined) break
