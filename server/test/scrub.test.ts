@@ -67,6 +67,7 @@ async function scrubbed(): Promise<string[]> {
     personas: new Personas({ keeper, provider }),
     tenants: new Tenants({ keeper, chest: new KeyChest(provider) }),
     log: silent,
+    recheck_ms: 0,
   }
   await scrubRound(parts, {
     rate: Number.POSITIVE_INFINITY,

@@ -3,7 +3,7 @@
 // so that one change is one finding. One scrub works at a time, whichever server it runs in.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Absence, type Announcement, CompactRange, type Control, decodeControl, Findings } from '@affidavit/trail'
-import type { Personas } from '../keys/personas.ts'
+import { type Personas, persona_freshness_ms } from '../keys/personas.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Pool } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
@@ -31,6 +31,8 @@ export interface ScrubParts {
   readonly tenants: Tenants<TenantKeys>
   readonly log: Log
   readonly now?: () => number
+  /** How long before what seems wrong is looked at again; default: until nothing in memory is older. */
+  readonly recheck_ms?: number
 }
 
 export interface Found extends Mismatch {
@@ -85,6 +87,7 @@ class TrailScrub {
   readonly #place: Place
   readonly #known = new Set<number>()
   #found = 0
+  #trailId = ''
 
   constructor(parts: ScrubParts, options: ScrubOptions, next: { trail: number; tenant: number }, place: Place) {
     this.#parts = parts
@@ -97,30 +100,56 @@ class TrailScrub {
   async run(): Promise<number> {
     const { tenants, pool } = this.#parts
     const tenant = (await tenants.byNumber([this.#tenant])).get(this.#tenant)
-    if (tenant === undefined) throw new Error(`trail ${this.#trail} has no tenant`)
+    // Of a tenant that was deleted nothing is kept that could be wrong.
+    if (tenant === undefined || tenant.state === 'closed') {
+      await keepPlace(pool, this.#after(0))
+      return 0
+    }
     const announcements = await this.#announcements(tenant)
-    const state = await this.#begin(announcements)
-    const absence = new Absence(announcements, new Findings())
+    let state = await this.#begin(announcements)
+    let absence = new Absence(announcements, new Findings())
     let checked = 0
     while (!this.#options.signal.aborted) {
       const began = performance.now()
-      const page = await readPage(this.#parts, tenant, this.#trail, state.range.size, page_rows)
-      if (page === undefined) break
       if (this.#known.size > known_personas) this.#known.clear()
-      const now = (this.#parts.now ?? Date.now)()
-      const wrong = judgePage(page, state, { tenant, absence, known: this.#known, now })
-      await this.#report(tenant, page.trail.id, wrong)
-      checked += page.rows.length
-      const done = state.range.size >= page.trail.size || page.rows.length === 0
-      await keepPlace(
-        pool,
-        done ? this.#after(page.rows.length) : { ...this.#within(state), checked: page.rows.length },
-      )
+      const before = { ...state, range: state.range.clone() }
+      const first = await this.#judge(tenant, state, absence)
+      if (first === undefined) break
+      let { rows, size, wrong } = first
+      if (wrong.length > 0) {
+        // Something may have been forgotten, or opened from memory, since the announcements were read: a second look, at
+        // newer ones, once nothing in memory is older than the page.
+        await this.#rest(this.#parts.recheck_ms ?? persona_freshness_ms + 1_000)
+        this.#known.clear()
+        absence = new Absence(await this.#announcements(tenant), new Findings())
+        state = before
+        const second = await this.#judge(tenant, state, absence)
+        if (second === undefined) break
+        ;({ rows, size, wrong } = second)
+        await this.#report(tenant, this.#trailId, wrong)
+      }
+      checked += rows
+      const done = state.range.size >= size || rows === 0
+      await keepPlace(pool, done ? this.#after(rows) : { ...this.#within(state), checked: rows })
       this.#options.onProgress?.({ checked: this.#place.checked + checked, total: this.#place.total })
-      await this.#pace(page.rows.length, began)
+      await this.#rest((rows / this.#options.rate) * 1000 - (performance.now() - began))
       if (done) break
     }
     return checked
+  }
+
+  /** @returns rows of the page, entries under the checkpoint, and what is wrong; undefined when the trail is gone */
+  async #judge(
+    tenant: Tenant<TenantKeys>,
+    state: TrailState,
+    absence: Absence,
+  ): Promise<{ rows: number; size: number; wrong: Mismatch[] } | undefined> {
+    const page = await readPage(this.#parts, tenant, this.#trail, state.range.size, page_rows)
+    if (page === undefined) return undefined
+    this.#trailId = page.trail.id
+    const now = (this.#parts.now ?? Date.now)()
+    const wrong = judgePage(page, state, { tenant, absence, known: this.#known, now })
+    return { rows: page.rows.length, size: page.trail.size, wrong }
   }
 
   #within({ range, previous }: TrailState) {
@@ -168,9 +197,8 @@ class TrailScrub {
     }
   }
 
-  async #pace(rows: number, began: number): Promise<void> {
-    const due_ms = (rows / this.#options.rate) * 1000 - (performance.now() - began)
-    if (due_ms > 0) await sleep(due_ms, undefined, { signal: this.#options.signal }).catch(() => {})
+  async #rest(ms: number): Promise<void> {
+    if (ms > 0) await sleep(ms, undefined, { signal: this.#options.signal }).catch(() => {})
   }
 }
 
