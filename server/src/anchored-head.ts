@@ -11,7 +11,7 @@ import { RecoveryRefused } from './recovery/repository.ts'
 import type { Database } from './store/database.ts'
 import type { Log } from './store/log.ts'
 
-const ask_ms = 3_000
+const ask_ms = 8_000
 const reply_bytes = 64
 
 /**
@@ -44,7 +44,7 @@ export async function refuseBehindAnchors(
 ): Promise<void> {
   const notary = database.pool('notary')
   const head = await new RegistryLog(notary).head()
-  const known = [...(await remembered(database)), ...(head === undefined ? [] : await witnessed(config, head))]
+  const known = [...(await remembered(database)), ...(head === undefined ? [] : await witnessed(config, head, log))]
   const ahead = known.filter(({ size }) => size > reachable).sort((a, b) => b.size - a.size)[0]
   if (ahead === undefined) return
   const what = `${ahead.name} knows the registry with ${ahead.size} entries, and this database has ${reachable}`
@@ -76,7 +76,7 @@ async function remembered(database: Database): Promise<Known[]> {
 }
 
 /** C2SP tlog-witness: whoever cosigned more answers 409 with its size. One that is away says nothing now. */
-async function witnessed({ witnessPolicy }: Config, head: RegistryHead): Promise<Known[]> {
+async function witnessed({ witnessPolicy }: Config, head: RegistryHead, log: Log): Promise<Known[]> {
   if (witnessPolicy === undefined) return []
   const body = formatAddCheckpoint({ old: head.size, proof: [], checkpoint: head.note })
   const asked = (await readPolicy(witnessPolicy)).witnesses.map(async ({ name, url }): Promise<Known[]> => {
@@ -93,5 +93,9 @@ async function witnessed({ witnessPolicy }: Config, head: RegistryHead): Promise
     return size === undefined ? [] : [{ name: `witness ${name}`, size }]
   })
   const answers = await Promise.allSettled(asked)
-  return answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []))
+  return answers.flatMap((answer) => {
+    if (answer.status === 'fulfilled') return answer.value
+    log.warn({ err: answer.reason as Error }, 'a witness could not be asked how far it knows the registry')
+    return []
+  })
 }
