@@ -83,7 +83,7 @@ async function start(...settings: object[]): Promise<void> {
 
 async function until(name: string, wanted: (state: AnchorState) => boolean): Promise<AnchorState> {
   let last: AnchorState | undefined
-  for (const end = Date.now() + 10_000; Date.now() < end; ) {
+  for (const end = Date.now() + 20_000; Date.now() < end; ) {
     last = (await readStates(database.store.pool('notary'))).find((state) => state.name === name)
     if (last !== undefined && wanted(last)) return last
     await new Promise((resolve) => setTimeout(resolve, 30))

@@ -113,7 +113,7 @@ const states = async () =>
 async function until(
   name: string,
   wanted: (state: AnchorState) => boolean,
-  patience_ms = 10_000,
+  patience_ms = 20_000,
 ): Promise<AnchorState> {
   let last: AnchorState | undefined
   for (const end = Date.now() + patience_ms; Date.now() < end; ) {

@@ -31,6 +31,8 @@ export interface AnchorsOptions {
 }
 
 const advisory_lock = 0x616e6368
+/** Between two tries to take over from another process. */
+const standby_intervals = 5
 const retry_ms = { witness: 5_000, place: 30_000 }
 const longest_retry_ms = { witness: 5 * 60_000, place: 3_600_000 }
 /** How long a place waits for the cosignatures of a new checkpoint. */
@@ -51,12 +53,16 @@ export class Anchors {
   readonly #waiting = new Map<Target, number>()
   readonly #stopping = new AbortController()
   #woken = new AbortController()
+  readonly #interval_ms: number
   #session: pg.Client | null = null
+  /** Until then another process has the lock, as far as this one knows. */
+  #standby_ms = 0
   #running: Promise<void> | null = null
   #told: string | null = null
 
   constructor(options: AnchorsOptions) {
     this.#options = options
+    this.#interval_ms = options.interval_ms ?? 1_000
     this.#log = new RegistryLog(options.pool)
     this.#targets = [
       ...witnessesOf(options).map((witness) => ({ witness })),
@@ -94,7 +100,7 @@ export class Anchors {
       } catch (error) {
         this.#wait(error)
       }
-      await sleep(this.#options.interval_ms ?? 1_000, undefined, { signal: this.#woken.signal }).catch(() => {})
+      await sleep(this.#interval_ms, undefined, { signal: this.#woken.signal }).catch(() => {})
     }
   }
 
@@ -118,6 +124,7 @@ export class Anchors {
   /** Takes the lock if nobody has it, and then what is known of the anchors. */
   async #isOurs(): Promise<boolean> {
     if (this.#session !== null) return true
+    if (performance.now() < this.#standby_ms) return false
     const session = await this.#options.session()
     try {
       const { rows } = await session.query<{ got: boolean }>('select pg_try_advisory_lock($1) as got', [advisory_lock])
@@ -134,6 +141,7 @@ export class Anchors {
       throw error
     }
     await session.end()
+    this.#standby_ms = performance.now() + standby_intervals * this.#interval_ms
     return false
   }
 
