@@ -94,6 +94,19 @@ test('of the whole trail: with registry and cover page, held, nothing left unche
   expect((await check(bytes, { policy: strangers })).outcome).toBe('held')
 })
 
+test('brings the newest timestamp of the registry along, for other programs', async () => {
+  const { rows } = await database.superuser.query(
+    `insert into affidavit.anchored (anchor, kind, origin, epoch, size, note, token, public, at, details)
+       select 'stamp', 'timestamp', 'log.example/registry', 1, 1, 'the note', '\\x3003', true, now(), '{}' returning id`,
+  )
+  const pack = await open(await packOf(''))
+  const paths = [`anchors/${rows[0].id}.checkpoint`, `anchors/${rows[0].id}.tsr`]
+  expect(pack.manifest.optional).toEqual(expect.arrayContaining(paths))
+  expect(await pack.text(paths[0]!)).toBe('the note')
+  expect(await pack.read(paths[1]!)).toEqual(Uint8Array.of(0x30, 3))
+  await database.superuser.query('delete from affidavit.anchored where id = $1', [rows[0].id])
+})
+
 test('of a set of events: by their ids and by a search, with a proof of each', async () => {
   const named = await packOf('?event=event-3,event-99&event=event-400')
   const { manifest } = await open(named)

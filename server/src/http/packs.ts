@@ -15,6 +15,7 @@ import {
   parseCheckpoint,
   parseNote,
   parseSlotProof,
+  parseTlogProof,
   proveConsistency,
   proveInclusion,
   provenSeqs,
@@ -33,6 +34,7 @@ import { sha256 } from '../store/sha256.ts'
 import { payloadOf } from './content-line.ts'
 import { bodyProblems, jsonBody } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
+import { anchorPaths, readAnchor } from './pack-anchors.ts'
 import {
   begunManifest,
   choose,
@@ -139,7 +141,8 @@ async function begin(parts: PackParts, call: Call): Promise<Reply> {
   const registry = await registryMembers(parts, packed, bare)
   const proven = chosen.isSet ? chosen.ranges.flatMap(({ from, to }) => seqsOf(from, to)) : []
   const proofs = proven.length <= mostProofs ? proven.map(entryProofPath) : []
-  const optional = [...proofs, ...registry.keys(), ...Object.values(COVER_MEMBERS)]
+  const anchors = await anchorMembers(parts, registry)
+  const optional = [...proofs, ...registry.keys(), ...anchors, ...Object.values(COVER_MEMBERS)]
   const manifest = { ...bare, optional }
   const cover = await coverMembers(
     parts,
@@ -167,7 +170,13 @@ async function resume(parts: PackParts, call: Call): Promise<Reply> {
   if (root === undefined) throw refuse('invalid_request', 'The checkpoint cannot be read.')
   const cover = await coverMembers(parts, packed, manifest, { root, chosen: 'see Entries with content' }, registry)
   const made = new Map([...registry, ...cover])
-  const missing = manifest.optional.find((path) => !made.has(path) && !path.startsWith('proofs/'))
+  const others = await Promise.all(
+    manifest.optional.map(async (path) => {
+      const isMade = made.has(path) || path.startsWith('proofs/')
+      return isMade || (await readAnchor(parts.store.pool('reader'), path)) !== undefined ? [] : [path]
+    }),
+  )
+  const [missing] = others.flat()
   if (missing !== undefined)
     throw refuse(
       'invalid_request',
@@ -216,6 +225,13 @@ async function registryMembers(
   ])
 }
 
+/** Timestamps matter only beside the registry that they stamp. */
+async function anchorMembers({ store }: PackParts, registry: ReadonlyMap<string, string>): Promise<string[]> {
+  const proof = registry.get(REGISTRY_MEMBERS.proof)
+  if (proof === undefined) return []
+  return anchorPaths(store.pool('reader'), parseCheckpoint(parseNote(parseTlogProof(proof).checkpoint).text).size)
+}
+
 async function coverMembers(
   parts: PackParts,
   packed: PackedTrail,
@@ -259,8 +275,12 @@ function sourceOf(
     content: (seqs) => payloads(parts, packed, seqs),
     optional: async (path) => {
       const seq = proven.get(path)
-      const text = seq === undefined ? made.get(path)! : await entryProof(parts, packed, seq, size, checkpoint)
-      return Buffer.from(text)
+      if (seq !== undefined) return Buffer.from(await entryProof(parts, packed, seq, size, checkpoint))
+      const text = made.get(path)
+      if (text !== undefined) return Buffer.from(text)
+      const anchor = await readAnchor(parts.store.pool('reader'), path)
+      if (anchor === undefined) throw new Error(`${path} cannot be made any more`)
+      return anchor
     },
   }
 }
