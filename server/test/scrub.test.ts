@@ -217,7 +217,7 @@ test('a server stops the trail, tells the operator, and goes on once that is ack
   const scrub = async () =>
     (await api.get('/v1/scrub')).body as { findings: { id: string; seq: number; what: string }[] }
   await vi.waitFor(async () => expect((await scrub()).findings).toMatchObject([{ seq: 100, what: 'outcome' }]), {
-    timeout: 20_000,
+    timeout: 60_000,
     interval: 200,
   })
   await vi.waitFor(async () => expect((await send('acme', 'after')).status).toBe(503), {
@@ -240,5 +240,5 @@ test('a server stops the trail, tells the operator, and goes on once that is ack
   // The operator's own trail tells both.
   const told = async () =>
     ((await api.get('/v1/events?tenant=_operator&action=affidavit.integrity.*')).body as { data: object[] }).data
-  await vi.waitFor(async () => expect(await told()).toHaveLength(2), { timeout: 5_000, interval: 100 })
-})
+  await vi.waitFor(async () => expect(await told()).toHaveLength(2), { timeout: 60_000, interval: 100 })
+}, 120_000)
