@@ -17,7 +17,7 @@ import {
   seededWitness,
   WITNESSES,
 } from '../../trail/test/sample-registry.ts'
-import { LOG, makeTrail, ORIGIN, seededKey, signedCheckpoint } from '../../trail/test/sample-trail.ts'
+import { LOG, makeTrail, ORIGIN, seededKey, signedCheckpoint, TRAIL } from '../../trail/test/sample-trail.ts'
 import { type Told, verified } from './command-line.ts'
 import { EPOCH_MINUTES, honestTrail, makeEpochs, makePlan, SampleServer, type Shown, TENANT } from './sample-server.ts'
 
@@ -323,6 +323,18 @@ describe('the log key', () => {
     const told = await visitThen({ ...present, entries, registrySigner: successor.signer })
     expect(short(told)).toEqual(expect.arrayContaining(['registry false_successor', 'registry key_replaced']))
   })
+})
+
+test('a key pins the slot of its trail: another tenant of the same log cannot be shown in its place', async () => {
+  const keyUnder = (name: string) => formatVkey(nodeSha256, name, LOG.key.publicKey)
+  const [elsewhere, sameSlot] = ['ffffffff', TRAIL.slice(0, 8)].map((slot) =>
+    keyUnder(`log.example/${slot}${'0'.repeat(24)}`),
+  )
+  const told = await ask('--vkey', elsewhere!)
+  expect(short(told)).toContain('signature not_signed')
+  expect(told).toMatchObject({ outcome: 'tampered', exit_code: 1 })
+  for (const vkey of [LOG.vkey, REGISTRY_VKEY, sameSlot!])
+    expect(await ask('--vkey', vkey)).toMatchObject({ outcome: 'held', assurance: 'anchored' })
 })
 
 test('a kept checkpoint of something else is said to be that', async () => {

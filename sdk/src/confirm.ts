@@ -48,6 +48,8 @@ export interface Confirmation {
 /** Clocks differ, and an epoch takes a moment to be served: nobody is called late earlier than this. */
 const PATIENCE_MS = MERGE_DELAY_MS + 60_000
 const MOST_PROBLEMS = 1000
+/** Each holds some tiles. */
+const KEPT_VIEWS = 16
 
 type Verdict = { kind: 'confirmed' | 'waiting' } | Omit<ReceiptProblem, 'receipt'>
 
@@ -67,11 +69,14 @@ export async function confirmReceipts({ store, vkeys }: ReceiptKeeper, ask: Ask)
     const known = views.get(trail)
     const view = known ?? openTrail(ask, tenant, trail, vkeys).catch(reasonOf)
     if (known === undefined) views.set(trail, view)
+    if (views.size > KEPT_VIEWS) views.delete(views.keys().next().value!)
     return view
   }
   await store.review(async (portion) => {
     const left: KeptReceipt[] = []
-    for (const receipt of portion) {
+    // Trail by trail, in the order of entries: then each trail and each of its tiles is asked for once.
+    const ordered = [...portion].sort((a, b) => (a.trail === b.trail ? a.last - b.last : a.trail < b.trail ? -1 : 1))
+    for (const receipt of ordered) {
       const verdict = await judge(receipt, await viewOf(receipt), ask).catch(
         (error): Verdict => ({ kind: 'unchecked', reason: reasonOf(error) }),
       )

@@ -5,6 +5,7 @@ import {
   NoteError,
   parseCheckpoint,
   parseNote,
+  slotOf,
   type TrustPolicy,
   type VerifierKey,
   verifyEd25519,
@@ -16,6 +17,7 @@ import { count } from '../terminal.ts'
 import { type Kept, readKept, readVkeys, State } from './kept.ts'
 import { nodeSha256 } from './node-hash.ts'
 import type { Report } from './report.ts'
+import { trailOf } from './server-log.ts'
 import { type PolicyArguments, readPolicy } from './witness-policy.ts'
 
 export interface VerifyArguments extends PolicyArguments {
@@ -78,11 +80,17 @@ export async function isSigned(kept: Kept, keys: readonly VerifierKey[] | undefi
 /** The log name in `<log name>/<trail id>` and `<log name>/registry`. */
 export const logNameOf = (origin: string): string => origin.slice(0, Math.max(0, origin.lastIndexOf('/')))
 
-/** One log key signs all trails and the registry: keys of this log, whatever they were pinned by, under `origin`. */
+/**
+ * One log key signs all trails and the registry: keys of this log under `origin`, whatever they were pinned by. But whoever
+ * pins a key by a trail pins that trail's slot, too: where only other slots are pinned, none of the keys counts, lest a
+ * customer be shown somebody else's trail.
+ */
 export function keysFor(keys: readonly VerifierKey[], origin: string): VerifierKey[] {
-  return keys
-    .filter(({ name }) => name === origin || logNameOf(name) === logNameOf(origin))
-    .map((key) => vkeyUnder(nodeSha256, key, origin))
+  const own = keys.filter(({ name }) => name === origin || logNameOf(name) === logNameOf(origin))
+  const shown = trailOf({ origin })
+  const slots = own.flatMap(({ name }) => trailOf({ origin: name }) ?? []).map(slotOf)
+  if (shown !== undefined && slots.length > 0 && !slots.includes(slotOf(shown))) return []
+  return own.map((key) => vkeyUnder(nodeSha256, key, origin))
 }
 
 export interface Held {

@@ -170,6 +170,9 @@ class Visit {
   /** Keys from outside that may have signed a trail, with those that the registry's successions lead to. */
   private keysOf(origin: string, registry: Registry | RegistryFinding | undefined, { vkeys }: Held) {
     const followed = registry !== undefined && 'heads' in registry ? registry.keys : undefined
+    // A key that was given for another trail's slot is not outweighed by what it signed elsewhere.
+    const given = this.brought.vkeys
+    if (given.length > 0 && keysFor(given, origin).length === 0) return []
     const pins = this.pins() ?? vkeys
     return pins === undefined ? undefined : distinct([...keysFor(pins, origin), ...keysFor(followed ?? [], origin)])
   }

@@ -45,6 +45,8 @@ export interface RegistryWalk {
   /** The last epoch of each UTC day that is over. */
   readonly audits: readonly RegistryEpoch[]
   readonly newest: RegistryEpoch | undefined
+  /** The newest epoch at the last visit. */
+  readonly visited: RegistryEpoch | undefined
   /** Log keys, each named by the one before; the last one is in force. */
   readonly keys: readonly VerifierKey[]
   /** Of the registry that this one took the place of; only where the walk began at entry 0. */
@@ -128,6 +130,7 @@ class EntryReader {
   private readonly options: WalkOptions
   private readonly audits: RegistryEpoch[] = []
   private newest: RegistryEpoch | undefined
+  private visited: RegistryEpoch | undefined
   private readonly keys: VerifierKey[]
   private continued: RegistryWalk['continues']
   private readonly wrong: { code: string; message: string }[] = []
@@ -149,8 +152,8 @@ class EntryReader {
   }
 
   result() {
-    const { audits, newest, keys, continued, wrong, unknown } = this
-    return { audits, newest, keys, continues: continued, wrong, unknown }
+    const { audits, newest, visited, keys, continued, wrong, unknown } = this
+    return { audits, newest, visited, keys, continues: continued, wrong, unknown }
   }
 
   private decode(place: number, bytes: Uint8Array): RegistryEntry | undefined {
@@ -174,6 +177,7 @@ class EntryReader {
       if (isLastOfDay(before.time, entry.time)) this.audits.push(this.newest!)
     }
     this.newest = { index, entry }
+    if (index < this.options.from) this.visited = this.newest
   }
 
   private async successor(place: number, entry: Successor): Promise<void> {

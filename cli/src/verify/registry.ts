@@ -82,6 +82,8 @@ const REGISTRY = /^(.+)\/registry(?:\.[1-9][0-9]*)?$/
 /** A first visit looks at so many entries, the newest: more than two months of epochs. */
 const FIRST_VISIT = 100_000
 const PROOFS_AHEAD = 4
+/** Slots of epochs that are no audit epochs are shown for seven days; nobody is called a liar within the last of them. */
+const BODIES_KEPT_MS = 6 * 86_400_000
 
 /** Undefined where the server has no registry yet and none was ever seen. Throws Failure, ServerRefused. */
 export async function followRegistry(options: RegistryOptions): Promise<Registry | RegistryFinding | undefined> {
@@ -303,9 +305,10 @@ class Following {
     return [...pinned, ...chain.slice(1)]
   }
 
-  private async slots({ audits, newest }: RegistryWalk): Promise<SlotHead[]> {
+  private async slots(walk: RegistryWalk): Promise<SlotHead[]> {
     const heads: SlotHead[] = []
-    const epochs = newest === undefined ? audits : [...audits, newest]
+    const { newest } = walk
+    const epochs = this.epochs(walk)
     const { log, tenant } = this.options
     for await (const { item, result } of ahead(epochs, PROOFS_AHEAD, ({ entry }) => log.slot(tenant, entry.epoch))) {
       const { epoch, time } = item.entry
@@ -313,6 +316,13 @@ class Following {
       if (body !== undefined) heads.push({ epoch, time, isNewest: item === newest, body })
     }
     return heads
+  }
+
+  /** Epochs whose slot is looked at, in their order: all audit epochs, the newest of the last visit, and the newest. */
+  private epochs({ audits, newest, visited }: RegistryWalk): RegistryEpoch[] {
+    const isKept = visited !== undefined && this.options.now - Date.parse(visited.entry.time) < BODIES_KEPT_MS
+    const some = [...audits, visited !== undefined && this.base !== undefined && isKept ? visited : undefined, newest]
+    return [...new Set(some)].filter((epoch) => epoch !== undefined).sort((a, b) => a.index - b.index)
   }
 
   private slotBody({ index, entry }: RegistryEpoch, bytes: Uint8Array): Checkpoint | undefined {
