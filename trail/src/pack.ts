@@ -19,7 +19,7 @@ import { PackError } from './pack-error.ts'
 import { type ReadTile, tilePath } from './tiles.ts'
 import { type Deflate, writeMembers, writeZip, type ZipMember } from './zip.ts'
 
-/** What a pack is made of. Each part is asked for once, in the order of the file. */
+/** What a pack is made of. Each part is asked for once, in the order of the file, a few at the same time. */
 export interface PackSource {
   /** The signed note over the trail at `manifest.size`. */
   readonly checkpoint: string
@@ -69,13 +69,26 @@ export function writePackRest(
 
 async function* packMembers(manifest: Manifest, source: PackSource, skip: number): AsyncGenerator<ZipMember> {
   let left = skip
-  for (const { path, stored, make } of plannedMembers(manifest, source)) {
+  const ahead: { readonly planned: PlannedMember; readonly data: Promise<Uint8Array> }[] = []
+  for (const planned of plannedMembers(manifest, source)) {
     if (left-- > 0) continue
-    const data = await make()
-    if (data.length > manifest.limit) throw new PackError('too_large', `${path} has ${data.length} bytes`)
-    yield { path, data, stored }
+    const data = Promise.resolve(planned.make())
+    // A failure is thrown where its turn comes, not as an unhandled rejection before.
+    data.catch(() => undefined)
+    ahead.push({ planned, data })
+    if (ahead.length > AHEAD) yield await checked(ahead.shift()!)
+  }
+  for (const next of ahead) yield await checked(next)
+
+  async function checked({ planned: { path, stored }, data }: (typeof ahead)[0]): Promise<ZipMember> {
+    const bytes = await data
+    if (bytes.length > manifest.limit) throw new PackError('too_large', `${path} has ${bytes.length} bytes`)
+    return { path, data: bytes, stored }
   }
 }
+
+/** Members that are made while the one before them is packed: where they come from, each is a wait. */
+const AHEAD = 2
 
 interface PlannedMember {
   readonly path: string
