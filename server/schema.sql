@@ -198,11 +198,9 @@ alter table affidavit.days add constraint days_pkey PRIMARY KEY (trail, day);
 create policy followers on affidavit.days for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy notary on affidavit.days for all to affidavit_notary using (true) with check (true);
 create policy owner_all on affidavit.days for all to affidavit_owner using (true) with check (true);
-create policy recovery on affidavit.days for select to affidavit_keeper using (true);
 create policy tenant on affidavit.days for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
 grant insert, select, update on affidavit.days to affidavit_notary;
 grant select on affidavit.days to affidavit_follower;
-grant select on affidavit.days to affidavit_keeper;
 grant select on affidavit.days to affidavit_operator_reader;
 grant select on affidavit.days to affidavit_reader;
 grant select on affidavit.days to affidavit_scrub;
@@ -288,12 +286,12 @@ create policy sealer on affidavit.events for insert to affidavit_sealer with che
 create policy tenant on affidavit.events for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
 grant insert on affidavit.events to affidavit_sealer;
 grant select on affidavit.events to affidavit_follower;
-grant select on affidavit.events to affidavit_keeper;
 grant select on affidavit.events to affidavit_notary;
 grant select on affidavit.events to affidavit_operator_reader;
 grant select on affidavit.events to affidavit_scrub;
 grant select (seq, actor, trail, tenant, action, day, flags, terms) on affidavit.events to affidavit_finder;
 grant select (seq, position, sealed_at, occurred_at, actor, target, request, facts_salt, trail, tenant, action, day, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, control, terms) on affidavit.events to affidavit_reader;
+grant select (seq, trail, hash, control) on affidavit.events to affidavit_keeper;
 
 create table affidavit.heads (
   trail integer not null,
@@ -801,11 +799,13 @@ alter table affidavit.tiles add constraint tiles_pkey PRIMARY KEY (trail, level,
 create policy followers on affidavit.tiles for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy notary on affidavit.tiles for all to affidavit_notary using (true) with check (true);
 create policy owner_all on affidavit.tiles for all to affidavit_owner using (true) with check (true);
+create policy recovery on affidavit.tiles for select to affidavit_keeper using (true);
 create policy tenant on affidavit.tiles for select to affidavit_operator_reader, affidavit_reader using ((trail IN ( SELECT trails.number
    FROM affidavit.trails
   WHERE (trails.tenant = affidavit.current_tenant()))));
 grant insert, select, update on affidavit.tiles to affidavit_notary;
 grant select on affidavit.tiles to affidavit_follower;
+grant select on affidavit.tiles to affidavit_keeper;
 grant select on affidavit.tiles to affidavit_operator_reader;
 grant select on affidavit.tiles to affidavit_reader;
 grant select on affidavit.tiles to affidavit_scrub;

@@ -37,6 +37,23 @@ export async function recover(
   log: Log,
   onStep?: (step: ReplayStep) => void,
 ): Promise<Replayed | undefined> {
+  // Of several servers that start at once, one replays; the others then find nothing to do.
+  const alone = await database.dedicated('owner')
+  try {
+    await alone.query(`select pg_advisory_lock(hashtext('affidavit.recovery'))`)
+    return await recoverAlone(config, database, keys, log, onStep)
+  } finally {
+    await alone.end().catch(() => {})
+  }
+}
+
+async function recoverAlone(
+  config: Config,
+  database: Database,
+  keys: Keys,
+  log: Log,
+  onStep: ((step: ReplayStep) => void) | undefined,
+): Promise<Replayed | undefined> {
   const objects = await openObjects(config.objects)
   const keeper = database.pool('keeper')
   const retention = database.pool('retention')

@@ -62,12 +62,15 @@ export async function openTrail(db: Queryable, trail: string): Promise<ReplayedT
   return rows[0]
 }
 
+/** Of an entry that was truncated its tile still tells. */
 export async function readLeaf(db: Queryable, trail: number, seq: number): Promise<Buffer | undefined> {
-  const { rows } = await db.query<{ hash: Buffer }>('select hash from affidavit.events where trail = $1 and seq = $2', [
-    trail,
-    seq,
-  ])
-  return rows[0]?.hash
+  const { rows } = await db.query<{ hash: Buffer | null }>(
+    `select coalesce((select hash from affidavit.events where trail = $1 and seq = $2),
+      (select substring(hashes from ($2::bigint % 256 * 32)::int + 1 for 32) from affidavit.tiles
+        where trail = $1 and level = 0 and index = $2::bigint / 256)) as hash`,
+    [trail, seq],
+  )
+  return rows[0]!.hash ?? undefined
 }
 
 interface Missing {
