@@ -358,18 +358,35 @@ export class Hostility {
       () =>
         `/v1/trails/${dice.of(tenants)}/content?from=${dice.of(['0', '1', part()])}&to=${dice.of(['1', '2', '5', part()])}`,
       () => `/v1/trails/${dice.of(tenants)}/pack?from=${dice.of(['0', '1', '-1'])}&to=${dice.of(['1', '2', part()])}`,
+      () => this.#proofAddress(part),
       () => `/v1/tenants/${part()}`,
       () => `/v1/tenants?limit=${dice.of(['1', '1000', '0', part()])}&after=${part()}`,
       () => `/v1/keys?tenant=${part()}`,
       () => `/v1/keys/${part()}`,
       () => `/${part()}/${part()}`,
-      () => dice.of(['/healthz', '/readyz', '/openapi.json']),
+      () => dice.of(['/healthz', '/readyz', '/openapi.json', '/v1/status', '/v1/scrub', '/verify']),
     ])()
     return this.#sent(
       dice.of(['GET', 'GET', 'GET', 'HEAD', 'DELETE', 'POST', 'PUT', 'PATCH', 'OPTIONS']),
       path,
       undefined,
     )
+  }
+
+  #proofAddress(part: () => string): string {
+    const dice = this.#dice
+    const { tenants } = this.#victim
+    return dice.of([
+      () => `/v1/events/${part()}/proof?tenant=${dice.of(tenants)}&format=${dice.of(['tlog', 'json', part()])}`,
+      () => `/v1/trails/${dice.of(tenants)}/proofs/${dice.of(['0', '1', '-0', '9007199254740993', part()])}`,
+      () => `/v1/trails/${dice.of(tenants)}/slot?epoch=${dice.of(['latest', '1', '0', '99999999999', part()])}`,
+      () => `/v1/trails/${dice.of(tenants)}/pack?${dice.of(['query', 'event', 'from_time', 'trail'])}=${part()}`,
+      () => `/v1/registry/${dice.of(['checkpoint', 'vkeys', 'tile/entries/000.p/1', `tile/0/${part()}`, part()])}`,
+      () => `/v1/registry/anchors?${dice.of(['epoch', 'after', 'limit'])}=${part()}`,
+      () => `/v1/registry/anchors/${part()}/${dice.of(['checkpoint', 'token'])}`,
+      () => `/v1/${dice.of(['holds', 'erasures', 'approvals'])}?${dice.of(['tenant', 'state', 'kind'])}=${part()}`,
+      () => `/v1/${dice.of(['holds', 'erasures', 'approvals'])}/${part()}`,
+    ])()
   }
 
   #verify(): HostileRequest {
