@@ -3,10 +3,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
 import { type StartedServer, startedServer } from '../../server/test/started-server.ts'
 import { verified } from './command-line.ts'
+
+// Each run asks some hundred filters, which takes a second on an idle machine.
+vi.setConfig({ testTimeout: 120_000 })
 
 let database: TestDatabase
 let server: StartedServer
@@ -79,7 +82,7 @@ const rich = (i: number) => ({
 })
 
 /** The same, seq 1 + i: entry 0 opens the trail. */
-const events = 20
+const events = 12
 
 test('rich events hold: people, policies, odd spellings, and nothing is asked that must not be found', async () => {
   await send('PUT', '/v1/tenants/rich', {
@@ -136,7 +139,7 @@ test.skipIf(!existsSync(vectors))('requests of many kinds hold', async () => {
 })
 
 describe('something is hidden or shown otherwise by a superuser', () => {
-  const struck = 11
+  const struck = 8
   let trail: number
   beforeAll(async () => {
     await record(
@@ -176,7 +179,7 @@ describe('something is hidden or shown otherwise by a superuser', () => {
     ['all terms', () => update('terms = array[]::bigint[]'), /team|metadata|q=|trace_id|target/],
     ['one term', () => update('terms = terms[:4] || terms[6:]'), /=/],
     ['the time within a day', () => update(`occurred_at = occurred_at + interval '7 hours'`), /from=/],
-    ['the id', () => `delete from affidavit.event_ids where trail = ${trail} and seq = ${struck}`, /^id=event-10$/],
+    ['the id', () => `delete from affidavit.event_ids where trail = ${trail} and seq = ${struck}`, /^id=event-7$/],
     ['people by their address', () => `delete from affidavit.persona_tokens`, /actor|target|ip|q=/],
   ]
 

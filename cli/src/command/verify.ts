@@ -49,7 +49,7 @@ export const verify: Define = (parent, terminal, done) => {
     .option('--deep', 'Also compare what each filter of the search returns with the sealed facts')
     .option(
       '--deep-values <n>',
-      'Compare at most so many values of each field (default: all; of metadata, words and ids 300)',
+      'Compare at most so many values of each field (default: all; of metadata, words and ids 100)',
       positive,
     )
     .optionsGroup('For a proof of one entry (.tlog-proof file):')

@@ -29,7 +29,7 @@ export type Dimension = (typeof dimensions)[number]
 
 /** These may have as many values as there are events, or more; by default not all are asked. */
 const MANY: ReadonlySet<Dimension> = new Set(['metadata', 'q', 'id'])
-const USUAL_OF_MANY = 300
+const USUAL_OF_MANY = 100
 /** A persona is found by so many texts at most (docs/guides/search.md). */
 const PERSON_WORDS = 100
 
