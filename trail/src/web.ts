@@ -27,23 +27,27 @@ function fractionalRoots(): { roundConstants: Int32Array; initialState: Int32Arr
   }
 }
 
+/** Used by one call at a time, and by each: a verifier hashes millions of short texts. */
+const state = new Int32Array(8)
+const schedule = new Int32Array(64)
+const tail = new Uint8Array(128)
+const tailView = new DataView(tail.buffer)
+
 /** SHA-256 in plain TypeScript. */
 export const sha256: Hash = (data) => {
-  const state = initialState.slice()
-  const schedule = new Int32Array(64)
+  state.set(initialState)
   const full = data.length - (data.length % 64)
   for (let at = 0; at < full; at += 64) compress(state, schedule, data, at)
   const rest = data.length - full
-  const tail = new Uint8Array(rest < 56 ? 64 : 128)
-  tail.set(data.subarray(full))
+  const end = rest < 56 ? 64 : 128
+  tail.fill(0, rest, end)
+  for (let i = 0; i < rest; i++) tail[i] = data[full + i]!
   tail[rest] = 0x80
-  const view = new DataView(tail.buffer)
-  view.setUint32(tail.length - 8, Math.floor(data.length / 2 ** 29))
-  view.setUint32(tail.length - 4, (data.length * 8) >>> 0)
-  for (let at = 0; at < tail.length; at += 64) compress(state, schedule, tail, at)
+  tailView.setUint32(end - 8, Math.floor(data.length / 2 ** 29))
+  tailView.setUint32(end - 4, (data.length * 8) >>> 0)
+  for (let at = 0; at < end; at += 64) compress(state, schedule, tail, at)
   const digest = new Uint8Array(32)
-  const out = new DataView(digest.buffer)
-  for (let i = 0; i < 8; i++) out.setInt32(i * 4, state[i]!)
+  for (let i = 0; i < 32; i++) digest[i] = state[i >> 2]! >>> (24 - 8 * (i & 3))
   return digest
 }
 
@@ -59,8 +63,14 @@ function compress(state: Int32Array, w: Int32Array, data: Uint8Array, at: number
     const s1 = rotate(y, 17) ^ rotate(y, 19) ^ (y >>> 10)
     w[i] = (w[i - 16]! + s0 + w[i - 7]! + s1) | 0
   }
-  let [a, b, c, d] = [state[0]!, state[1]!, state[2]!, state[3]!]
-  let [e, f, g, h] = [state[4]!, state[5]!, state[6]!, state[7]!]
+  let a = state[0]!
+  let b = state[1]!
+  let c = state[2]!
+  let d = state[3]!
+  let e = state[4]!
+  let f = state[5]!
+  let g = state[6]!
+  let h = state[7]!
   for (let i = 0; i < 64; i++) {
     const s1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25)
     const t1 = (h + s1 + ((e & f) ^ (~e & g)) + roundConstants[i]! + w[i]!) | 0
