@@ -1,12 +1,14 @@
 // Epochs survive what happens to the processes that make them: SIGKILL at each step, several at once, an object that is
 // there already, a database older than its objects. AFFIDAVIT_LONG=1 kills for longer.
 import { type ChildProcess, spawn } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
 import { once } from 'node:events'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { decodeRegistryEntry } from '@affidavit/trail'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { logKey } from '../src/keys/log-key.ts'
 import type { Notary } from '../src/notarize/notary.ts'
 import type { RegistryClock } from '../src/registry/registry.ts'
 import { epochKey, readEpochHead, writeEpochObject } from '../src/store/epoch-object.ts'
@@ -18,6 +20,7 @@ import {
   type TestSlot,
   temporaryObjects,
   testClock,
+  testLogKey,
   testNotary,
   testSecret,
 } from './registry-fixture.ts'
@@ -157,6 +160,22 @@ test('a database that is older than its objects catches up with them, and only w
   expect(again.rows).toEqual(note.rows)
   expect(before.rows.length).toBe(1)
   await restored.stop()
+})
+
+test('a database from before the log key was succeeded learns of it from the objects', async () => {
+  await write(...slots)
+  await clock.epoch()
+  const successor = logKey(generateKeyPairSync('ed25519').privateKey)
+  const both = testClock(database.store, folder.objects, { logKeys: [successor, testLogKey] })
+  expect(await both.epoch()).toMatchObject({ kind: 'made', epoch: 2 })
+  await backTo(1)
+  // The old key is gone for good.
+  const alone = testClock(database.store, folder.objects, { logKeys: [successor] })
+  expect(await alone.epoch()).toMatchObject({ kind: 'made', epoch: 2 })
+  expect(await alone.epoch()).toMatchObject({ kind: 'made', epoch: 3 })
+  const { rows } = await database.superuser.query('select kind from affidavit.registry_entries order by index')
+  expect(rows.map(({ kind }) => kind)).toEqual(['epoch', 'key', 'epoch', 'epoch'])
+  await Promise.all([both.stop(), alone.stop()])
 })
 
 /** The registry's tables as they were after an epoch; trails stay as they are. */

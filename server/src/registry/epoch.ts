@@ -89,11 +89,11 @@ const clock_behind_ms = 60_000
 /** @throws StoreUnavailable, or Error when something stored is not as it was written */
 export async function makeEpoch(parts: EpochParts): Promise<EpochOutcome> {
   const state = await readState(parts.pool)
+  const key = epochKey(state.epoch + 1)
+  if (await parts.objects.stat(key)) return completeEpoch(parts, state, key)
   const origin = state.origin ?? registryOrigin(parts.logName)
   const succession = await successionOf(parts, origin)
   if ('missing' in succession) return { kind: 'postponed', reason: 'keys', message: succession.missing }
-  const key = epochKey(state.epoch + 1)
-  if (await parts.objects.stat(key)) return completeEpoch(parts, state, key)
   const time = Math.max(state.now, (state.at ?? 0) + 1)
   const postponed = await postponement(parts.pool, state, time)
   if (postponed !== undefined) return postponed
