@@ -65,7 +65,8 @@ async function asAdmin(server: TestServer, sql: string): Promise<void> {
   }
 }
 
-function urlOf({ host, port, user, password, database }: TestServer): string {
+/** As a DATABASE_URL. */
+export function urlOf({ host, port, user, password, database }: TestServer): string {
   const who = encodeURIComponent(user) + (password ? `:${encodeURIComponent(password)}` : '')
   return `postgres://${who}@localhost/${database}?host=${encodeURIComponent(host)}&port=${port}`
 }
