@@ -327,6 +327,11 @@ const cases: Record<string, () => Promise<void>> = {
     const ask = { method: 'POST', body: { reason: 'x' } }
     return sameAsNothing('/v1/scrub/findings/1/acknowledge', '/v1/scrub/findings/999/acknowledge', ask)
   },
+  changeLogKey: async () => {
+    const answer = told(await alpha.get('/v1/log-key', { method: 'POST', body: { action: 'rotate' } }))
+    expect(answer.status).toBe(403)
+    hides(answer)
+  },
   getStatus: async () => {
     const answer = told(await alpha.get('/v1/status'))
     expect(answer.status).toBe(403)
