@@ -21,7 +21,7 @@ export class RegistryLog {
     try {
       return textOf(await this.remote.bytes('/v1/registry/checkpoint', { limit: NOTE_LIMIT }), 'registry checkpoint')
     } catch (error) {
-      if (error instanceof ServerRefused && error.status === 404) return undefined
+      if (error instanceof ServerRefused && (error.status === 404 || error.code === 'not_notarized')) return undefined
       throw error
     }
   }
