@@ -75,6 +75,17 @@ test('a checkpoint with its quorum is preferred to a newer one without, for ten 
   expect(await preferring.checkpoint()).toMatchObject({ size: 2, quorum: false })
 })
 
+test('what was shown without a quorum is not taken back for an older one that gets it late', async () => {
+  const reader = testReader(database.store, true)
+  await clock.epoch()
+  expect(await reader.checkpoint()).toMatchObject({ size: 2, quorum: false })
+  await notaryPool().query('select affidavit.note_quorum(1)')
+  expect(await reader.checkpoint()).toMatchObject({ size: 2, quorum: false })
+  await clock.epoch()
+  await notaryPool().query('select affidavit.note_quorum(2)')
+  expect(await reader.checkpoint()).toMatchObject({ size: 2, quorum: true })
+})
+
 test('evidence for a pack binds a head to the checkpoint that is served', async () => {
   const reader = testReader(database.store)
   await clock.epoch()

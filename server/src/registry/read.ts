@@ -50,6 +50,8 @@ interface NoteRow {
 export class RegistryReader {
   readonly #db: Queryable
   readonly #options: RegistryReaderOptions
+  /** Entries under the largest checkpoint that was given out. Whoever saw it would call a smaller one a rollback. */
+  #shown = 0
 
   constructor(options: RegistryReaderOptions) {
     this.#db = options.store.pool('reader')
@@ -67,13 +69,14 @@ export class RegistryReader {
         from affidavit.registry r, affidavit.registry_notes n
         where n.size = coalesce(
           case when $1::boolean then (select q.size from affidavit.registry_notes q
-            where q.quorum_at is not null and q.signed_at > clock_timestamp() - interval '${quorum_patience}'
+            where q.quorum_at is not null and q.size >= $2 and q.signed_at > clock_timestamp() - interval '${quorum_patience}'
             order by q.size desc limit 1) end,
           (select max(size) from affidavit.registry_notes))`,
       },
-      [this.#options.preferQuorum],
+      [this.#options.preferQuorum, this.#shown],
     )
     const row = rows[0]
+    this.#shown = Math.max(this.#shown, row?.size ?? 0)
     return (
       row && { origin: row.origin, size: row.size, epoch: row.epoch, note: row.note + row.lines, quorum: row.quorum }
     )
