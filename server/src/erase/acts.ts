@@ -171,6 +171,14 @@ export class Acts {
     )
   }
 
+  /** Its tenant was deleted meanwhile: there is nothing left to do it to. */
+  async drop(id: string): Promise<void> {
+    await this.#pool.query(
+      `update affidavit.acts set state = 'rejected' where id = $1 and state in ('approved', 'held')`,
+      [id],
+    )
+  }
+
   async done(id: string): Promise<void> {
     await this.#pool.query(
       `update affidavit.acts set state = 'done', done_at = clock_timestamp() where id = $1 and state = 'announced'`,

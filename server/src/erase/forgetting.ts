@@ -89,6 +89,11 @@ export class Forgetting {
     if (tenant === undefined || tenant.trail.number !== act.trail)
       throw new Error(`the tenant of request ${id} has another trail since it was made`)
     if (act.state === 'announced') return this.#perform(tenant, act)
+    // Nothing may follow the last entry of a deleted tenant's trail, and nothing is left to forget.
+    if (tenant.state === 'closed' && act.wish.kind !== 'delete') {
+      await this.acts.drop(id)
+      return 'done'
+    }
     if (act.wish.kind === 'delete' && !(await this.#isSettled(act, tenant))) return 'later'
     await this.acts.aim(id)
     const announced = await this.#announce(tenant, id)

@@ -3,7 +3,9 @@ import { CATEGORIES } from '@affidavit/trail'
 import Type from 'typebox'
 import type { Act, ActKind, ActState } from '../erase/acts.ts'
 import { tenantPattern } from '../ingest/event.ts'
+import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Principal } from '../tenants/api-keys.ts'
+import type { Tenant } from '../tenants/tenants.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { refuse } from './refused.ts'
 import { Hex16, object, orNull, Time } from './schemas.ts'
@@ -85,6 +87,17 @@ export function shownAct(act: Act, tenant: string) {
 /** Ids of the tenants of acts. */
 export async function shownActs(own: OwnTenants, acts: readonly Act[]) {
   return Promise.all(acts.map(async (act) => shownAct(act, await own.idOf(act.tenant))))
+}
+
+/**
+ * The tenant that something is asked for.
+ * @throws Refused `not_found` for one that the key may not know of, `tenant_closed` for a deleted one: nothing may follow
+ * the last entry of its trail
+ */
+export async function openTenant(own: OwnTenants, principal: Principal, id: string): Promise<Tenant<TenantKeys>> {
+  const tenant = await own.visible(principal, id)
+  if (tenant.state === 'closed') throw refuse('tenant_closed', 'The tenant was deleted, and everything of it with it.')
+  return tenant
 }
 
 /** @throws Refused `not_found` for one of a tenant that the key may not know of */

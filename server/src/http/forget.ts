@@ -11,7 +11,18 @@ import type { Pruning } from '../erase/prune.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Log } from '../store/log.ts'
 import { OPERATOR_TENANT, type Tenant } from '../tenants/tenants.ts'
-import { ActShape, actList, idParam, kindQuery, Reason, shownAct, shownActs, TenantId, visibleAct } from './acts.ts'
+import {
+  ActShape,
+  actList,
+  idParam,
+  kindQuery,
+  openTenant,
+  Reason,
+  shownAct,
+  shownActs,
+  TenantId,
+  visibleAct,
+} from './acts.ts'
 import { bodyProblems, jsonBody } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
@@ -124,7 +135,7 @@ export function forgetOperations(parts: ForgetParts): Operation[] {
       params: idParam,
       body: json(bodies.decide),
       responses: { 200: { description: 'The request as it is now', content: json(ActShape) } },
-      problems: [...bodyProblems, 'not_found', 'conflict', 'same_principal'],
+      problems: [...bodyProblems, 'not_found', 'conflict', 'same_principal', 'tenant_closed'],
       handle: (call) => decide(parts, call),
     },
     {
@@ -152,7 +163,7 @@ export function forgetOperations(parts: ForgetParts): Operation[] {
           ),
         },
       },
-      problems: [...bodyProblems, 'not_found', 'rate_limited'],
+      problems: [...bodyProblems, 'not_found', 'rate_limited', 'tenant_closed'],
       handle: (call) => prune(parts, call),
     },
   ]
@@ -179,6 +190,7 @@ function ask(
     problems: [
       ...bodyProblems,
       'not_found',
+      'tenant_closed',
       ...(kind === 'erase' || kind === 'retention' ? [] : ['conflict' as const]),
     ],
     handle,
@@ -254,13 +266,13 @@ export async function subjectsOf({ people }: Pick<ForgetParts, 'people'>, tenant
 
 async function erasure(parts: ForgetParts, call: Call): Promise<Reply> {
   const { tenant: id, subject, reason } = jsonBody(call.body, check.erase)
-  const tenant = await parts.own.visible(call.principal!, id)
+  const tenant = await openTenant(parts.own, call.principal!, id)
   return request(parts, call, tenant, { kind: 'erase', subjects: await subjectsOf(parts, tenant, subject) }, reason)
 }
 
 async function redaction(parts: ForgetParts, call: Call): Promise<Reply> {
   const { tenant: id, seqs, reason } = jsonBody(call.body, check.redact)
-  const tenant = await parts.own.visible(call.principal!, id)
+  const tenant = await openTenant(parts.own, call.principal!, id)
   const ascending = [...seqs].sort((a, b) => a - b)
   if (ascending.at(-1)! >= (await parts.sizes(tenant)).sealed)
     throw refuse(
@@ -279,13 +291,13 @@ async function retention(parts: ForgetParts, call: Call): Promise<Reply> {
     from = 'new',
     reason,
   } = jsonBody(call.body, check.retention)
-  const tenant = await parts.own.visible(call.principal!, id)
+  const tenant = await openTenant(parts.own, call.principal!, id)
   return request(parts, call, tenant, { kind: 'retention', category, days, from }, reason)
 }
 
 async function truncation(parts: ForgetParts, call: Call): Promise<Reply> {
   const { tenant: id, size, reason } = jsonBody(call.body, check.truncate)
-  const tenant = await parts.own.visible(call.principal!, id)
+  const tenant = await openTenant(parts.own, call.principal!, id)
   if (size > (await parts.sizes(tenant)).notarized)
     throw refuse('conflict', 'The trail is not that long, or its newest checkpoint is older.', '/size')
   return request(parts, call, tenant, { kind: 'truncate', size }, reason)
@@ -293,7 +305,7 @@ async function truncation(parts: ForgetParts, call: Call): Promise<Reply> {
 
 async function deletion(parts: ForgetParts, call: Call): Promise<Reply> {
   const { tenant: id, reason } = jsonBody(call.body, check.delete)
-  const tenant = await parts.own.visible(call.principal!, id)
+  const tenant = await openTenant(parts.own, call.principal!, id)
   if (tenant.id === OPERATOR_TENANT) throw refuse('conflict', "The operator's own trail cannot be deleted.", '/tenant')
   return request(parts, call, tenant, { kind: 'delete' }, reason)
 }
@@ -325,14 +337,15 @@ async function decide(parts: ForgetParts, call: Call): Promise<Reply> {
   if (before.state !== 'waiting') throw refuse('conflict', `The request does not wait any more: it is ${before.state}.`)
   if (decision === 'approve' && before.requested.keyId === principal.keyId)
     throw refuse('same_principal', 'The key that asked cannot approve its own request.')
+  const id = await own.idOf(before.tenant)
+  if (before.wish.kind !== 'delete') await openTenant(own, principal, id)
   const act = await forgetting.acts.decide(before.id, principal, decision === 'approve')
   if (act === undefined) throw refuse('conflict', 'Somebody else has decided at this moment.')
-  const tenant = await own.idOf(act.tenant)
   await recorder.record({
     id: `forget.decided:${act.id}`,
-    tenant,
+    tenant: id,
     action: decision === 'approve' ? 'affidavit.approval.granted' : 'affidavit.approval.refused',
-    actor: actorOf(principal, tenant),
+    actor: actorOf(principal, id),
     targets: [{ type: 'forget_request', id: act.id }],
     metadata: { kind: act.wish.kind },
   })
@@ -340,12 +353,12 @@ async function decide(parts: ForgetParts, call: Call): Promise<Reply> {
     await forgetting.run(act.id).catch((error) => {
       log.warn({ err: error, act: act.id }, 'an approved request could not be carried out now; it is tried again')
     })
-  return { status: 200, body: shownAct((await forgetting.acts.get(act.id))!, tenant) }
+  return { status: 200, body: shownAct((await forgetting.acts.get(act.id))!, id) }
 }
 
 async function prune({ own, pruning }: ForgetParts, call: Call): Promise<Reply> {
   const principal = call.principal!
-  const tenant = await own.visible(principal, jsonBody(call.body, check.prune).tenant)
+  const tenant = await openTenant(own, principal, jsonBody(call.body, check.prune).tenant)
   const pruned = await pruning.prune(tenant, { by: { id: principal.keyId, name: principal.name } })
   return {
     status: 200,

@@ -4,7 +4,7 @@ import { Compile } from 'typebox/compile'
 import type { Hold, HoldScope, Holds } from '../erase/holds.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Tenant } from '../tenants/tenants.ts'
-import { ActShape, Reason, shownAct, TenantId } from './acts.ts'
+import { ActShape, openTenant, Reason, shownAct, TenantId } from './acts.ts'
 import { type ForgetParts, PersonBody, subjectsOf } from './forget.ts'
 import { bodyProblems, jsonBody } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
@@ -58,7 +58,7 @@ export function holdOperations(parts: HoldParts): Operation[] {
       scope: 'holds:place',
       body: json(HoldBody),
       responses: { 201: { description: 'In force', content: json(HoldShape) } },
-      problems: [...bodyProblems, 'not_found', 'rate_limited'],
+      problems: [...bodyProblems, 'not_found', 'rate_limited', 'tenant_closed'],
       handle: (call) => place(parts, call),
     },
     {
@@ -88,7 +88,7 @@ export function holdOperations(parts: HoldParts): Operation[] {
       params: holdParam,
       body: json(ReleaseBody),
       responses: { 202: { description: 'Waits for approval', content: json(ActShape) } },
-      problems: [...bodyProblems, 'not_found', 'conflict'],
+      problems: [...bodyProblems, 'not_found', 'conflict', 'tenant_closed'],
       handle: (call) => release(parts, call),
     },
   ]
@@ -114,7 +114,7 @@ function shown(hold: Hold, { id }: Tenant<TenantKeys>) {
 async function place(parts: HoldParts, call: Call): Promise<Reply> {
   const { tenant: id, from, to, subject, reason } = jsonBody(call.body, checkHold)
   const principal = call.principal!
-  const tenant = await parts.own.visible(principal, id)
+  const tenant = await openTenant(parts.own, principal, id)
   if ((from === undefined) !== (to === undefined))
     throw refuse('missing_field', 'from and to go together.', from === undefined ? '/from' : '/to')
   if (from !== undefined && subject !== undefined)
@@ -145,7 +145,7 @@ async function release(parts: HoldParts, call: Call): Promise<Reply> {
   if (hold === undefined || (principal.tenant !== null && principal.tenant !== hold.tenant))
     throw refuse('not_found', 'There is no such hold, or the key may not know of it.')
   if (hold.released !== null) throw refuse('conflict', 'The hold was released already.')
-  const tenant = await parts.own.visible(principal, await parts.own.idOf(hold.tenant))
+  const tenant = await openTenant(parts.own, principal, await parts.own.idOf(hold.tenant))
   const { acts } = parts.forgetting
   const act = await acts.request(
     tenant.number,

@@ -2,7 +2,7 @@
 import Type from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { Rotation } from '../erase/rotation.ts'
-import { TenantId } from './acts.ts'
+import { openTenant, TenantId } from './acts.ts'
 import { bodyProblems, jsonBody } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
@@ -53,7 +53,7 @@ export function rotationOperations(parts: RotationParts): Operation[] {
           ),
         },
       },
-      problems: [...bodyProblems, 'not_found', 'conflict', 'rate_limited'],
+      problems: [...bodyProblems, 'not_found', 'conflict', 'rate_limited', 'tenant_closed'],
       handle: (call) => rotate(parts, call),
     },
   ]
@@ -62,8 +62,7 @@ export function rotationOperations(parts: RotationParts): Operation[] {
 async function rotate({ own, rotation, recorder }: RotationParts, call: Call): Promise<Reply> {
   const principal = call.principal!
   const { tenant: id, key } = jsonBody(call.body, check)
-  const tenant = await own.visible(principal, id)
-  if (tenant.state === 'closed') throw refuse('conflict', 'The tenant was deleted, and its keys with it.', '/tenant')
+  const tenant = await openTenant(own, principal, id)
   const rotated = key === 'subject' ? await rotation.subjectKey(tenant, true) : undefined
   if (key === 'subject' && rotated === undefined)
     throw refuse('conflict', 'Nobody has a key yet: there is nothing to rotate.', '/key')

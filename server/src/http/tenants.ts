@@ -79,7 +79,7 @@ export function tenantOperations(parts: TenantParts): Operation[] {
         201: { description: 'Made', content: json(TenantShape) },
         200: { description: 'Changed, or as it was', content: json(TenantShape) },
       },
-      problems: [...bodyProblems, 'conflict', 'needs_approval'],
+      problems: [...bodyProblems, 'conflict', 'needs_approval', 'tenant_closed'],
       handle: (call) => putTenant(parts, call),
     },
     {
@@ -172,6 +172,8 @@ async function change(
   const isRenamed = name !== undefined && name !== tenant.name
   const isOther = policy !== undefined && !isDeepStrictEqual(complete(policy), { ...tenant.policy, operator: [] })
   if (!isRenamed && !isOther) return tenant
+  if (tenant.state === 'closed')
+    throw refuse('tenant_closed', 'The tenant was deleted: nothing of it changes any more.')
   if (!principal!.scopes.has('tenants:write'))
     throw refuse('missing_scope', 'Changing a tenant needs the scope tenants:write.')
   if (isOther) await refuseShortening(parts, tenant, policy)
