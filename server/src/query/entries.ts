@@ -5,7 +5,7 @@ import { decryptConfidential } from '../keys/confidential.ts'
 import type { PersonaReading, Personas } from '../keys/personas.ts'
 import type { Queryable } from '../store/database.ts'
 import { entryOfRow, linesOf, sealedPart } from '../store/event-row.ts'
-import { placesOf, readRows } from './read.ts'
+import { placesOf, readRows, readRun } from './read.ts'
 import { type EventRow, openPeople, type Reader } from './row.ts'
 import type { Span, Trail } from './spans.ts'
 
@@ -44,7 +44,8 @@ export async function readEntries(
   spans: readonly Span[],
   seqs: readonly number[],
 ): Promise<SealedEntry[]> {
-  const rows = await readRows(session, reader, trail, spans, seqs)
+  const read = isRun(seqs) ? readRun : readRows
+  const rows = await read(session, reader, trail, spans, seqs)
   if (rows.length === 0) return []
   const people = {
     readings: personas === null ? new Map() : await openPeople(personas, reader, rows),
@@ -59,6 +60,13 @@ export async function readEntries(
     hash: row.hash,
     content: personas === null ? { personal: [] } : contentOf(reader, row, people),
   }))
+}
+
+/** Few numbers are found sooner one by one. */
+const leastRun = 16
+
+function isRun(seqs: readonly number[]): boolean {
+  return seqs.length >= leastRun && seqs.every((seq, at) => seq === seqs[0]! + at)
 }
 
 async function readKeyIds(session: Queryable, reader: Reader, rows: readonly EventRow[]): Promise<Map<number, string>> {

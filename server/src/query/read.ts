@@ -53,6 +53,37 @@ export async function readRows(
   return rows
 }
 
+/**
+ * `readRows` for numbers without a gap, ascending: one walk along the days' primary keys instead of two probes for each
+ * number. Packs and exports read millions of rows like this.
+ */
+export async function readRun(
+  session: Queryable,
+  reader: Reader,
+  trail: Trail,
+  spans: readonly Span[],
+  seqs: readonly number[],
+): Promise<EventRow[]> {
+  const { seqs: stored, earliest, latest } = placesOf(spans, seqs)
+  if (stored.length === 0) return []
+  const { rows } = await session.query<EventRow>(
+    {
+      name: reader.operator ? 'run of operators' : 'run',
+      text: `select r.*, case when r.facts is null and r.control is null
+         then (select a.action from affidavit.actions a where a.number = r.action_number) end as action
+     from (
+       select ${columns(reader.operator)}, e.action as action_number,
+         case when lag(e.seq) over w = e.seq - 1 then lag(e.hash) over w end as previous
+       from affidavit.events e
+       where e.trail = $1 and e.tenant = $2 and e.seq >= $3::bigint - 1 and e.seq < $4 and e.day >= $5::date and e.day <= $6::date
+       window w as (order by e.seq)) r
+     where r.seq >= $3 order by r.seq`,
+    },
+    [trail.number, reader.tenant.number, seqs[0], seqs.at(-1)! + 1, earliest, latest],
+  )
+  return rows
+}
+
 /** In which day or days each number and its predecessor lie. */
 export function placesOf(spans: readonly Span[], seqs: readonly number[]) {
   const places = {
