@@ -23,6 +23,15 @@ export async function* arrivingMembers(
   limit: number,
 ): AsyncGenerator<ArrivedMember> {
   const input = new Input(chunks)
+  try {
+    yield* membersOf(hash, input, limit)
+  } finally {
+    // What follows is of no interest; whoever sends it must not wait for somebody who takes it.
+    await input.close()
+  }
+}
+
+async function* membersOf(hash: Hash, input: Input, limit: number): AsyncGenerator<ArrivedMember> {
   for (;;) {
     const start = await input.take(LOCAL_BYTES)
     if (start.length === 0) return
@@ -57,6 +66,10 @@ class Input {
 
   constructor(chunks: AsyncIterable<Uint8Array>) {
     this.chunks = chunks[Symbol.asyncIterator]()
+  }
+
+  async close(): Promise<void> {
+    await this.chunks.return?.()
   }
 
   /** The next `count` bytes; fewer only at the end. */
