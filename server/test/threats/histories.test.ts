@@ -49,9 +49,13 @@ async function rewrite(stopped: Stopped): Promise<void> {
   await signRegistryAnew(stopped)
 }
 
-attacked('rewrites the tail after sealing, and signs trail and registry anew', (threat) =>
-  visitor.judge(threat, forged.service),
-)
+attacked('rewrites the tail after sealing, and signs trail and registry anew', async (threat) => {
+  await visitor.judge(threat, forged.service)
+  expect((await visitor.visitOffline(forged.service, 'vkey')).outcome).toBe('held')
+  expect((await visitor.visitOffline(forged.service, 'witnesses')).outcome).toBe('unchecked')
+  expect((await visitor.visitOffline(honest.service, 'witnesses')).outcome).toBe('held')
+  threat.judge('also', await visitor.visitOffline(forged.service, 'state'))
+})
 
 attacked('forks one tenant, and leaves the registry as it is', async (threat) => {
   const isTrail = (path: string) => path.startsWith('/v1/trails/') && !path.includes('/slot')

@@ -41,7 +41,7 @@ attacked('replaces the log key, and announces no successor', async (threat) => {
   }
 })
 
-attacked('attaches a cosignature that a witness did not make', async (threat) => {
+attacked('passes on what a witness answered wrongly', async (threat) => {
   // That of an earlier checkpoint, under all later ones.
   const before = (stopped: Stopped) =>
     attack(stopped, (superuser) =>

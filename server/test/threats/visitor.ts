@@ -1,7 +1,8 @@
 // Somebody who verifies with `affidavit verify`, and brings nothing, the key, what the last visit left, or witnesses.
-import { copyFile } from 'node:fs/promises'
+import { copyFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Told, verified } from '../../../cli/test/command-line.ts'
+import { get } from '../check-trail.ts'
 import { type Deployment, TENANT } from './deployment.ts'
 import type { Brought, Threat } from './table.ts'
 
@@ -10,6 +11,8 @@ export interface Place {
   /** API key. */
   readonly key: string
 }
+
+type Column = Exclude<Brought, 'also'>
 
 export class Visitor {
   readonly vkey: string
@@ -44,15 +47,28 @@ export class Visitor {
     if (told.outcome !== 'held') throw new Error(`the honest log does not hold: ${JSON.stringify(told.findings)}`)
   }
 
-  /** @param brought as in the table; what is kept stays as it was */
-  async visit(place: Place, brought: Exclude<Brought, 'also'>, ...more: string[]): Promise<Told> {
+  async visit(place: Place, brought: Column, ...more: string[]): Promise<Told> {
+    return this.ask(place, ...(await this.#options(brought)), ...more)
+  }
+
+  /** Takes a pack of the whole trail home and verifies it there. */
+  async visitOffline(place: Place, brought: Column): Promise<Told> {
+    const response = await get(place, `/v1/trails/${TENANT}/pack`)
+    if (!response.ok) throw new Error(`there is no pack: ${response.status}`)
+    const file = join(this.#folder, `${this.#copies++}.zip`)
+    await writeFile(file, new Uint8Array(await response.arrayBuffer()))
+    return verified([file, ...(await this.#options(brought))])
+  }
+
+  /** What is brought, as in the table; what was kept stays as it was. */
+  async #options(brought: Column): Promise<string[]> {
     const vkey = ['--vkey', this.vkey]
-    if (brought === 'nothing') return this.ask(place, ...more)
-    if (brought === 'vkey') return this.ask(place, ...vkey, ...more)
-    if (brought === 'witnesses') return this.ask(place, ...vkey, ...this.#witnesses, ...more)
+    if (brought === 'nothing') return []
+    if (brought === 'vkey') return vkey
+    if (brought === 'witnesses') return [...vkey, ...this.#witnesses]
     const copy = `${this.state}.${this.#copies++}`
     await copyFile(this.state, copy)
-    return this.ask(place, '--state', copy, ...more)
+    return ['--state', copy]
   }
 
   /** Puts the four columns to the test. */
