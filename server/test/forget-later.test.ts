@@ -172,6 +172,66 @@ describe('keys and backups', () => {
     expect((await judged(api, 'rotates')).outcome).toBe('held')
   })
 
+  test('a full generation gets no further buckets, and forgetting one of the new people leaves it alone', async () => {
+    const { api } = all
+    await api.post('/v1/events', event('spread', 'early'))
+    const tenant = await node.tenant('spread')
+    // Fifteen more buckets, full. Nothing here may open them: their bytes are none.
+    await sql(
+      `insert into keeper.buckets (tenant, generation, subjects, wrapped) select $1, 0, 1024, '\\x00' from generate_series(1, 15)`,
+      [tenant.number],
+    )
+    await sql('update keeper.buckets set subjects = 1024 where tenant = $1', [tenant.number])
+    await node.rotation.spread()
+    await node.rotation.spread()
+    expect(await node.provider.generations(tenant.keyring)).toEqual([0, 1])
+    await api.post('/v1/events', event('spread', 'late'))
+    const subject = { type: 'user', id: 'late' }
+    await carriedOut(all, '/v1/erasures', { tenant: 'spread', subject, reason: 'r' })
+    expect(await node.rotation.subjectKey(tenant)).toMatchObject({
+      destroyed: [1],
+      renewed: 1,
+      moved: 0,
+      generation: 2,
+    })
+    expect(await node.provider.generations(tenant.keyring)).toEqual([0, 2])
+    expect(await namesShown('spread')).toEqual([null, 'Name of early'])
+  })
+
+  test('several servers at once do it once', async () => {
+    const { api } = all
+    const others = await Promise.all(
+      [1, 2].map(() => forgetNode({ login: all.database.url, dataDir: all.server.dataDir })),
+    )
+    const nodes = [node, ...others]
+    await api.post(
+      '/v1/events/batch',
+      ['anna', 'bob', 'carl', 'dora'].map((person) => event('several', person)),
+    )
+    const ids: string[] = []
+    for (const id of ['anna', 'bob', 'carl']) {
+      const asked = await api.post('/v1/erasures', { tenant: 'several', subject: { type: 'user', id }, reason: 'r' })
+      await sql(
+        `update affidavit.acts set state = 'approved', decided_by = 'x', decided_name = 'x', decided_at = now() where id = $1`,
+        [asked.body.id],
+      )
+      ids.push(asked.body.id)
+    }
+    await Promise.all(nodes.flatMap(({ forgetting }) => ids.map((id) => forgetting.run(id))))
+    const tenant = await node.tenant('several')
+    await Promise.all(nodes.map(({ rotation }) => rotation.subjectKey(tenant)))
+    const lines = (await api.get('/v1/events?tenant=several&control=true&limit=100')).body.data.flatMap(
+      ({ control }: { control?: string }) => control ?? [],
+    )
+    const erased = lines.filter((line: string) => line.startsWith('erase'))
+    expect([erased.length, new Set(erased).size]).toEqual([3, 3])
+    expect(await node.provider.generations(tenant.keyring)).toEqual([1])
+    expect(await namesShown('several')).toEqual(['Name of dora', null, null, null])
+    await notarized(all, 'several')
+    expect(await judged(api, 'several', { now: later() })).toMatchObject({ outcome: 'held', findings: [] })
+    for (const other of others) await other.stop()
+  })
+
   test('truncation: entries go, their bundles answer 404, later ones verify from what is restated', async () => {
     const { api } = all
     const numbered = (from: number, count: number) =>

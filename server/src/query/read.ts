@@ -3,13 +3,16 @@ import type { Queryable } from '../store/database.ts'
 import type { EventRow, Reader } from './row.ts'
 import { type Span, spanOf, type Trail } from './spans.ts'
 
+/** The hash before the first entry that a truncation left: the last one of the hash tile before. */
+const fromTile = (seq: string) => `case when ${seq} % 256 = 0 then (select substring(t.hashes from 8161 for 32)
+         from affidavit.tiles t where t.trail = $1 and t.level = 0 and t.index = ${seq} / 256 - 1) end`
+
 /** The operator's part is a column that only operator_reader may name. */
 const columns = (operator: boolean) => `e.seq, e.sealed_at, e.occurred_at, e.facts_salt, e.category, e.outcome, e.flags,
   e.facts_commitment, e.hash, e.facts, e.personal, e.confidential, e.control, ${operator ? 'e.operator' : 'null::bytea'} as operator`
 
 /**
- * The rows of the given sequence numbers, each with the hash of the entry before it (of the first one that a truncation
- * left from the hash tile before), in the order of the numbers. What
+ * The rows of the given sequence numbers, each with the hash of the entry before it, in the order of the numbers. What
  * is not there (any more), or is another tenant's, is left out. Each number is one probe of one day's primary key.
  */
 export async function readRows(
@@ -24,8 +27,7 @@ export async function readRows(
   const { rows } = await session.query<EventRow>(
     {
       name: reader.operator ? 'rows of operators' : 'rows',
-      text: `select e.*, coalesce(p.hash, case when e.seq % 256 = 0 then (select substring(t.hashes from 8161 for 32)
-         from affidavit.tiles t where t.trail = $1 and t.level = 0 and t.index = e.seq / 256 - 1) end) as previous,
+      text: `select e.*, coalesce(p.hash, ${fromTile('e.seq')}) as previous,
        case when e.facts is null and e.control is null
          then (select a.action from affidavit.actions a where a.number = e.action_number) end as action
      from unnest($2::bigint[], $3::date[], $4::date[], $5::date[]) with ordinality as u (seq, first_day, last_day, previous_day, n)
@@ -69,11 +71,11 @@ export async function readRun(
   const { rows } = await session.query<EventRow>(
     {
       name: reader.operator ? 'run of operators' : 'run',
-      text: `select r.*, case when r.facts is null and r.control is null
+      text: `select r.*, coalesce(r.before, ${fromTile('r.seq')}) as previous, case when r.facts is null and r.control is null
          then (select a.action from affidavit.actions a where a.number = r.action_number) end as action
      from (
        select ${columns(reader.operator)}, e.action as action_number,
-         case when lag(e.seq) over w = e.seq - 1 then lag(e.hash) over w end as previous
+         case when lag(e.seq) over w = e.seq - 1 then lag(e.hash) over w end as before
        from affidavit.events e
        where e.trail = $1 and e.tenant = $2 and e.seq >= $3::bigint - 1 and e.seq < $4 and e.day >= $5::date and e.day <= $6::date
        window w as (order by e.seq)) r
