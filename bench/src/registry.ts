@@ -55,7 +55,7 @@ async function settled(client: pg.Client): Promise<void> {
 /** One event for each tenant. */
 async function fill(server: BenchServer, trails: number): Promise<void> {
   const source = new EventSource({ ...zipfMix, seed: 501 })
-  const load = new Load(server.url, server.key, 8)
+  const load = new Load(server.url, server.key, 2)
   const batches: Buffer[] = []
   for (let from = 0; from < trails; from += 1_000) {
     const lines = Array.from({ length: Math.min(1_000, trails - from) }, (_, n) =>
@@ -63,7 +63,7 @@ async function fill(server: BenchServer, trails: number): Promise<void> {
     )
     batches.push(Buffer.from(lines.join('\n')))
   }
-  await load.sendAll(batches, 8)
+  await load.sendAll(batches, 2)
   load.close()
 }
 
