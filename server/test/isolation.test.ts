@@ -1,6 +1,7 @@
 // Tenant escape over HTTP: for every operation, a key of one tenant (alpha) with everything that belongs to another
 // (bravo) learns nothing, not even whether it exists, and changes nothing. The operations come from the running server's
 // document: one without a case here fails the suite.
+import { encodeManifest, PackReader, sha256 } from '@affidavit/trail'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from './database.ts'
 import { type Answer, Api, type Ask } from './http-api.ts'
@@ -282,6 +283,17 @@ const cases: Record<string, () => Promise<void>> = {
   },
   getContent: trailCase('/content'),
   getPack: trailCase('/pack'),
+  continuePack: async () => {
+    const { body: bytes } = await alpha.get('/v1/trails/alpha/pack')
+    const file = { size: bytes.length, read: async (at: number, length: number) => bytes.subarray(at, at + length) }
+    const pack = await PackReader.open(sha256, file)
+    for (const trail of [own.trail, bravo.trail]) {
+      const manifest = encodeManifest(pack.manifest).replaceAll(own.trail, trail)
+      const body = { manifest, checkpoint: (await pack.text('checkpoint')).replaceAll(own.trail, trail), skip: 0 }
+      const ask = { method: 'POST', body }
+      await sameAsNothing('/v1/trails/bravo/pack', '/v1/trails/nobody/pack', ask)
+    }
+  },
   verify: async () => {
     // Says what the receipt itself proves, and reads nothing: a trail that is there is no different from one that is not.
     const of = (trail: string) => own.receipt.replaceAll(own.trail, trail)
