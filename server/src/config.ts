@@ -126,7 +126,7 @@ export const settings = {
   ),
   AFFIDAVIT_SCRUB_EVENTS: setting(
     wholeNumber(0, 1_000_000),
-    '500',
+    '200',
     'Events per second that the scrub reads again and recomputes in the background; 0 turns it off.',
   ),
   AFFIDAVIT_RATE_EVENTS: setting(
