@@ -87,7 +87,10 @@ export class Anchors {
     this.#options.outbound.close()
     for (const place of this.#options.places) place.close()
     await this.#running
-    await Promise.race([Promise.all(this.#busy.values()), sleep(stop_patience_ms)])
+    const patience = new AbortController() // a timer left behind would keep the thread for as long
+    const enough = sleep(stop_patience_ms, undefined, patience).catch(() => {})
+    await Promise.race([Promise.all(this.#busy.values()), enough])
+    patience.abort()
     await this.#session?.end().catch(() => {})
   }
 
