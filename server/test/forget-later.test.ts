@@ -198,6 +198,36 @@ describe('keys and backups', () => {
     expect(await namesShown('spread')).toEqual([null, 'Name of early'])
   })
 
+  test('what was asked for before a trail was lost is announced in the one that continues it', async () => {
+    const { api } = all
+    await api.post('/v1/events', event('continued', 'anna'))
+    const tenant = await node.tenant('continued')
+    const ids: string[] = []
+    for (const [path, body] of [
+      ['/v1/erasures', { subject: { type: 'user', id: 'anna' } }],
+      ['/v1/redactions', { seqs: [1] }],
+    ] as const) {
+      const asked = await api.post(path, { tenant: 'continued', reason: 'r', ...body })
+      ids.push(asked.body.id)
+    }
+    await sql(
+      `update affidavit.acts set state = 'approved', decided_by = 'x', decided_name = 'x', decided_at = now() where id = any ($1)`,
+      [ids],
+    )
+    const trail = tenant.trail.id.slice(0, 8) + 'ab'.repeat(12)
+    await sql('select affidavit.continue_trail($1, $2::uuid, $3::smallint)', [tenant.number, trail, tenant.trail.shard])
+    for (const id of ids) expect(await node.forgetting.run(id)).toBe('done')
+    expect(await Promise.all(ids.map(async (id) => (await api.get(`/v1/approvals/${id}`)).body.state))).toEqual([
+      'done',
+      'rejected',
+    ])
+    const entries = await sql(
+      `select e.control from affidavit.events e join affidavit.trails t on t.number = e.trail where t.id = $1::uuid and e.control is not null order by e.seq`,
+      [trail],
+    )
+    expect(entries.map(({ control }) => control.split(' ')[0])).toEqual(['open', 'erase'])
+  })
+
   test('several servers at once do it once', async () => {
     const { api } = all
     const others = await Promise.all(

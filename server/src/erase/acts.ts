@@ -171,7 +171,15 @@ export class Acts {
     )
   }
 
-  /** Its tenant was deleted meanwhile: there is nothing left to do it to. */
+  /** The trail that it was asked for was lost, and continued by another. */
+  async move(id: string, trail: number): Promise<void> {
+    await this.#pool.query(
+      `update affidavit.acts set trail = $2, low = null where id = $1 and state in ('approved', 'held')`,
+      [id, trail],
+    )
+  }
+
+  /** Its tenant or trail is gone: there is nothing left to do it to. */
   async drop(id: string): Promise<void> {
     await this.#pool.query(
       `update affidavit.acts set state = 'rejected' where id = $1 and state in ('approved', 'held')`,

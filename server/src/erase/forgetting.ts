@@ -40,6 +40,9 @@ const noticeMs = 30 * 86_400_000
 /** A notice is reckoned from its entry's time of sealing, which is not known before. */
 const noticeMarginMs = 60_000
 
+/** What names no place in a trail is announced in the one that continues it. */
+const outlastsTrails = new Set(['erase', 'retention', 'delete'])
+
 type Outcome = 'done' | 'held' | 'later'
 
 export class Forgetting {
@@ -86,14 +89,17 @@ export class Forgetting {
     if (act === undefined || act.state === 'waiting' || act.state === 'rejected') return 'later'
     if (act.state === 'done') return 'done'
     const tenant = (await this.#parts.tenants.byNumber([act.tenant])).get(act.tenant)
-    if (tenant === undefined || tenant.trail.number !== act.trail)
-      throw new Error(`the tenant of request ${id} has another trail since it was made`)
+    if (tenant === undefined) throw new Error(`request ${id} is of a tenant that is not there`)
     if (act.state === 'announced') return this.#perform(tenant, act)
-    // Nothing may follow the last entry of a deleted tenant's trail, and nothing is left to forget.
-    if (tenant.state === 'closed' && act.wish.kind !== 'delete') {
+    // Nothing may follow the last entry of a deleted tenant's trail, and nothing is left to forget. And what names places
+    // in a trail that was lost since, and continued by another, can be announced in neither.
+    const isOther = tenant.trail.number !== act.trail
+    const isGone = tenant.state === 'closed' && act.wish.kind !== 'delete'
+    if (isGone || (isOther && !outlastsTrails.has(act.wish.kind))) {
       await this.acts.drop(id)
       return 'done'
     }
+    if (isOther) await this.acts.move(id, tenant.trail.number)
     if (act.wish.kind === 'delete' && !(await this.#isSettled(act, tenant))) return 'later'
     await this.acts.aim(id)
     const announced = await this.#announce(tenant, id)
@@ -229,7 +235,7 @@ export class Forgetting {
     const { retention, tenants } = this.#parts
     const { rows: held } = await retention.query<{ holds: string[] }>(
       'select affidavit.holds_on_entries($1, null, null)::text[] as holds',
-      [act.trail],
+      [tenant.trail.number],
     )
     if (held[0]!.holds.length > 0) return true // it is not closed before it can be deleted
     await retention.query('select affidavit.close_tenant($1)', [act.tenant])
