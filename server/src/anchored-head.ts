@@ -15,15 +15,12 @@ const ask_ms = 8_000
 const reply_bytes = 64
 
 /**
+ * For a database that is new.
  * @param objects whether Objects hold epochs
- * @throws RecoveryRefused when database and Objects are new and the keys are not
+ * @throws RecoveryRefused when Objects are new, too, and the keys are not
  */
-export async function refuseForgottenLog(config: Config, database: Database, objects: boolean): Promise<void> {
+export function refuseForgottenLog(config: Config, objects: boolean): void {
   if (objects || !existsSync(join(config.keysDir, 'registry.key'))) return
-  const { rows } = await database
-    .pool('keeper')
-    .query<{ known: boolean }>(`select exists (select from affidavit.settings where name = 'deployment') as known`)
-  if (rows[0]!.known) return
   throw new RecoveryRefused(
     `The key folder ${config.keysDir} has signed a log, and neither the database nor Objects (${config.objects}) know it. ` +
       'Restore a backup, or name the place of Objects; if both are lost: affidavit restore --continue-from. For a new ' +

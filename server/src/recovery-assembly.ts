@@ -90,8 +90,12 @@ async function secretOf(config: Config, keys: Keys): Promise<Buffer | undefined>
  * @throws RecoveryRefused when database and Objects are new and the keys are not
  */
 export async function recallLogName(config: Config, database: Database): Promise<string | undefined> {
+  const { rows } = await database
+    .pool('keeper')
+    .query<{ known: boolean }>(`select exists (select from affidavit.settings where name = 'deployment') as known`)
+  if (rows[0]!.known) return config.logName
   const first = await firstEpoch(config)
-  await refuseForgottenLog(config, database, first !== undefined)
+  refuseForgottenLog(config, first !== undefined)
   if (config.logName !== undefined || first === undefined) return config.logName
   // Nothing is believed yet: the replay refuses what was not written with this deployment's key.
   const { header } = await readEpochHead(first, Buffer.alloc(32))
