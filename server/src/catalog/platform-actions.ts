@@ -37,7 +37,7 @@ export const platformActions = {
     'affidavit.retention.updated': '<changed|change> the retention of audit events[ from {before} to {after}]',
     'affidavit.hold.placed': '<placed|place> a legal hold on {target|audit events}',
     'affidavit.hold.released': '<released|release> the legal hold on {target|audit events}',
-    'affidavit.forget.requested': '<asked|ask> for {target|something} to be forgotten',
+    'affidavit.forget.requested': '<asked|ask> for {target|somebody} to be forgotten',
     'affidavit.subject.erased': '<erased|erase> the personal data of {target|a person}',
     'affidavit.event.redacted': '<redacted|redact> {target|an audit event}',
     'affidavit.keys.rotated': '<rotated|rotate> the encryption keys',
