@@ -28,7 +28,7 @@ test('SIGTERM under load: what was taken is sealed and answered, exit code 0', a
   const server = await startProcess()
   onTestFinished(() => server.remove())
   const load = loadOn(server)
-  for (let round = 0; round < (long ? 10 : 1); round++) {
+  for (let round = 0; round < (long ? 4 : 1); round++) {
     const before = load.acknowledged.length
     load.start()
     while (load.acknowledged.length < before + 100) await sleep(5)
@@ -154,7 +154,7 @@ test('a database that is not there: the start says so at once; one that goes awa
 }, 120_000)
 
 test('a first start that is cut off at any moment is made good by the next', async () => {
-  for (let round = 0; round < (long ? 20 : 2); round++) {
+  for (let round = 0; round < (long ? 8 : 2); round++) {
     const server = new ServerProcess(await temporaryFolder(), {})
     try {
       server.launch()
