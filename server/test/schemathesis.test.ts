@@ -49,7 +49,7 @@ describe.skipIf(program === undefined)('schemathesis', () => {
           '--checks=all',
           '--mode=all',
           '--exclude-checks=unsupported_method,allow_header_conformance',
-          ...(isLong ? ['--max-examples=50'] : ['--max-examples=10', '--phases=fuzzing']),
+          ...(isLong ? ['--max-examples=25'] : ['--max-examples=10', '--phases=fuzzing']),
           '--seed=1',
           '--no-color',
         ],

@@ -140,7 +140,7 @@ test('SIGKILL at any moment repeats or finishes a batch, and no checkpoint regre
   })()
   onTestFinished(() => writing.abort())
   const sizes = new Map<number, number>()
-  for (let round = 0; round < (process.env.AFFIDAVIT_LONG === '1' ? 30 : 5); round++) {
+  for (let round = 0; round < (process.env.AFFIDAVIT_LONG === '1' ? 12 : 5); round++) {
     const victim = spawn(process.execPath, [join(import.meta.dirname, 'notary.process.ts'), database.url], {
       stdio: ['ignore', 'ignore', 'inherit'],
     })
