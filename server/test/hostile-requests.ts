@@ -244,7 +244,8 @@ export class Hostility {
   #mutated(value: unknown): unknown {
     const dice = this.#dice
     if (typeof value !== 'object' || value === null || dice.chance(0.15)) return dice.of(values)()
-    const copy = (Array.isArray(value) ? [...value] : { ...value }) as Record<string, unknown>
+    // Not spread: a mutation before this one may have taken the array's prototype away.
+    const copy = (Array.isArray(value) ? Array.prototype.slice.call(value) : { ...value }) as Record<string, unknown>
     const names = Object.keys(copy)
     const name = names.length === 0 ? 'x' : dice.of(names)
     const roll = dice.next()
