@@ -61,7 +61,11 @@ const bodies = {
   redact: Type.Object(
     {
       tenant: TenantId,
-      seqs: Type.Array(Type.Integer({ minimum: 0 }), { minItems: 1, maxItems: maxRedacted, uniqueItems: true }),
+      seqs: Type.Array(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }), {
+        minItems: 1,
+        maxItems: maxRedacted,
+        uniqueItems: true,
+      }),
       reason: Reason,
     },
     closed,
@@ -82,7 +86,11 @@ const bodies = {
     closed,
   ),
   truncate: Type.Object(
-    { tenant: TenantId, size: Type.Integer({ minimum: 256, multipleOf: 256 }), reason: Reason },
+    {
+      tenant: TenantId,
+      size: Type.Integer({ minimum: 256, maximum: Number.MAX_SAFE_INTEGER, multipleOf: 256 }),
+      reason: Reason,
+    },
     closed,
   ),
   delete: Type.Object({ tenant: TenantId, reason: Reason }, closed),

@@ -18,8 +18,12 @@ const closed = { additionalProperties: false } as const
 const HoldBody = Type.Object(
   {
     tenant: TenantId,
-    from: Type.Optional(Type.Integer({ minimum: 0, description: 'First entry; with `to`' })),
-    to: Type.Optional(Type.Integer({ minimum: 1, description: 'Entry after the last one' })),
+    from: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'First entry; with `to`' }),
+    ),
+    to: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Entry after the last one' }),
+    ),
     subject: Type.Optional(PersonBody),
     reason: Reason,
   },
