@@ -5,8 +5,9 @@ import type { BenchServer } from './server.ts'
 
 const batchEvents = 1_000
 
-export async function warm(server: BenchServer, mix: Mix): Promise<void> {
-  const source = new EventSource({ ...mix, known: 1, seed: 77 })
+/** @param seed of the events' ids: another one for each start on the same data */
+export async function warm(server: BenchServer, mix: Mix, seed = 77): Promise<void> {
+  const source = new EventSource({ ...mix, known: 1, seed })
   const load = new Load(server.url, server.key, 8)
   const batches: Buffer[] = []
   let lines: string[] = []
