@@ -11,11 +11,12 @@ const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
 // it is born old and only the slow collection frees it (measured: a third of the server's processor time).
 const serveFlags = [
   '--max-old-space-size=320',
-  '--max-semi-space-size=16',
-  '--initial-old-space-size=128',
+  '--max-semi-space-size=12',
   '--no-allocation-site-pretenuring',
 ]
 const flags = process.argv[2] === 'serve' ? serveFlags : []
+// glibc gives each thread an arena of its own, and keeps what was freed in it: some 15 MB for nothing.
+if (flags.length > 0) process.env.MALLOC_ARENA_MAX ??= '2'
 if (flags.length === 0 && Number(process.versions.node.split('.')[0]) >= 24) {
   process.argv[1] = main
   await import(main)
