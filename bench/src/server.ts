@@ -17,11 +17,7 @@ export interface BenchServer {
 }
 
 /** What `affidavit serve` starts Node with, besides MALLOC_ARENA_MAX. */
-export const serverFlags = [
-  '--max-old-space-size=320',
-  '--max-semi-space-size=12',
-  '--no-allocation-site-pretenuring',
-]
+export const serverFlags = ['--max-old-space-size=320', '--max-semi-space-size=12', '--no-allocation-site-pretenuring']
 
 /**
  * @param folder parent of the data folder: what disk is measured
