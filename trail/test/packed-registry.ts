@@ -16,13 +16,13 @@ import {
   proveConsistency,
   proveInclusion,
   REGISTRY_MEMBERS,
-  registryOrigin,
   SlotTree,
   signNote,
   slotBlind,
   treeRoot,
 } from '../src/index.ts'
 import { nodeSha256 } from './node-hash.ts'
+import { REGISTRY, REGISTRY_VKEY } from './sample-registry.ts'
 import {
   ascii,
   LOG,
@@ -37,8 +37,7 @@ import {
   signedCheckpoint,
 } from './sample-trail.ts'
 
-export const REGISTRY = registryOrigin('log.example')
-export const REGISTRY_VKEY = formatVkey(nodeSha256, REGISTRY, LOG.key.publicKey)
+export { REGISTRY_VKEY }
 
 /** A witness's key and the signer that cosigns with it. */
 export function sampleWitness(name: string) {

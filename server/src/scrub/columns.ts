@@ -84,8 +84,8 @@ const number = (bytes: Buffer | null): string | null => (bytes === null ? null :
 
 function sessionOf(row: ScrubRow): string | null {
   if (row.operator === null) return null
-  const pairs = parsed(sealedPart(row.operator).content.toString('utf8')) as unknown as [string, unknown][] | undefined
-  const session = pairs?.find(([pointer]) => pointer === '/context/session_id')?.[1]
+  const pairs: unknown = parsed(sealedPart(row.operator).content.toString('utf8'))
+  const session = Array.isArray(pairs) ? pairs.find((pair) => pair?.[0] === '/context/session_id')?.[1] : undefined
   return typeof session === 'string' ? session : null
 }
 

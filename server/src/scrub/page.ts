@@ -211,12 +211,12 @@ async function readTiles(session: Queryable, trail: number, from: number, to: nu
     lows.push(Math.floor(from / width))
     highs.push(Math.floor(to / width))
   }
-  const { rows } = await session.query<Record<keyof StoredTile, never>>(
+  const { rows } = await session.query<{ [K in keyof StoredTile]: StoredTile[K] }>(
     `select t.level, t.index, t.hashes from unnest($2::smallint[], $3::bigint[], $4::bigint[]) as u (level, low, high)
       join affidavit.tiles t on t.trail = $1 and t.level = u.level and t.index >= u.low and t.index <= u.high`,
     [trail, levels, lows, highs],
   )
-  return rows as unknown as StoredTile[]
+  return rows
 }
 
 async function readIds(
