@@ -205,6 +205,9 @@ function ask(
   }
 }
 
+const reading = (path: string, operationId: string, summary: string) =>
+  ({ method: 'GET', path, operationId, tag: 'Forgetting', summary, scope: 'forget:read' }) as const
+
 function list(
   { own, forgetting }: ForgetParts,
   path: string,
@@ -213,12 +216,7 @@ function list(
   kind: Wish['kind'] | undefined,
 ): Operation {
   return {
-    method: 'GET',
-    path,
-    operationId,
-    tag: 'Forgetting',
-    summary,
-    scope: 'forget:read',
+    ...reading(path, operationId, summary),
     query: { ...actList.query, ...(kind === undefined && { kind: kindQuery }) },
     responses: { 200: { description: 'Requests', content: json(actList.shape) } },
     problems: ['not_found'],
@@ -245,12 +243,7 @@ function one(
   kind: Wish['kind'] | undefined,
 ): Operation {
   return {
-    method: 'GET',
-    path,
-    operationId,
-    tag: 'Forgetting',
-    summary,
-    scope: 'forget:read',
+    ...reading(path, operationId, summary),
     params: idParam,
     responses: { 200: { description: 'The request', content: json(ActShape) } },
     problems: ['not_found'],
