@@ -1,5 +1,5 @@
 /** `affidavit witness`: runs a C2SP witness for the logs of others. */
-import { InvalidArgumentError } from 'commander'
+import { InvalidArgumentError, Option } from 'commander'
 import { Failure } from '../failure.ts'
 import { print, printable, say, type Terminal } from '../terminal.ts'
 import type { Define } from './define.ts'
@@ -26,7 +26,11 @@ export const witness: Define = (parent, terminal, done) => {
     )
     .option('--file <path>', 'Where the witness keeps everything', 'witness.json')
     .option('--name <name>', 'Name of the witness, like witness.example.com/w1; needed at the first start')
-    .option('--listen <host:port>', 'Address to listen on', parseAddress, { host: '127.0.0.1', port: 4180 })
+    .addOption(
+      new Option('--listen <host:port>', 'Address to listen on')
+        .argParser(parseAddress)
+        .default({ host: '127.0.0.1', port: 4180 }, '127.0.0.1:4180'),
+    )
     .addHelpText(
       'after',
       [
