@@ -2,25 +2,31 @@
 //
 //   npm test                     all of it
 //   npm test -- --long           the same with longer parts (AFFIDAVIT_LONG=1); what .ci/run uses
+//   npm test -- --again          files with a failure are run once more alone; what then passes is named as flaky
 //   npm test -- PATH …           only the tests under these paths; vitest's own flags pass through
 //
 // Nothing needs to be set up: the tests bring their own PostgreSQL. The last line counts everything.
 import { spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import process from 'node:process'
 
 const root = join(import.meta.dirname, '..', '..')
 const given = process.argv.slice(2)
 const long = given.includes('--long')
-const passed = given.filter((argument) => argument !== '--long')
+const again = given.includes('--again')
+const passed = given.filter((argument) => argument !== '--long' && argument !== '--again')
 const env = { ...process.env, ...(long && { AFFIDAVIT_LONG: '1' }) }
 
 interface Count {
   passed: number
   failed: number
   skipped: number
+  /** Files in which something failed. */
+  files: string[]
+  /** One line each: the file, the test and how its error begins. */
+  failures: string[]
 }
 
 /** npm installs these programs; each is a script that Node runs. */
@@ -59,12 +65,12 @@ async function check([name, script, ...args]: (typeof checks)[number]): Promise<
   return code === 0
 }
 
-async function tests(): Promise<Count> {
+async function tests(selection: string[]): Promise<Count> {
   const report = join(tmpdir(), `affidavit-tests-${process.pid}.json`)
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
   const child = spawn(
     process.execPath,
-    [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...reporters, ...passed],
+    [join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...reporters, ...selection],
     { cwd: root, env, stdio: ['ignore', 'inherit', 'inherit'] },
   )
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
@@ -72,7 +78,8 @@ async function tests(): Promise<Count> {
   try {
     return counted(JSON.parse(readFileSync(report, 'utf8')) as Report, code === 0)
   } catch {
-    return { passed: 0, failed: 1, skipped: 0 } // vitest did not get as far as a report; it has said why
+    // vitest did not get as far as a report; it has said why.
+    return { passed: 0, failed: 1, skipped: 0, files: [], failures: ['vitest made no report'] }
   } finally {
     rmSync(report, { force: true })
   }
@@ -84,26 +91,55 @@ interface Report {
   numFailedTests: number
   numPendingTests: number
   numTodoTests: number
-  testResults: { status: string; assertionResults: { status: string }[] }[]
+  testResults: {
+    name: string
+    status: string
+    message?: string
+    assertionResults: { status: string; fullName: string; failureMessages?: string[] | null }[]
+  }[]
 }
 
 /** A file that could not be loaded, and an error outside of all tests, count as one failure each. */
 export function counted(report: Report, ok: boolean): Count {
-  const brokenFiles = report.testResults.filter(
-    (file) => file.status === 'failed' && !file.assertionResults.some(({ status }) => status === 'failed'),
-  )
-  const failed = report.numFailedTests + brokenFiles.length
+  const files = report.testResults.filter(({ status }) => status === 'failed')
+  const failures = files.flatMap((file) => {
+    const name = relative(root, file.name)
+    const tests = file.assertionResults.filter(({ status }) => status === 'failed')
+    if (tests.length === 0) return [`${name}: ${opening(file.message)}`]
+    return tests.map((test) => `${name} > ${test.fullName}: ${opening(test.failureMessages?.[0])}`)
+  })
+  if (failures.length === 0 && !ok) failures.push('an error outside of all tests')
   return {
     passed: report.numPassedTests,
-    failed: failed === 0 && !ok ? 1 : failed,
+    failed: failures.length,
     skipped: report.numPendingTests + report.numTodoTests,
+    files: files.map((file) => relative(root, file.name)),
+    failures,
   }
+}
+
+/** How an error begins: enough to know it again in the tail of a log. */
+function opening(message = ''): string {
+  return message.trim().split('\n', 3).join(' | ').slice(0, 400)
+}
+
+/** Runs the files with a failure once more, nothing beside them: a second failure stays one, a pass is told as flaky. */
+async function secondTry(first: Count): Promise<Count> {
+  if (!again || first.files.length === 0 || first.files.length > 8) return first
+  console.log(`running ${first.files.length} files with failures once more`)
+  const flags = passed.filter((argument, at) => argument.startsWith('--') || passed[at - 1]?.startsWith('--'))
+  const second = await tests([...flags, '--maxWorkers=1', ...first.files])
+  const failed = new Set(second.files)
+  for (const failure of first.failures)
+    if (!failed.has(failure.split(/ > |: /, 1)[0] ?? '')) console.log(`FLAKY  ${failure}`)
+  return { ...second, passed: first.passed + first.failed - second.failed, skipped: first.skipped }
 }
 
 async function main(): Promise<void> {
   notices()
   const results = passed.length > 0 ? [] : await Promise.all(checks.map(check))
-  const count = await tests()
+  const count = await secondTry(await tests(passed))
+  for (const failure of count.failures) console.log(`FAILED  ${failure}`)
   const failed = count.failed + results.filter((ok) => !ok).length
   console.log(`${count.passed + results.filter(Boolean).length} passed, ${failed} failed, ${count.skipped} skipped`)
   process.exitCode = failed === 0 ? 0 : 1
