@@ -1,12 +1,13 @@
 // Accepting and sealing as a server does it, in this process and without HTTP, for tests that get between the sealer
 // and its database.
+
+import { opening } from '../src/assembly/opening.ts'
 import { standardCatalog } from '../src/catalog/standard-actions.ts'
 import { Ingest } from '../src/ingest/accept.ts'
 import { ActionNumbers } from '../src/ingest/action-numbers.ts'
 import type { Keys } from '../src/keys/open-keys.ts'
 import { Subjects } from '../src/keys/subjects.ts'
 import { KeyChest, type TenantKeys } from '../src/keys/tenant-keys.ts'
-import { opening } from '../src/opening.ts'
 import { Sealer, type SealerLimits } from '../src/seal/sealer.ts'
 import type { Database } from '../src/store/database.ts'
 import { silent } from '../src/store/log.ts'

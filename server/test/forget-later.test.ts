@@ -2,11 +2,11 @@
 // database, keys that were rotated. The offline verifier judges.
 import type { Control } from '@affidavit/trail'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { opening } from '../src/assembly/opening.ts'
 import { replayForgetting } from '../src/erase/replay.ts'
 import { trailName } from '../src/keys/log-key.ts'
 import { openKeys } from '../src/keys/open-keys.ts'
 import { Personas } from '../src/keys/personas.ts'
-import { opening } from '../src/opening.ts'
 import { controlEntry } from '../src/seal/control.ts'
 import { carriedOut, event, type Forgetter, forgetter, judged, notarized } from './forget-fixture.ts'
 import { type ForgetNode, forgetNode } from './forget-node.ts'

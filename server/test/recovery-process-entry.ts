@@ -1,9 +1,10 @@
 // The recovery of a start in a process of its own that is killed, as by the kernel, when it reaches a step.
 //   node recovery-process-entry.ts STEP      settings from the environment; prints what was replayed otherwise
+
+import { recallLogName, recover } from '../src/assembly/recovery.ts'
+import { ownDatabase } from '../src/assembly/safekeeping.ts'
 import { readConfig } from '../src/config.ts'
 import { openKeys } from '../src/keys/open-keys.ts'
-import { recallLogName, recover } from '../src/recovery-assembly.ts'
-import { ownDatabase } from '../src/safekeeping.ts'
 import { openDatabase } from '../src/store/database.ts'
 import { silent } from '../src/store/log.ts'
 import { migrate } from '../src/store/migrate.ts'

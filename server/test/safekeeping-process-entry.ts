@@ -1,7 +1,8 @@
 // A backup or restore in a process of its own that is killed, as by the kernel, when it reaches a step.
 //   node safekeeping-process-entry.ts backup|restore FOLDER STEP      settings from the environment
+
+import { bringBack, keep } from '../src/assembly/safekeeping.ts'
 import { readConfig } from '../src/config.ts'
-import { bringBack, keep } from '../src/safekeeping.ts'
 
 const [what, folder, last] = process.argv.slice(2)
 const read = readConfig()

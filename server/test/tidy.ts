@@ -79,12 +79,12 @@ const allowed = new Map<string, readonly string[]>([
 const withoutDependencies = ['trail', 'sigma', 'sdk']
 const withoutNode = ['trail', 'sigma']
 
-/** `server/src/seal/lane.ts` → `seal`, `trail/src/tree.ts` → `trail`; what lies beside main.ts is a part of it. */
+/** `server/src/seal/lane.ts` → `seal`, `trail/src/tree.ts` → `trail`; what lies beside main.ts, and `assembly`, are parts of it. */
 export function partOf(path: string): string {
   const [first, second, third] = path.split('/')
   if (first !== 'server' || second !== 'src') return first!
   if (third === 'config.ts') return 'config'
-  return third!.endsWith('.ts') ? 'main' : third!
+  return third!.endsWith('.ts') || third === 'assembly' ? 'main' : third!
 }
 
 const importPattern =

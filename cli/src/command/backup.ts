@@ -1,5 +1,5 @@
 /** `affidavit backup`: copies the embedded database while it serves, checks what was copied, keeps as many as are wanted. */
-import type { BackupProgress } from '@affidavit/server/safekeeping.ts'
+import type { BackupProgress } from '@affidavit/server/assembly/safekeeping.ts'
 import { InvalidArgumentError } from 'commander'
 import { Failure } from '../failure.ts'
 import { count, plural, print, printJson, progressLine, say, type Terminal } from '../terminal.ts'
@@ -52,7 +52,7 @@ function positive(text: string): number {
 const megabytes = (bytes: number) => `${count(Math.round(bytes / 1e6))} MB`
 
 async function make(folder: string, options: Options, terminal: Terminal): Promise<number> {
-  const { keep } = await import('@affidavit/server/safekeeping.ts')
+  const { keep } = await import('@affidavit/server/assembly/safekeeping.ts')
   const config = await settingsOf(terminal)
   const bar = progressLine(terminal)
   const onProgress = ({ step, bytes, of }: BackupProgress) =>
@@ -81,7 +81,7 @@ async function make(folder: string, options: Options, terminal: Terminal): Promi
 async function verifyAll(folder: string, options: Options, terminal: Terminal): Promise<number> {
   if (options.keys !== undefined || options.keep !== undefined)
     throw new Failure('--verify only reads: leave out --keys and --keep.')
-  const { judge } = await import('@affidavit/server/safekeeping.ts')
+  const { judge } = await import('@affidavit/server/assembly/safekeeping.ts')
   const bar = progressLine(terminal)
   const judged = await spoken(() =>
     judge(folder, (id, bytes, of) => bar.update(() => `${id}: ${megabytes(bytes)} of ${megabytes(of)}`)).finally(() =>

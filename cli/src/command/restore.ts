@@ -1,5 +1,5 @@
 /** `affidavit restore`: brings the embedded database back from a backup, to its moment or to any later one. */
-import type { RestoreProgress, Target } from '@affidavit/server/safekeeping.ts'
+import type { RestoreProgress, Target } from '@affidavit/server/assembly/safekeeping.ts'
 import { InvalidArgumentError } from 'commander'
 import { Failure } from '../failure.ts'
 import { count, plural, print, printJson, progressLine, type Terminal } from '../terminal.ts'
@@ -71,7 +71,7 @@ function target(text: string): Target {
 const megabytes = (bytes: number) => `${count(Math.round(bytes / 1e6))} MB`
 
 async function bringBackFrom(folder: string, options: Options, terminal: Terminal): Promise<number> {
-  const { bringBack } = await import('@affidavit/server/safekeeping.ts')
+  const { bringBack } = await import('@affidavit/server/assembly/safekeeping.ts')
   const config = await settingsOf(terminal)
   const bar = progressLine(terminal)
   const onProgress = ({ step, bytes, of, replayed }: RestoreProgress) =>
@@ -100,7 +100,7 @@ async function bringBackFrom(folder: string, options: Options, terminal: Termina
 async function continueFromCopies(folder: string | undefined, options: Options, terminal: Terminal): Promise<number> {
   if (folder !== undefined || options.to !== undefined || options.replace)
     throw new Failure('--continue-from begins in an empty data folder: it takes no backup, no --to and no --replace.')
-  const { continueFrom } = await import('@affidavit/server/recovery-assembly.ts')
+  const { continueFrom } = await import('@affidavit/server/assembly/recovery.ts')
   const config = await settingsOf(terminal)
   const copies = await readCopies(options.continueFrom!)
   const continued = await spoken(() => continueFrom(config, copies))

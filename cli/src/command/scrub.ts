@@ -1,5 +1,5 @@
 /** `affidavit scrub`: recompute everything that is stored, now; show what was found; let a stopped trail go on. */
-import type { Found } from '@affidavit/server/scrub-foreground.ts'
+import type { Found } from '@affidavit/server/assembly/scrub-foreground.ts'
 import { endpoint, type ServerOptions } from '../config.ts'
 import { Failure } from '../failure.ts'
 import { Remote } from '../remote.ts'
@@ -51,7 +51,7 @@ async function run(options: Options, terminal: Terminal): Promise<number> {
 const place = (tenant: string, seq: number | null) => `${tenant}${seq === null ? '' : ` entry ${seq}`}`
 
 async function read(options: Options, terminal: Terminal): Promise<number> {
-  const { scrubNow } = await import('@affidavit/server/scrub-foreground.ts')
+  const { scrubNow } = await import('@affidavit/server/assembly/scrub-foreground.ts')
   const config = await settingsOf(terminal)
   const bar = progressLine(terminal)
   const found: Found[] = []

@@ -1,17 +1,17 @@
 // A whole round of the scrub in the foreground, as the command line runs it: beside a server that runs, or without one.
-import type { Config } from './config.ts'
-import { openKeys } from './keys/open-keys.ts'
-import { Personas } from './keys/personas.ts'
-import { KeyChest } from './keys/tenant-keys.ts'
+import type { Config } from '../config.ts'
+import { openKeys } from '../keys/open-keys.ts'
+import { Personas } from '../keys/personas.ts'
+import { KeyChest } from '../keys/tenant-keys.ts'
+import { beginAnew } from '../scrub/progress.ts'
+import { type Found, scrubRound } from '../scrub/scrub.ts'
+import { openDatabase } from '../store/database.ts'
+import { enterEmbedded } from '../store/embedded/live.ts'
+import { silent } from '../store/log.ts'
+import { Tenants } from '../tenants/tenants.ts'
 import { archiveOf } from './safekeeping.ts'
-import { beginAnew } from './scrub/progress.ts'
-import { type Found, scrubRound } from './scrub/scrub.ts'
-import { openDatabase } from './store/database.ts'
-import { enterEmbedded } from './store/embedded/live.ts'
-import { silent } from './store/log.ts'
-import { Tenants } from './tenants/tenants.ts'
 
-export type { Found } from './scrub/scrub.ts'
+export type { Found } from '../scrub/scrub.ts'
 
 export interface ForegroundOptions {
   /** Events per second; Infinity: as fast as it goes. */

@@ -2,8 +2,8 @@
 // entry's facts, and the retention in the clear where it changed, for verifiers judge absences by it
 // (docs/spec/control.md).
 import type { Control } from '@affidavit/trail'
-import type { Queryable } from './store/database.ts'
-import type { Policy } from './tenants/policy.ts'
+import type { Queryable } from '../store/database.ts'
+import type { Policy } from '../tenants/policy.ts'
 
 /**
  * The control entries of a change, in order.

@@ -1,10 +1,10 @@
 // Backup and restore as the command line calls them: which folders and settings a deployment's configuration means.
 import { stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import type { Config } from './config.ts'
-import { type BackupProgress, backUp } from './recovery/backup.ts'
-import { checkApart, copyKeys, dropOldKeys, restoreKeys } from './recovery/key-copies.ts'
-import { copyObjects, openCopies } from './recovery/object-copies.ts'
+import type { Config } from '../config.ts'
+import { type BackupProgress, backUp } from '../recovery/backup.ts'
+import { checkApart, copyKeys, dropOldKeys, restoreKeys } from '../recovery/key-copies.ts'
+import { copyObjects, openCopies } from '../recovery/object-copies.ts'
 import {
   type Damage,
   dropOldBackups,
@@ -12,15 +12,15 @@ import {
   type Manifest,
   RecoveryRefused,
   verifyBackup,
-} from './recovery/repository.ts'
-import { chooseBackup, type Restored, type RestoreProgress, restore, type Target } from './recovery/restore.ts'
-import type { ArchiveUse } from './store/embedded/wal-archive.ts'
-import { type Embedded, startEmbedded } from './store/embedded.ts'
-import { type Log, silent } from './store/log.ts'
-import { openObjects } from './store/open-objects.ts'
+} from '../recovery/repository.ts'
+import { chooseBackup, type Restored, type RestoreProgress, restore, type Target } from '../recovery/restore.ts'
+import type { ArchiveUse } from '../store/embedded/wal-archive.ts'
+import { type Embedded, startEmbedded } from '../store/embedded.ts'
+import { type Log, silent } from '../store/log.ts'
+import { openObjects } from '../store/open-objects.ts'
 
-export type { BackupProgress } from './recovery/backup.ts'
-export type { RestoreProgress, Target } from './recovery/restore.ts'
+export type { BackupProgress } from '../recovery/backup.ts'
+export type { RestoreProgress, Target } from '../recovery/restore.ts'
 
 /** Where the embedded database archives its log. */
 export const archiveOf = ({ walArchive }: Pick<Config, 'walArchive'>): ArchiveUse | undefined =>

@@ -4,12 +4,12 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatAddCheckpoint, parseTreeSize, TREE_SIZE_TYPE } from '@affidavit/trail'
-import { readPolicy } from './anchor/policy-file.ts'
-import { type RegistryHead, RegistryLog } from './anchor/registry-log.ts'
-import type { Config } from './config.ts'
-import { RecoveryRefused } from './recovery/repository.ts'
-import type { Database } from './store/database.ts'
-import type { Log } from './store/log.ts'
+import { readPolicy } from '../anchor/policy-file.ts'
+import { type RegistryHead, RegistryLog } from '../anchor/registry-log.ts'
+import type { Config } from '../config.ts'
+import { RecoveryRefused } from '../recovery/repository.ts'
+import type { Database } from '../store/database.ts'
+import type { Log } from '../store/log.ts'
 
 const ask_ms = 8_000
 const reply_bytes = 64

@@ -1,16 +1,16 @@
 // Witnesses and anchors within a server: their thread, and what the door shows of them.
 
-import { RegistryLog } from './anchor/registry-log.ts'
-import { readStates } from './anchor/states.ts'
-import { AnchorThread } from './anchor/thread.ts'
-import type { Config } from './config.ts'
-import { anchorOperations, registerAnchorMetrics } from './http/anchors.ts'
-import type { Operation } from './http/operation.ts'
-import { type OperatorStatusParts, operatorStatusOperation } from './http/operator-status.ts'
-import type { Metrics } from './http/status.ts'
-import type { Background } from './store/background.ts'
-import type { Database, Login } from './store/database.ts'
-import type { Log } from './store/log.ts'
+import { RegistryLog } from '../anchor/registry-log.ts'
+import { readStates } from '../anchor/states.ts'
+import { AnchorThread } from '../anchor/thread.ts'
+import type { Config } from '../config.ts'
+import { anchorOperations, registerAnchorMetrics } from '../http/anchors.ts'
+import type { Operation } from '../http/operation.ts'
+import { type OperatorStatusParts, operatorStatusOperation } from '../http/operator-status.ts'
+import type { Metrics } from '../http/status.ts'
+import type { Background } from '../store/background.ts'
+import type { Database, Login } from '../store/database.ts'
+import type { Log } from '../store/log.ts'
 
 const isConfigured = ({ witnessPolicy, anchors }: Config) => witnessPolicy !== undefined || anchors !== undefined
 

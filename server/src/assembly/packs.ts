@@ -1,12 +1,12 @@
 // Puts trails and packs together with the registry, whose proofs packs bring along.
-import type { Operation } from './http/operation.ts'
-import { type PackParts, packOperations } from './http/packs.ts'
-import { trailOperations } from './http/trails.ts'
-import { verifierOperations } from './http/verifier.ts'
-import { slotEvidence } from './registry/evidence.ts'
-import type { RegistryReader } from './registry/read.ts'
-import type { RegistryThread } from './registry/thread.ts'
-import type { Log } from './store/log.ts'
+import type { Operation } from '../http/operation.ts'
+import { type PackParts, packOperations } from '../http/packs.ts'
+import { trailOperations } from '../http/trails.ts'
+import { verifierOperations } from '../http/verifier.ts'
+import { slotEvidence } from '../registry/evidence.ts'
+import type { RegistryReader } from '../registry/read.ts'
+import type { RegistryThread } from '../registry/thread.ts'
+import type { Log } from '../store/log.ts'
 
 export interface PackAssembly extends Omit<PackParts, 'evidence' | 'registryVkeys'> {
   readonly registry: RegistryReader

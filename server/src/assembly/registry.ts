@@ -1,16 +1,16 @@
 // The registry within a server: its thread, and what the door shows of it.
-import type { Config } from './config.ts'
-import { logKeyOperations } from './http/log-key.ts'
-import type { OwnTenants } from './http/own-tenants.ts'
-import type { PlatformRecorder } from './http/platform-events.ts'
-import { registerRegistryMetrics, registryOperations } from './http/registry.ts'
-import type { Metrics } from './http/status.ts'
-import type { Keys } from './keys/open-keys.ts'
-import { RegistryReader } from './registry/read.ts'
-import { RegistryThread } from './registry/thread.ts'
-import type { Background } from './store/background.ts'
-import type { Database, Login } from './store/database.ts'
-import type { Log } from './store/log.ts'
+import type { Config } from '../config.ts'
+import { logKeyOperations } from '../http/log-key.ts'
+import type { OwnTenants } from '../http/own-tenants.ts'
+import type { PlatformRecorder } from '../http/platform-events.ts'
+import { registerRegistryMetrics, registryOperations } from '../http/registry.ts'
+import type { Metrics } from '../http/status.ts'
+import type { Keys } from '../keys/open-keys.ts'
+import { RegistryReader } from '../registry/read.ts'
+import { RegistryThread } from '../registry/thread.ts'
+import type { Background } from '../store/background.ts'
+import type { Database, Login } from '../store/database.ts'
+import type { Log } from '../store/log.ts'
 
 /** Starts the registry's thread. */
 export const startRegistry = (

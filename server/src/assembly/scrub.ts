@@ -1,13 +1,13 @@
 // The scrub within a server: its thread, the trails that it stops, and what the operator sees of it.
-import type { Config } from './config.ts'
-import type { PlatformEvent } from './http/platform-events.ts'
-import type { ScrubStatus } from './http/scrub.ts'
-import { readProgress, stoppedTrails } from './scrub/findings.ts'
-import { startScrubTask, type Told } from './scrub/thread.ts'
-import type { Sealer } from './seal/sealer.ts'
-import type { Background } from './store/background.ts'
-import type { Database, Login } from './store/database.ts'
-import type { Log } from './store/log.ts'
+import type { Config } from '../config.ts'
+import type { PlatformEvent } from '../http/platform-events.ts'
+import type { ScrubStatus } from '../http/scrub.ts'
+import { readProgress, stoppedTrails } from '../scrub/findings.ts'
+import { startScrubTask, type Told } from '../scrub/thread.ts'
+import type { Sealer } from '../seal/sealer.ts'
+import type { Background } from '../store/background.ts'
+import type { Database, Login } from '../store/database.ts'
+import type { Log } from '../store/log.ts'
 
 export interface ScrubOfServer {
   status(): Promise<ScrubStatus>
