@@ -1,12 +1,14 @@
 // Every operation of the OpenAPI document answers well at least once here, and each answer is held to the document by the
 // client: status, media type, every member. What is behind the answers is tested where it belongs.
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { encodeManifest, PackReader, sha256 } from '@affidavit/trail'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from './database.ts'
 import { Api } from './http-api.ts'
+import { apiPagePath } from './http-reference.ts'
 import { type StartedServer, startedServer } from './started-server.ts'
 
 let database: TestDatabase
@@ -136,6 +138,12 @@ const tests: Record<string, () => Promise<void>> = {
 }
 
 test.each(Object.keys(tests))('%s', (name) => tests[name]!())
+
+test('the page of the HTTP API has every operation that this server has', () => {
+  const page = readFileSync(apiPagePath, 'utf8')
+  const there = api.operations.map(({ method, path }) => `### ${method.toUpperCase()} ${path}`)
+  expect(there.filter((heading) => !page.includes(`\n${heading}\n`))).toEqual([])
+})
 
 test('that was every operation', () => {
   const seen = new Set([...api.seen].filter((one) => / 20\d$/.test(one)).map((one) => one.split(' ')[0]))

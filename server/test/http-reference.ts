@@ -5,12 +5,16 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { anchorOperations } from '../src/http/anchors.ts'
+import { forgetOperations } from '../src/http/forget.ts'
+import { holdOperations } from '../src/http/holds.ts'
 import { keyOperations } from '../src/http/keys.ts'
+import { logKeyOperations } from '../src/http/log-key.ts'
 import { openApi } from '../src/http/openapi.ts'
 import { operatorStatusOperation } from '../src/http/operator-status.ts'
 import { packOperations } from '../src/http/packs.ts'
 import { readOperations } from '../src/http/read-events.ts'
 import { registryOperations } from '../src/http/registry.ts'
+import { rotationOperations } from '../src/http/rotations.ts'
 import { scrubOperations } from '../src/http/scrub.ts'
 import { Metrics, statusOperations } from '../src/http/status.ts'
 import { tenantOperations } from '../src/http/tenants.ts'
@@ -51,8 +55,12 @@ async function document(): Promise<Record<string, Record<string, Documented>>> {
     ...verifierOperations,
     ...verifyOperations(parts),
     ...registryOperations(parts),
+    ...logKeyOperations(parts),
     ...anchorOperations(parts),
     ...scrubOperations(parts),
+    ...forgetOperations(parts),
+    ...holdOperations(parts),
+    ...rotationOperations(parts),
     ...tenantOperations(parts),
     ...keyOperations(parts),
     ...statusOperations(metrics, async () => ({ ready: true, waitingFor: [] })),
