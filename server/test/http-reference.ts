@@ -33,11 +33,13 @@ interface Documented {
   readonly 'x-scope'?: string
   readonly parameters: readonly { name: string; in: string; required: boolean; description?: string }[]
   readonly requestBody?: { content: Record<string, unknown> }
-  readonly responses: Readonly<Record<string, { description: string; 'x-codes'?: readonly string[] }>>
+  readonly responses: Readonly<
+    Record<string, { description: string; content?: Record<string, unknown>; 'x-codes'?: readonly string[] }>
+  >
 }
 
 /** Operations as data need no server: what answers them is never called here. */
-async function document(): Promise<Record<string, Record<string, Documented>>> {
+export async function documented(): Promise<Record<string, Record<string, Documented>>> {
   const parts = {} as never
   const nothing = () => 0
   const metrics = new Metrics({
@@ -105,7 +107,7 @@ function section(method: string, path: string, operation: Documented): string {
 
 export async function apiPage(): Promise<string> {
   const byTag = new Map<string, string[]>()
-  for (const [path, methods] of Object.entries(await document()))
+  for (const [path, methods] of Object.entries(await documented()))
     for (const [method, operation] of Object.entries(methods)) {
       const [tag] = operation.tags as [string]
       byTag.set(tag, [...(byTag.get(tag) ?? []), section(method, path, operation)])
