@@ -13,7 +13,7 @@ let folder: string
 beforeAll(async () => {
   all = await forgetter()
   folder = await mkdtemp(join(tmpdir(), 'affidavit-forget-'))
-}, 60_000)
+})
 afterAll(async () => {
   await all?.stop()
   await rm(folder, { recursive: true, force: true })

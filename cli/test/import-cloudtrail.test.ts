@@ -35,7 +35,7 @@ function actionInFile({ eventSource, eventName }: Raw): string {
   return `aws.${eventSource.split('.')[0]}.${eventName}`
 }
 
-describe.skipIf(!haveSamples)('the CloudTrail samples', { timeout: 60_000 }, () => {
+describe.skipIf(!haveSamples)('the CloudTrail samples', () => {
   for (const [file, records] of [
     [RANSOMWARE, 30_477],
     [STRATUS, 310],

@@ -90,7 +90,7 @@ function ndjson(n: number, change: (i: number) => object = () => ({})): string {
 }
 
 describe.skipIf(!haveSamples)('the CloudTrail sample', () => {
-  test('is imported whole; the same import again, through errors, doubles nothing', { timeout: 60_000 }, async () => {
+  test('is imported whole; the same import again, through errors, doubles nothing', async () => {
     const file = 'cloudtrail/s3-ransomware-lab.ndjson.gz'
     const first = await run('cloudtrail', sampleStream(file), { tenant: 'org_1' })
     expect(first).toMatchObject({ records: 30_477, accepted: 30_477, duplicates: 0, rejected: 0 })

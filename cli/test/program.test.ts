@@ -140,7 +140,7 @@ describe('serve', () => {
     rmSync(join(folder, 'operator.key'), { force: true })
     const { child, output, ended } = serve({ DATABASE_URL: database.url })
     try {
-      await expect.poll(() => output.out, { timeout: 15_000 }).toContain('recovery key')
+      await expect.poll(() => output.out, { timeout: 60_000 }).toContain('recovery key')
       const curl = /^ {2}(curl .*)$/m.exec(output.out)![1]!
       const shell = spawn('sh', ['-c', curl])
       let answer = ''

@@ -41,7 +41,7 @@ beforeAll(async () => {
   await state.close()
   state = await WitnessState.open(file, undefined, [vkey])
   witness = await startWitness({ state, host: '127.0.0.1', port, log: () => {} })
-}, 120_000)
+})
 afterAll(async () => {
   await server?.remove()
   await witness?.stop()
@@ -100,4 +100,4 @@ test('old keys with a new database and no Objects do not begin the log anew', as
   for (const gone of ['data', 'objects']) await rm(join(root, gone), { recursive: true, force: true, maxRetries: 5 })
   await mkdir(join(root, 'data'))
   await expect(server.start()).rejects.toThrow('has signed a log, and neither the database nor Objects')
-}, 60_000)
+})

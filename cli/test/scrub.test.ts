@@ -24,7 +24,7 @@ beforeAll(async () => {
   })
   expect(response.status).toBe(201)
   await vi.waitFor(async () => expect((await server.get<{ size: number }>('/v1/trails/acme')).size).toBe(2), {
-    timeout: 10_000,
+    timeout: 60_000,
     interval: 200,
   })
 })

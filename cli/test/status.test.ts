@@ -79,7 +79,7 @@ beforeAll(async () => {
   await lite?.addLog(vkeys[0]!.split('+')[0]!, vkeys[0]!)
   policy += `log ${vkeys[0]}\n`
   witness = await startWitness({ state, host: '127.0.0.1', port, log: () => {} })
-}, 60_000)
+})
 
 afterAll(async () => {
   await server?.stop()
@@ -94,7 +94,7 @@ afterAll(async () => {
 })
 
 async function until(works: () => Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 25_000; Date.now() < end; ) {
+  for (const end = Date.now() + 60_000; Date.now() < end; ) {
     if (await works()) return
     await new Promise((resolve) => setTimeout(resolve, 100))
   }

@@ -42,7 +42,7 @@ async function trailOf(tenant: string, events: number): Promise<string> {
   )
   expect(imported).toMatchObject({ code: 0 })
   await expect
-    .poll(async () => (await server.get<{ size: number }>(`/v1/trails/${tenant}`)).size, { timeout: 10_000 })
+    .poll(async () => (await server.get<{ size: number }>(`/v1/trails/${tenant}`)).size, { timeout: 60_000 })
     .toBe(events + 1)
   return `${server.url}/v1/trails/${tenant}`
 }

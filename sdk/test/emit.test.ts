@@ -59,7 +59,7 @@ test('without a flush the interval sends', async () => {
   await audit.close()
 })
 
-test('every fault is survived and each event is stored once', { timeout: 15_000 }, async () => {
+test('every fault is survived and each event is stored once', async () => {
   server.faults = [
     { kind: 'status', status: 500, stored: true },
     { kind: 'reset' },

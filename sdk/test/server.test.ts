@@ -47,7 +47,7 @@ const refusal = (work: Promise<unknown>): Promise<AffidavitError> =>
 beforeAll(async () => {
   server = await startedServer()
   affidavit = clientFor('org_1')
-}, 60_000)
+})
 
 afterAll(async () => {
   await affidavit?.close()
@@ -83,7 +83,7 @@ describe('record', () => {
   })
 })
 
-test('emit and flush: 5,000 events arrive, each once, numbered without gaps', { timeout: 60_000 }, async () => {
+test('emit and flush: 5,000 events arrive, each once, numbered without gaps', async () => {
   const busy = createAffidavit({
     url: server.url,
     key: server.key,

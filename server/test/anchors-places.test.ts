@@ -83,7 +83,7 @@ async function start(...settings: object[]): Promise<void> {
 
 async function until(name: string, wanted: (state: AnchorState) => boolean): Promise<AnchorState> {
   let last: AnchorState | undefined
-  for (const end = Date.now() + 20_000; Date.now() < end; ) {
+  for (const end = Date.now() + 60_000; Date.now() < end; ) {
     last = (await readStates(database.store.pool('notary'))).find((state) => state.name === name)
     if (last !== undefined && wanted(last)) return last
     await new Promise((resolve) => setTimeout(resolve, 30))
@@ -179,7 +179,7 @@ describe.skipIf(!hasOpenssl)('a timestamp authority', () => {
     await until('tsa', ({ size }) => size === 7)
     const [row] = await anchored()
     expect(row).toMatchObject({ note, public: true, details: { policy: '1.3.6.1.4.1.32473.1' } })
-    expect(Math.abs(Date.parse(row!.details.time!) - Date.now())).toBeLessThan(10_000)
+    expect(Math.abs(Date.parse(row!.details.time!) - Date.now())).toBeLessThan(60_000)
     await writeFile(join(folder, 'checkpoint'), row!.note)
     await writeFile(join(folder, 'token.tsr'), row!.token!)
     const args = ['ts', '-verify', '-data', 'checkpoint', '-in', 'token.tsr', '-CAfile', 'ca.pem']
@@ -213,7 +213,7 @@ describe.skipIf(!hasOpenssl)('a timestamp authority', () => {
 
     test('holds for this document and request', async () => {
       const { time } = await verifyTimestamp(await ask(), document, trusted(), nonce)
-      expect(Math.abs(time.getTime() - Date.now())).toBeLessThan(10_000)
+      expect(Math.abs(time.getTime() - Date.now())).toBeLessThan(60_000)
     })
 
     test('is refused for another document, another request, another root', async () => {

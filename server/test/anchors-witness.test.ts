@@ -113,7 +113,7 @@ const states = async () =>
 async function until(
   name: string,
   wanted: (state: AnchorState) => boolean,
-  patience_ms = 20_000,
+  patience_ms = 60_000,
 ): Promise<AnchorState> {
   let last: AnchorState | undefined
   for (const end = Date.now() + patience_ms; Date.now() < end; ) {
@@ -195,7 +195,7 @@ describe('witnesses', () => {
     const began = performance.now()
     start([here.line, away.line, 'group one any here away', 'quorum one'].join('\n'))
     await until('away', (state) => state.size === 10_001)
-    expect(performance.now() - began).toBeLessThan(5_000)
+    expect(performance.now() - began).toBeLessThan(20_000) // a second or two; bench/ measures it
     expect((await states()).away).toMatchObject({ error: null, failures: 0 })
     expect(away.state.head(registry.origin)?.size).toBe(10_001)
   })

@@ -44,7 +44,7 @@ export interface Kept {
   checkpoint?: { origin: string; size: number; root: Uint8Array }
 }
 
-export const get = async ({ url, key }: Service, path: string, patience_ms = 30_000): Promise<Response> =>
+export const get = async ({ url, key }: Service, path: string, patience_ms = 60_000): Promise<Response> =>
   fetch(`${url}${path}`, { headers: { authorization: `Bearer ${key}` }, signal: AbortSignal.timeout(patience_ms) })
 
 async function getText(service: Service, path: string): Promise<string> {
@@ -68,7 +68,7 @@ export async function notarized(
   service: Service,
   tenant: string,
   size: number,
-  patience_ms = 30_000,
+  patience_ms = 60_000,
 ): Promise<TrailInfo> {
   for (const until = Date.now() + patience_ms; ; await sleep(50)) {
     const info = await trailInfo(service, tenant)

@@ -111,7 +111,7 @@ describe('snippets', () => {
       AFFIDAVIT_DATA_DIR: '',
       NODE_NO_WARNINGS: '1',
     }
-  }, 60_000)
+  })
 
   afterAll(async () => {
     await server?.stop()
@@ -149,7 +149,7 @@ describe('snippets', () => {
     if (shell.length + program.length === 0) continue
 
     // The shell comes first: programs read what it made. Each snippet stops at its first command that fails.
-    test.skipIf(!hasShell && shell.length > 0)(`${page} runs as it is written`, { timeout: 120_000 }, async () => {
+    test.skipIf(!hasShell && shell.length > 0)(`${page} runs as it is written`, async () => {
       const own = await pageFolder(page)
       for (const { code } of shell) {
         const ran = await run('bash', ['-euo', 'pipefail', '-c', here(code)], own, environment)

@@ -53,7 +53,7 @@ const event = (tenant: string, n: number) => ({
 
 /** Waits until the newest epoch has every entry sealed so far; @returns its number. */
 async function covered(): Promise<number> {
-  for (const end = Date.now() + 20_000; Date.now() < end; ) {
+  for (const end = Date.now() + 60_000; Date.now() < end; ) {
     const { rows } = await database.superuser.query<{ epoch: number; covered: boolean }>(
       `select r.epoch, (select bool_and(s.size = h.size) from affidavit.slots s join affidavit.heads h using (trail)) as covered
         from affidavit.registry r`,

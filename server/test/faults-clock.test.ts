@@ -21,7 +21,7 @@ let ingest: Ingest
 
 beforeEach(async () => {
   database = await freshDatabase()
-  await database.store.pool('retention').query('select affidavit.create_partitions(current_date, 1)')
+  await database.store.pool('retention').query('select affidavit.create_partitions(current_date, 2)')
   await database.superuser.query(`
     create schema fake;
     grant usage on schema fake to public;
@@ -65,7 +65,7 @@ test('the database clock goes back by less than 5 seconds: sealing waits for it,
   expect(sealer.stopped).toEqual([])
   expect(sealedAt(second)).toBeGreaterThanOrEqual(sealedAt(first))
   expect(sealedAt(third)).toBeGreaterThanOrEqual(sealedAt(second))
-  expect(Date.now() - started).toBeLessThan(5_000)
+  expect(Date.now() - started).toBeLessThan(15_000)
 })
 
 test('the database clock goes back by an hour: the lane stops loudly and seals nothing', async () => {

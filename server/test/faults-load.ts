@@ -31,7 +31,7 @@ interface Result {
 }
 
 /** How long a client waits for an answer. */
-const patience_ms = 40_000
+const patience_ms = 60_000
 
 export class Load {
   readonly acknowledged: Acknowledged[] = []
@@ -61,7 +61,7 @@ export class Load {
   }
 
   /** Repeats everything whose fate is unknown, by its id, until each is acknowledged. */
-  async settle(within_ms = 30_000): Promise<void> {
+  async settle(within_ms = 60_000): Promise<void> {
     for (const until = Date.now() + within_ms; this.pending.size > 0; ) {
       if (Date.now() > until) throw new Error(`${this.pending.size} events cannot be repeated: ${this.wrong[0]}`)
       const url = this.#options.urls[randomInt(this.#options.urls.length)]!

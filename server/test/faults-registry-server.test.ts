@@ -74,7 +74,7 @@ test.runIf(long)(
       await server.start()
       await load.settle()
       const last = Math.max(...tenants.map((tenant) => heads.get(tenant) ?? 0))
-      for (const end = Date.now() + 20_000; Date.now() < end; await sleep(100)) {
+      for (const end = Date.now() + 60_000; Date.now() < end; await sleep(100)) {
         const now = await Promise.all(tenants.map((tenant) => shown(server, tenant)))
         for (const [n, tenant] of tenants.entries()) {
           expect(now[n]!).toBeGreaterThanOrEqual(heads.get(tenant) ?? 0)

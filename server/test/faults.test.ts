@@ -63,7 +63,7 @@ test(
     }
     await expectListed(server, load)
   },
-  30_000 + rounds * 10_000,
+  60_000 + rounds * 30_000,
 )
 
 /** Process ids of the backends under a postmaster that serve connections of ours. */
@@ -101,7 +101,7 @@ test(
       const killed = Date.now()
       const answered = load.acknowledged.length
       while (load.acknowledged.length < answered + 50) {
-        if (Date.now() - killed > 30_000) throw new Error(`nothing is sealed any more\n${server.log}`)
+        if (Date.now() - killed > 60_000) throw new Error(`nothing is sealed any more\n${server.log}`)
         await sleep(10)
       }
     }
@@ -116,7 +116,7 @@ test(
       expect(Number(retryAfter)).toBeGreaterThan(0)
       expect(JSON.parse(text)).toMatchObject({ status: 503, code: 'unavailable' })
     }
-    expect(Math.max(...load.refused.map(({ ms }) => ms))).toBeLessThan(15_000)
+    expect(Math.max(...load.refused.map(({ ms }) => ms))).toBeLessThan(25_000)
   },
   30_000 + rounds * 10_000,
 )

@@ -12,7 +12,7 @@ const later = () => Date.now() + 40 * 86_400_000
 beforeAll(async () => {
   all = await forgetter()
   healthy = await node()
-}, 60_000)
+})
 afterAll(async () => {
   await healthy?.stop()
   await all?.stop()
@@ -80,7 +80,7 @@ test('erasures', async () => {
   expect(erase).toHaveLength(ids.size) // found again, not sealed again
   await notarized(all, tenant)
   expect(await judged(all.api, tenant, { now: later() })).toMatchObject({ outcome: 'held', findings: [] })
-}, 120_000)
+})
 
 test('the daily batch: keys of the others stay readable, no old generation is left', async () => {
   const name = 'crash-batch'
@@ -113,7 +113,7 @@ test('the daily batch: keys of the others stay readable, no old generation is le
   expect(people).toHaveLength(rounds.size)
   await notarized(all, name)
   expect(await judged(all.api, name, { now: later() })).toMatchObject({ outcome: 'held', findings: [] })
-}, 120_000)
+})
 
 test('redactions, holds and the end of a tenant', async () => {
   const events = Array.from({ length: 40 }, (_, n) => event('crash-end', `person-${n}`))
@@ -162,4 +162,4 @@ test('redactions, holds and the end of a tenant', async () => {
   ] as const)
     expect([path, (await all.api.post(path, body)).body.code]).toEqual([path, 'tenant_closed'])
   expect((await all.api.put(`/v1/tenants/${tenant}`, { name: 'Again' })).body.code).toBe('tenant_closed')
-}, 120_000)
+})

@@ -71,7 +71,7 @@ export async function notarized({ api, database }: Forgetter, tenant: string): P
     [tenant],
   )
   const size = Number(rows[0]!.size)
-  for (const until = Date.now() + 20_000; Date.now() < until; await rest(50))
+  for (const until = Date.now() + 60_000; Date.now() < until; await rest(50))
     if ((await api.get(`/v1/trails/${tenant}`)).body.size >= size) return size
   throw new Error(`the trail of ${tenant} does not get a checkpoint over ${size} entries`)
 }

@@ -12,7 +12,7 @@ let server: ServerProcess
 beforeAll(async () => {
   database = await freshDatabase()
   server = await startProcess({ databaseUrl: database.url, settings: { AFFIDAVIT_NOTARY_INTERVAL_MS: '100' } })
-}, 120_000)
+})
 afterAll(async () => {
   await server?.remove()
   await database?.drop()
@@ -42,7 +42,7 @@ test('erasures and key rotations survive it', async () => {
     // Killed before the approval was stored: it is given again.
     if ((await second.get(`/v1/approvals/${id}`)).body.state === 'waiting')
       await second.post(`/v1/approvals/${id}`, { decision: 'approve' })
-    for (let n = 0; n < 400 && (await second.get(`/v1/approvals/${id}`)).body.state !== 'done'; n++) await rest(50)
+    for (let n = 0; n < 1_200 && (await second.get(`/v1/approvals/${id}`)).body.state !== 'done'; n++) await rest(50)
     expect((await second.get(`/v1/approvals/${id}`)).body.state).toBe('done')
   }
   const { body } = await api.get('/v1/events?tenant=killed&action=user.*&limit=100')

@@ -23,7 +23,7 @@ describe('keys and backups', () => {
   beforeAll(async () => {
     all = await forgetter()
     node = await forgetNode({ login: all.database.url, dataDir: all.server.dataDir })
-  }, 60_000)
+  })
   afterAll(async () => {
     await node?.stop()
     await all?.stop()
@@ -369,5 +369,5 @@ describe('retention', () => {
       await server.stop()
       await days.drop()
     }
-  }, 60_000)
+  })
 })

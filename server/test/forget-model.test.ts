@@ -125,7 +125,7 @@ beforeAll(async () => {
   const api = await Api.of(server.url, server.key)
   const made2 = await api.post('/v1/keys', { name: 'Second', scopes: ['forget:approve', 'forget:read'] })
   all = { api, second: api.with(made2.body.key), database: days.database, server, stop: async () => {} }
-}, 120_000)
+})
 afterAll(async () => {
   await server?.stop()
   await days?.drop()

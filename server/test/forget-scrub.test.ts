@@ -13,7 +13,7 @@ let node: ForgetNode
 beforeAll(async () => {
   all = await forgetter({ AFFIDAVIT_SCRUB_EVENTS: '0' })
   node = await forgetNode({ login: all.database.url, dataDir: all.server.dataDir })
-}, 60_000)
+})
 afterAll(async () => {
   await node?.stop()
   await all?.stop()

@@ -8,7 +8,7 @@ const dayMs = 86_400_000
 
 beforeAll(async () => {
   all = await forgetter()
-}, 60_000)
+})
 afterAll(() => all?.stop())
 
 const searched = async (query: string) => (await all.api.get(`/v1/events?${query}`)).body.data
@@ -184,7 +184,7 @@ describe('legal holds', () => {
     expect((await judged(api, 'held', { now: Date.now() + 40 * dayMs })).outcome).toBe('held')
 
     expect((await carriedOut(all, `/v1/holds/${hold.body.id}/release`, { reason: 'case closed' })).state).toBe('done')
-    for (let n = 0; n < 100 && (await api.get(`/v1/approvals/${held.id}`)).body.state !== 'done'; n++) await rest(50)
+    for (let n = 0; n < 1_200 && (await api.get(`/v1/approvals/${held.id}`)).body.state !== 'done'; n++) await rest(50)
     expect((await second.get(`/v1/approvals/${held.id}`)).body).toMatchObject({ state: 'done', holds: [] })
     expect((await searched('tenant=held&actor=anna'))[0].erased).toContain('/actor/name')
     await notarized(all, 'held')

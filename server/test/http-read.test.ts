@@ -37,7 +37,7 @@ beforeAll(async () => {
   database = await freshDatabase()
   server = await startedServer(database.url)
   api = await Api.of(server.url, server.key)
-}, 60_000)
+})
 afterAll(async () => {
   await server?.stop()
   await database?.drop()
@@ -50,7 +50,7 @@ interface Shown {
   metadata: { n: number }
 }
 
-const patience_ms = 20_000
+const patience_ms = 60_000
 const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** Waits until so many entries of a trail are under its checkpoint. */

@@ -43,7 +43,7 @@ async function send(tenant: string): Promise<void> {
 }
 
 async function until<T>(what: () => Promise<T | undefined>): Promise<T> {
-  for (const end = Date.now() + 20_000; Date.now() < end; ) {
+  for (const end = Date.now() + 60_000; Date.now() < end; ) {
     const found = await what()
     if (found !== undefined) return found
     await new Promise((resolve) => setTimeout(resolve, 100))

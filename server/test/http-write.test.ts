@@ -15,7 +15,7 @@ beforeAll(async () => {
   database = await freshDatabase()
   server = await startedServer(database.url)
   api = await Api.of(server.url, server.key)
-}, 60_000)
+})
 afterAll(async () => {
   await server?.stop()
   await database?.drop()

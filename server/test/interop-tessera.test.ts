@@ -69,7 +69,7 @@ describe.skipIf(tesseracheck === null)("Tessera's client", () => {
     })
     await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
     proxied = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
-  }, 60_000)
+  })
 
   afterAll(async () => {
     proxy?.close()
@@ -116,7 +116,7 @@ describe.skipIf(tesseracheck === null)("Tessera's client", () => {
 })
 
 async function until(works: () => Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 25_000; Date.now() < end; ) {
+  for (const end = Date.now() + 60_000; Date.now() < end; ) {
     if (await works().catch(() => false)) return
     await new Promise((resolve) => setTimeout(resolve, 200))
   }

@@ -80,7 +80,7 @@ async function record(from: number, to: number): Promise<void> {
 
 /** Size of a log's newest checkpoint once it is at least this. */
 async function grown(path: string, size: number): Promise<number> {
-  for (const end = Date.now() + 20_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 100))) {
+  for (const end = Date.now() + 60_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 100))) {
     const reply = await ask(`${path}/checkpoint`)
     const now = reply.ok ? parseCheckpoint(parseNote(await reply.text()).text).size : 0
     if (now >= size) return now

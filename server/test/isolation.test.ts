@@ -98,7 +98,7 @@ beforeAll(async () => {
   bravo = await furnish('bravo', secret)
   own = await furnish('alpha', 'alphamark')
   alpha = operator.with(own.key)
-}, 60_000)
+})
 afterAll(async () => {
   await server?.stop()
   await database?.drop()

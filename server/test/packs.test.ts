@@ -50,14 +50,14 @@ beforeAll(async () => {
   await until(async () => (await api.get(path)).body.size >= 600)
   await until(async () => (await fetch(`${server.url}/v1/registry/checkpoint`)).ok)
   await until(async () => (await optionalOf(await packOf(''))).includes(REGISTRY_MEMBERS.slot))
-}, 60_000)
+})
 afterAll(async () => {
   await server?.stop()
   await database?.drop()
 })
 
 async function until(holds: () => Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 30_000; Date.now() < end; await rest(100)) if (await holds()) return
+  for (const end = Date.now() + 60_000; Date.now() < end; await rest(100)) if (await holds()) return
   throw new Error('it does not come true')
 }
 

@@ -24,7 +24,7 @@ describe.skipIf(files.length === 0)('requests of existing loggers', () => {
     database = await freshDatabase()
     server = await startedServer(database.url)
     api = await Api.of(server.url, server.key)
-  }, 60_000)
+  })
   afterAll(async () => {
     await server?.stop()
     await database?.drop()

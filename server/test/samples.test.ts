@@ -204,7 +204,7 @@ describe.skipIf(!haveSamples)('the public samples', { timeout: isLong ? 600_000 
         headers: { authorization: `Bearer ${server.key}` },
       })
       pack = Buffer.from(await reply.arrayBuffer())
-    }, 120_000)
+    })
 
     test('verifies without the server', async () => {
       const verification = await verdictOn(pack)

@@ -28,7 +28,7 @@ describe.skipIf(program === undefined)('schemathesis', () => {
   beforeAll(async () => {
     database = await freshDatabase()
     server = await startedServer(database.url, { AFFIDAVIT_LOG_LEVEL: 'silent' })
-  }, 60_000)
+  })
   afterAll(async () => {
     await server?.stop()
     await database?.drop()

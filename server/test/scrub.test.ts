@@ -34,7 +34,7 @@ beforeAll(async () => {
     rejected: 0,
   })
   await vi.waitFor(async () => expect((await server.get<{ size: number }>('/v1/trails/acme')).size).toBe(601), {
-    timeout: 10_000,
+    timeout: 60_000,
     interval: 100,
   })
   const { rows } = await database.superuser.query<{ number: number }>(
@@ -221,7 +221,7 @@ test('a server stops the trail, tells the operator, and goes on once that is ack
     interval: 200,
   })
   await vi.waitFor(async () => expect((await send('acme', 'after')).status).toBe(503), {
-    timeout: 10_000,
+    timeout: 60_000,
     interval: 200,
   })
   expect((await send('acme', 'after')).body).toMatchObject({ code: 'trail_stopped' })
@@ -241,4 +241,4 @@ test('a server stops the trail, tells the operator, and goes on once that is ack
   const told = async () =>
     ((await api.get('/v1/events?tenant=_operator&action=affidavit.integrity.*')).body as { data: object[] }).data
   await vi.waitFor(async () => expect(await told()).toHaveLength(2), { timeout: 60_000, interval: 100 })
-}, 120_000)
+})

@@ -126,7 +126,7 @@ export class ServerProcess {
   }
 
   /** Waits until /readyz says 200. */
-  async ready(patience_ms = 30_000): Promise<void> {
+  async ready(patience_ms = 60_000): Promise<void> {
     let last: unknown
     for (const until = Date.now() + patience_ms; Date.now() < until; await sleep(20)) {
       try {

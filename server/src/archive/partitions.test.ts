@@ -124,7 +124,7 @@ test('a reader who sits in a past day delays its trimming, not its closing, and 
   expect(closed).toContain(day)
   expect(trimmed).not.toContain(day)
   expect(left).toEqual([expect.stringContaining(`trim ${day}`)])
-  expect(Math.max(...waits)).toBeLessThan(1_000)
+  expect(Math.max(...waits)).toBeLessThan(5_000) // the reader is still there: who waited for it would wait for good
   await reader.query('commit')
   expect((await partitions.upkeep()).trimmed).toEqual([day])
 })

@@ -207,19 +207,21 @@ test.each([
 
 test('start wakes, waits for a database that is away, and stops cleanly', async () => {
   const [trail] = await makeTrails(database.superuser, 1, 1)
-  const notary = makeNotary({ interval_ms: 2_000 })
+  const idle = makeNotary({ interval_ms: 600_000 })
+  idle.start()
+  await until(() => idle.status.rounds > 0)
+  await seal(database.superuser, [trail!])
+  idle.wake()
+  await until(() => idle.status.events === 1) // by itself it would look again in ten minutes
+  await idle.stop()
+  const notary = makeNotary({ interval_ms: 500 })
   notary.start()
   await until(() => notary.status.rounds > 0)
-  await seal(database.superuser, [trail!])
-  const began = performance.now()
-  notary.wake()
-  await until(() => notary.status.events === 1)
-  expect(performance.now() - began).toBeLessThan(1_000)
   await database.superuser.query(
     `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'affidavit notary'`,
   )
   await seal(database.superuser, [trail!])
-  await until(() => notary.status.events === 2)
+  await until(() => notary.status.events === 1)
   await notary.stop()
   expect(await examine(database.superuser)).toEqual([{ trail, size: 2, sealed: 2 }])
   const { rows } = await database.superuser.query(

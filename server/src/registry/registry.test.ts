@@ -41,7 +41,7 @@ function started(objects: Objects = folder.objects): RegistryClock {
 }
 
 async function until(what: () => boolean): Promise<void> {
-  for (const end = Date.now() + 20_000; !what(); await sleep(50))
+  for (const end = Date.now() + 60_000; !what(); await sleep(50))
     if (Date.now() > end) throw new Error('it did not come')
 }
 

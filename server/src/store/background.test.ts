@@ -44,7 +44,7 @@ async function echoing(background: Background, settings: object, log: Log = sile
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  for (const deadline = Date.now() + 10_000; !condition() && Date.now() < deadline; ) await sleep(10)
+  for (const deadline = Date.now() + 60_000; !condition() && Date.now() < deadline; ) await sleep(10)
   expect(condition()).toBe(true)
 }
 

@@ -94,7 +94,7 @@ describe('a database that cannot answer', () => {
     await expect(store.pool('reader').query('select 1')).rejects.toBeInstanceOf(StoreUnavailable)
     await expect(store.pool('reader').transaction(async () => {})).rejects.toBeInstanceOf(StoreUnavailable)
     await expect(store.dedicated('sealer')).rejects.toBeInstanceOf(StoreUnavailable)
-    expect(performance.now() - started).toBeLessThan(1000)
+    expect(performance.now() - started).toBeLessThan(4_000) // one attempt to connect may take five seconds
     await store.end()
   })
 

@@ -119,7 +119,7 @@ attacked('guesses erased values from their hashes', async () => {
   expect(part.content).toContain(person.email)
   expect(await opens(part, seq)).toBe(true)
   await erase({ type: person.type, id: person.id })
-  await expect.poll(() => personOf(seq), { timeout: 20_000 }).toBeUndefined()
+  await expect.poll(() => personOf(seq), { timeout: 60_000 }).toBeUndefined()
   const commitment = Buffer.from(await committed(seq), 'base64')
   const all = await everything()
   expect(all).toContain(hexOf(commitment))
@@ -142,7 +142,7 @@ attacked('keeps a copy of a salt or key from before the erasure', async (threat)
   const { seq } = told!
   const copied = (await personOf(seq))!
   await erase({ type: person.type, id: 'user_copied' })
-  await expect.poll(() => personOf(seq), { timeout: 20_000 }).toBeUndefined()
+  await expect.poll(() => personOf(seq), { timeout: 60_000 }).toBeUndefined()
   expect(await opens(copied, seq)).toBe(true) // gone from the log, not from the copy
   await deployment.bound()
   threat.judge('also', await visitor.visit(deployment.service, 'witnesses'))

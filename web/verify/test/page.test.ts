@@ -65,7 +65,7 @@ beforeAll(async () => {
   )
   await writeFile(at('tampered.zip'), edited)
   if (shots !== undefined) await mkdir(shots, { recursive: true })
-}, 60_000)
+})
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
 describe('the verifier in one file', () => {
@@ -109,7 +109,7 @@ describe.skipIf(!hasBrowser)('the page', () => {
 
   beforeAll(async () => {
     browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
-  }, 60_000)
+  })
   afterAll(() => browser?.close())
   beforeEach(async () => {
     page = await browser.newPage({ viewport: { width: 900, height: 1000 } })
@@ -128,7 +128,7 @@ describe.skipIf(!hasBrowser)('the page', () => {
   })
 
   const choose = (name: string) => page.setInputFiles('#file', at(name))
-  const verdict = () => page.locator('#verdict').textContent({ timeout: 15_000 })
+  const verdict = () => page.locator('#verdict').textContent({ timeout: 60_000 })
   const shot = async (name: string) => {
     if (shots === undefined) return
     for (const colorScheme of ['light', 'dark'] as const) {
