@@ -320,28 +320,32 @@ grant select, insert, update on keeper.tenant_keys, keeper.buckets, keeper.subje
 grant delete on keeper.subject_keys to affidavit_keeper;
 
 -- ─── Seal ───────────────────────────────────────────────────────────────────────────────────────────────────────
--- Moves a shard and the heads of its trails, or refuses:
---   AF001 another writer moved the shard or a head · AF003 keys were destroyed since the batch resolved its personas
---   AF004 sealed_at lies before the shard's last one, or more than a second ahead of the database's clock
-create function affidavit.advance(p_shard smallint, p_position bigint, p_count int, p_fence bigint, p_key_epoch bigint,
-  p_sealed_at timestamptz, p_trails int[], p_before bigint[], p_after bigint[], p_hashes bytea[]) returns void
+-- Moves shards and the heads of their trails, or refuses:
+--   AF001 another writer moved a shard or a head · AF003 keys were destroyed since a batch resolved its personas
+--   AF004 sealed_at lies before a shard's last one, or more than a second ahead of the database's clock
+-- Shards come in ascending order: it is the order in which their rows are locked.
+create function affidavit.advance(p_shards smallint[], p_positions bigint[], p_counts int[], p_fences bigint[],
+  p_key_epochs bigint[], p_sealed_at timestamptz, p_trails int[], p_before bigint[], p_after bigint[], p_hashes bytea[]) returns void
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
   v_moved int;
   v shards;
 begin
-  update shards set position = position + p_count, sealed_at = p_sealed_at
-    where shard = p_shard and position = p_position and fence = p_fence and key_epoch = p_key_epoch and sealed_at <= p_sealed_at;
-  if not found then
-    select * into strict v from shards where shard = p_shard;
-    if v.position = p_position and v.fence = p_fence then
-      if v.key_epoch <> p_key_epoch then
-        raise exception 'keys of shard % were destroyed since epoch %', p_shard, p_key_epoch using errcode = 'AF003';
+  for i in 1 .. cardinality(p_shards) loop
+    update shards set position = position + p_counts[i], sealed_at = p_sealed_at
+      where shard = p_shards[i] and position = p_positions[i] and fence = p_fences[i] and key_epoch = p_key_epochs[i]
+        and sealed_at <= p_sealed_at;
+    if not found then
+      select * into strict v from shards where shard = p_shards[i];
+      if v.position = p_positions[i] and v.fence = p_fences[i] then
+        if v.key_epoch <> p_key_epochs[i] then
+          raise exception 'keys of shard % were destroyed since epoch %', v.shard, p_key_epochs[i] using errcode = 'AF003';
+        end if;
+        raise exception 'sealed_at % lies before the last of shard %, %', p_sealed_at, v.shard, v.sealed_at using errcode = 'AF004';
       end if;
-      raise exception 'sealed_at % lies before the last of shard %, %', p_sealed_at, p_shard, v.sealed_at using errcode = 'AF004';
+      raise exception 'shard % moved: at %, not %', v.shard, v.position, p_positions[i] using errcode = 'AF001';
     end if;
-    raise exception 'shard % moved: at %, not %', p_shard, v.position, p_position using errcode = 'AF001';
-  end if;
+  end loop;
   if p_sealed_at > clock_timestamp() + interval '1 second' then
     raise exception 'sealed_at % is ahead of the database clock', p_sealed_at using errcode = 'AF004';
   end if;
@@ -354,7 +358,7 @@ begin
     where h.trail = u.trail and h.size = u.before;
   get diagnostics v_moved = row_count;
   if v_moved <> cardinality(p_trails) then
-    raise exception 'a head of shard % moved', p_shard using errcode = 'AF001';
+    raise exception 'a head of shards % moved', p_shards using errcode = 'AF001';
   end if;
 end $$;
 
@@ -395,18 +399,27 @@ create type affidavit.sealed_row as (
   facts_commitment bytea, facts text, personal bytea, confidential bytea, operator bytea, control text, terms bigint[]
 );
 
--- Seals one batch of one shard in one round trip: moves the shard, then stores ids and events. Runs with the sealer's
--- own rights. AF002: an id of the batch was used before. Returns the database's clock.
-create function affidavit.seal(p_shard smallint, p_position bigint, p_count int, p_fence bigint, p_key_epoch bigint,
-  p_sealed_at timestamptz, p_trails int[], p_before bigint[], p_after bigint[], p_hashes bytea[],
+-- Seals a batch each of some shards in one round trip: moves the shards, then stores ids and events, whose rows come shard
+-- after shard. Runs with the sealer's own rights. AF002: an id was used before. Returns the database's clock.
+create function affidavit.seal(p_shards smallint[], p_positions bigint[], p_counts int[], p_fences bigint[],
+  p_key_epochs bigint[], p_sealed_at timestamptz, p_trails int[], p_before bigint[], p_after bigint[], p_hashes bytea[],
   p_rows affidavit.sealed_row[], p_ids int) returns timestamptz
   language plpgsql set search_path = affidavit, pg_temp as $$
 declare
   v_day date := (p_sealed_at at time zone 'UTC')::date;
   v_week date := date_trunc('week', p_sealed_at at time zone 'UTC')::date;
   v_new int;
+  -- Of each shard the number of its first row, and what to add to a row's number to get its position.
+  v_starts bigint[] := array[]::bigint[];
+  v_bases bigint[] := array[]::bigint[];
+  v_next bigint := 1;
 begin
-  perform affidavit.advance(p_shard, p_position, p_count, p_fence, p_key_epoch, p_sealed_at, p_trails, p_before, p_after, p_hashes);
+  perform affidavit.advance(p_shards, p_positions, p_counts, p_fences, p_key_epochs, p_sealed_at, p_trails, p_before, p_after, p_hashes);
+  for i in 1 .. cardinality(p_shards) loop
+    v_starts := v_starts || v_next;
+    v_bases := v_bases || p_positions[i] - v_next;
+    v_next := v_next + p_counts[i];
+  end loop;
   if p_ids > 0 then
     insert into event_ids (id, body, seq, tenant, trail, day, week)
       select r.id, r.body, r.seq, r.tenant, r.trail, v_day, v_week from unnest(p_rows) as r where r.id is not null
@@ -420,9 +433,9 @@ begin
   end if;
   insert into events (seq, position, sealed_at, occurred_at, actor, target, request, facts_salt, trail, tenant, action, day, shard,
       category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
-    select r.seq, p_position + r.n - 1, p_sealed_at, r.occurred_at, r.actor, r.target, r.request, r.facts_salt, r.trail, r.tenant,
-      r.action, v_day, p_shard, r.category, r.outcome, r.flags, r.facts_commitment, r.hash, r.facts, r.personal, r.confidential,
-      r.operator, r.control, r.terms
+    select r.seq, v_bases[width_bucket(r.n, v_starts)] + r.n, p_sealed_at, r.occurred_at, r.actor, r.target, r.request, r.facts_salt,
+      r.trail, r.tenant, r.action, v_day, p_shards[width_bucket(r.n, v_starts)], r.category, r.outcome, r.flags, r.facts_commitment,
+      r.hash, r.facts, r.personal, r.confidential, r.operator, r.control, r.terms
     from unnest(p_rows) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at, actor, target, request, trail,
       tenant, action, category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
   return clock_timestamp();

@@ -109,7 +109,7 @@ async function openSealer({ superuser }: TestDatabase): Promise<Seal> {
       at_ms,
     )
     const state = { position, fence: 0, keyEpoch: 0, sealedAtMs: at_ms }
-    const parameters = sealParameters(encoder, 0, state as never, batch)
+    const parameters = sealParameters(encoder, [{ shard: 0, state, batch }])
     await superuser.query('select affidavit.create_day($1), affidavit.create_week(date_trunc($2, $1::date)::date)', [
       dayOf(at_ms),
       'week',

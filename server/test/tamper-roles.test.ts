@@ -137,7 +137,8 @@ describe('the sealer', () => {
       join affidavit.trails t on t.number = h.trail join affidavit.shards s on s.shard = t.shard where h.size > 0 limit 1`)
     const { shard, fence, key_epoch, position, trail, size } = rows[0]
     const advance = (position: number, before: number, fenced = fence) =>
-      `select affidavit.advance(${shard}::smallint, ${position}, 1, ${fenced}, ${key_epoch}, clock_timestamp(),
+      `select affidavit.advance(array[${shard}]::smallint[], array[${position}]::bigint[], array[1],
+         array[${fenced}]::bigint[], array[${key_epoch}]::bigint[], clock_timestamp(),
          array[${trail}], array[${before}]::bigint[], array[${before + 1}]::bigint[], array[sha256('x')])`
     await expect(as('sealer', advance(position - 1, size))).rejects.toMatchObject({ code: 'AF001' })
     await expect(as('sealer', advance(position, size - 1))).rejects.toMatchObject({ code: 'AF001' })

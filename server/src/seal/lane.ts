@@ -1,14 +1,14 @@
 // One lane: the only writer of one shard on this node. It gathers while a commit is in flight, chains a batch onto the
-// heads it knows, and stores it in one round trip. Other nodes have lanes of the same shard; the shard's position is
+// heads it knows, and stores it in one round trip, which it may share with other lanes (`joint-commits.ts`). Other nodes have lanes of the same shard; the shard's position is
 // the fence between them.
 //
 // States of a batch: waiting → chained → stored → settled. A crash before `stored` loses nothing that was answered; a
 // crash after it leaves events whose senders never heard, and who repeat their ids. The one doubtful moment, a
 // statement whose answer was lost, is cleared up (`#clearUp`) before anybody is answered.
-import type { RowsParameter } from '../store/binary.ts'
 import { type Sealable, SealUnavailable, type TrailRef } from '../store/sealable.ts'
 import { type ChainedBatch, type ChainedItem, chain, type Head, runs } from './chain.ts'
 import type { DatabaseClock } from './clock.ts'
+import type { Placing, Seat } from './joint-commits.ts'
 import { FairQueue, type QueueBounds, Ticket, type Waiting } from './queue.ts'
 import { refusal, sqlState, unavailable } from './refusal.ts'
 import type { ShardRow } from './rows.ts'
@@ -47,6 +47,8 @@ interface State {
 const attemptLimit = 50
 /** After another node was met on this shard, batches take the row lock first for this long. */
 const contendedMs = 1_000
+/** After a batch was refused for what is in it or in its shard, the lane's commits are its own for this long. */
+const apartMs = 1_000
 
 export class Lane {
   readonly shard: number
@@ -56,6 +58,7 @@ export class Lane {
   #running = false
   #keyEpoch = 0
   #contendedUntil = 0
+  #apartUntil = 0
   #stopped: Error | null = null
 
   constructor(shard: number, context: LaneContext) {
@@ -106,30 +109,32 @@ export class Lane {
   }
 
   async #run(): Promise<void> {
+    const { database, limits } = this.#context
     while (this.#queue.size > 0) {
       let batch: Waiting[] = []
+      const seat = await database.commits.seat(Date.now() < this.#apartUntil, (events) => {
+        batch = this.#queue.take(Math.min(events, limits.batchEvents), limits.batchBytes)
+        return batch.length
+      })
       try {
-        await this.#context.database.connected(async (rows) => {
-          batch = this.#queue.take(this.#context.limits.batchEvents, this.#context.limits.batchBytes)
-          await this.#sealAll(rows, batch)
-        })
+        await this.#sealAll(seat, batch)
       } catch (error) {
         this.#state = null
-        // Without a connection nothing was taken: everything that waits is told, rather than held for an unknown time.
-        if (batch.length === 0) batch = this.#queue.take(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)
         const told =
           error instanceof SealUnavailable
             ? error
             : unavailable(refusal(error) === 'full' ? 'full' : 'unavailable', error)
         if (told.code === 'storage_full') this.#context.onFull()
         for (const item of batch) refuse(item, told)
+      } finally {
+        seat.leave()
       }
     }
     this.#running = false
   }
 
   /** Seals a batch, sorting out whatever the database objects to; settles every event or throws for all unsettled. */
-  async #sealAll(rows: RowsParameter, batch: readonly Waiting[]): Promise<void> {
+  async #sealAll(seat: Seat, batch: readonly Waiting[]): Promise<void> {
     let rest = batch
     for (let attempt = 0; rest.length > 0; attempt++) {
       if (attempt === attemptLimit)
@@ -138,9 +143,9 @@ export class Lane {
       for (const item of stale) item.ticket.settle(item.index, { kind: 'stale', keyEpoch: this.#state!.keyEpoch })
       if (now.length === 0) return
       try {
-        await this.#store(rows, now)
+        await this.#store(seat, now)
       } catch (error) {
-        rest = await this.#react(rows, error, now, later)
+        rest = await this.#react(seat, error, now, later)
         continue
       }
       // The first of several equal ids is stored now; the others are its repeats, however many there are.
@@ -178,45 +183,49 @@ export class Lane {
     return { now, later, stale }
   }
 
-  async #store(rows: RowsParameter, items: readonly Waiting[]): Promise<void> {
+  async #store(seat: Seat, items: readonly Waiting[]): Promise<void> {
     const { database, clock } = this.#context
-    let before: State | null = null
-    let batch: ChainedBatch | null = null
+    let placed: { state: State; batch: ChainedBatch } | null = null
+    const placing = async (statements: SealStatements, state: State): Promise<Placing> => {
+      await this.#readHeads(statements, items, state)
+      const all = this.#withOpenings(items, state)
+      const chained = (sealedAtMs: number) => {
+        placed = { state, batch: chain(all, state.heads, sealedAtMs) }
+        return placed.batch
+      }
+      return { shard: this.shard, state, chain: chained }
+    }
+    let steady: boolean
     const sentMs = Date.now()
-    let databaseMs: number
-    const attempt = async (statements: SealStatements, state: State) => {
-      batch = await this.#place(statements, items, state)
-      before = state
-      return statements.seal(rows, this.shard, state, batch)
-    }
     try {
-      if (!clock.known) clock.observe(Date.now(), await database.statements.readClock(), Date.now())
       if (Date.now() < this.#contendedUntil) {
-        databaseMs = await database.transaction(async (statements) => {
-          const state = toState(await statements.lockShard(this.shard))
-          if (state.keyEpoch !== this.#state!.keyEpoch) throw new KeysDestroyed()
-          this.#state = state
-          return attempt(statements, state)
-        })
-      } else databaseMs = await attempt(database.statements, this.#state!)
+        steady = await seat.sealAlone((rows) =>
+          database.transaction(async (statements) => {
+            const state = toState(await statements.lockShard(this.shard))
+            if (state.keyEpoch !== this.#state!.keyEpoch) throw new KeysDestroyed()
+            this.#state = state
+            return database.commits.store(rows, [await placing(statements, state)], statements)
+          }),
+        )
+      } else steady = await seat.seal(await placing(database.statements, this.#state!))
     } catch (error) {
-      if (before === null || batch === null || refusal(error) !== 'unknown') throw error
-      databaseMs = await this.#clearUp(error, before, batch)
+      if (placed === null || refusal(error) !== 'unknown') throw error
+      const { state, batch } = placed as { state: State; batch: ChainedBatch }
+      steady = clock.observe(sentMs, await this.#clearUp(error, state, batch), Date.now())
     }
-    const steady = clock.observe(sentMs, databaseMs, Date.now())
-    this.#advance(batch!)
-    this.#settle(batch!)
+    const { batch } = placed! as { batch: ChainedBatch }
+    this.#advance(batch)
+    this.#settle(batch)
     if (!steady) this.#stop(new Error('the database clock jumped by more than 5 seconds'))
   }
 
-  /** Chains the batch onto the heads, reading those that are not known and opening trails that have no entry. */
-  async #place(statements: SealStatements, items: readonly Waiting[], state: State): Promise<ChainedBatch> {
+  /** Reads the heads that are not known. */
+  async #readHeads(statements: SealStatements, items: readonly Waiting[], state: State): Promise<void> {
     const missing = new Set<number>()
     for (const { sealable } of items) if (!state.heads.has(sealable.trail.number)) missing.add(sealable.trail.number)
-    if (missing.size > 0)
-      for (const { trail, head } of await statements.readHeads([...missing])) state.heads.set(trail, head)
+    if (missing.size === 0) return
+    for (const { trail, head } of await statements.readHeads([...missing])) state.heads.set(trail, head)
     for (const trail of missing) if (!state.heads.has(trail)) throw new Error(`trail ${trail} has no head`)
-    return chain(this.#withOpenings(items, state), state.heads, Math.max(state.sealedAtMs, this.#context.clock.now()))
   }
 
   /** The first entry of a trail is `open`, whoever comes first and however its making was interrupted. */
@@ -256,10 +265,11 @@ export class Lane {
   }
 
   /** @returns what is left of the batch, to be tried again. */
-  async #react(rows: RowsParameter, error: unknown, now: Waiting[], later: Waiting[]): Promise<Waiting[]> {
+  async #react(seat: Seat, error: unknown, now: Waiting[], later: Waiting[]): Promise<Waiting[]> {
     const kind = refusal(error)
     const rest = [...now, ...later]
     if (error instanceof SealUnavailable) throw error
+    this.#apartUntil = Date.now() + apartMs
     if (kind === 'moved' || kind === 'keys') {
       if (kind === 'moved') this.#contendedUntil = Date.now() + contendedMs
       this.#state = null
@@ -271,13 +281,13 @@ export class Lane {
     }
     this.#state = null
     if (kind === 'duplicate') return this.#settleRepeats(rest)
-    if (kind === 'row') return this.#isolate(rows, error, now, later)
+    if (kind === 'row') return this.#isolate(seat, error, now, later)
     // A lost answer was already looked into: what arrives here broke before the batch was sent.
     throw unavailable(kind === 'unknown' ? 'unavailable' : kind, error)
   }
 
   /** One row of the batch cannot be stored: halve until it stands alone, so that the others go in. */
-  async #isolate(rows: RowsParameter, error: unknown, now: Waiting[], later: Waiting[]): Promise<Waiting[]> {
+  async #isolate(seat: Seat, error: unknown, now: Waiting[], later: Waiting[]): Promise<Waiting[]> {
     if (now.length === 1) {
       const { ticket, index } = now[0]!
       ticket.settle(index, {
@@ -287,8 +297,8 @@ export class Lane {
       return later
     }
     const half = now.length >> 1
-    await this.#sealAll(rows, now.slice(0, half))
-    await this.#sealAll(rows, now.slice(half))
+    await this.#sealAll(seat, now.slice(0, half))
+    await this.#sealAll(seat, now.slice(half))
     return later
   }
 

@@ -44,11 +44,11 @@ export class Sealer {
   #stoppedTrails: ReadonlyMap<number, string> = new Map()
   #full_ms = Number.NEGATIVE_INFINITY
 
-  private constructor(options: SealerOptions, database: SealDatabase) {
-    this.#limits = { ...defaults, ...options.limits }
+  private constructor(options: SealerOptions, limits: SealerLimits, clock: DatabaseClock, database: SealDatabase) {
+    this.#limits = limits
     const context = {
       database,
-      clock: new DatabaseClock(),
+      clock,
       limits: this.#limits,
       opening: options.opening,
       onSealed: (shard: number, events: number) => {
@@ -69,7 +69,10 @@ export class Sealer {
 
   /** Reads each shard once, so that key epochs are known. */
   static async open(options: SealerOptions): Promise<Sealer> {
-    const sealer = new Sealer(options, await SealDatabase.open(options.pool, options.connections))
+    const limits = { ...defaults, ...options.limits }
+    const clock = new DatabaseClock()
+    const database = await SealDatabase.open(options.pool, clock, options.connections, limits.batchEvents)
+    const sealer = new Sealer(options, limits, clock, database)
     await Promise.all(sealer.#lanes.map((lane) => lane.prepare()))
     return sealer
   }

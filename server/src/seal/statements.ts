@@ -1,12 +1,14 @@
-// The sealer's few statements. The hot one carries a whole batch in one round trip and one implicit transaction, so a
-// batch is either stored and answered for, or not there at all.
+// The sealer's few statements. The hot one carries whole batches in one round trip and one implicit transaction, so they
+// are either stored and answered for, or not there at all.
 import { RowsParameter } from '../store/binary.ts'
 import type { Pool, Queryable } from '../store/database.ts'
-import { type RowType, rowType } from '../store/row-type.ts'
+import { rowType } from '../store/row-type.ts'
 import { bodyDigestOf, sealedRowColumns } from '../store/sealed-row.ts'
-import { type ChainedBatch, emptyHead, type Head } from './chain.ts'
+import { emptyHead, type Head } from './chain.ts'
+import type { DatabaseClock } from './clock.ts'
+import { JointCommits } from './joint-commits.ts'
 import type { Waiting } from './queue.ts'
-import { type ShardRow, sealParameters } from './rows.ts'
+import { type ShardBatch, type ShardRow, sealParameters } from './rows.ts'
 
 const hexOf = (latin1: string) => Buffer.from(latin1, 'latin1').toString('hex')
 
@@ -79,11 +81,15 @@ export class SealStatements {
     return rows[0]!.clock
   }
 
-  /** @returns the database's clock, milliseconds since 1970 */
-  async seal(encoder: RowsParameter, shard: number, state: ShardRow, batch: ChainedBatch): Promise<number> {
+  /**
+   * Stores batches of several shards, all or none.
+   * @param batches as `sealParameters`
+   * @returns the database's clock, milliseconds since 1970
+   */
+  async seal(encoder: RowsParameter, batches: readonly ShardBatch[]): Promise<number> {
     const { rows } = await this.#db.query<{ clock: number }>(
       { name: 'seal', text: 'select affidavit.seal($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as clock' },
-      sealParameters(encoder, shard, state, batch),
+      sealParameters(encoder, batches),
     )
     return rows[0]!.clock
   }
@@ -157,38 +163,29 @@ export class SealStatements {
   }
 }
 
-/** The lanes' shared way to the database: few commits at once, so that each carries many events. */
+/** The lanes' way to the database. */
 export class SealDatabase {
   readonly statements: SealStatements
+  readonly commits: JointCommits
   readonly #pool: Pool
-  /** One encoder per commit under way; they keep their buffers. */
-  readonly #free: RowsParameter[]
-  readonly #waiting: ((rows: RowsParameter) => void)[] = []
 
-  private constructor(pool: Pool, type: RowType, connections: number) {
+  private constructor(pool: Pool, commits: JointCommits, statements: SealStatements) {
     this.#pool = pool
-    this.#free = Array.from({ length: connections }, () => new RowsParameter(type))
-    this.statements = new SealStatements(pool)
+    this.commits = commits
+    this.statements = statements
   }
 
-  /** @param connections commits under way at once; at most the pool's size */
-  static async open(pool: Pool, connections: number): Promise<SealDatabase> {
+  /**
+   * @param connections commits under way at once; at most the pool's size
+   * @param batchEvents about as many events go into one commit
+   */
+  static async open(pool: Pool, clock: DatabaseClock, connections: number, batchEvents: number): Promise<SealDatabase> {
     const type = await rowType(pool, 'affidavit.sealed_row')
     if (type.columns.join() !== sealedRowColumns.join())
       throw new Error('affidavit.sealed_row is not what this server encodes')
-    return new SealDatabase(pool, type, connections)
-  }
-
-  /** Runs `work` when a commit may begin. A lane takes its batch inside, so that it gathers while it waits. */
-  async connected<Result>(work: (rows: RowsParameter) => Promise<Result>): Promise<Result> {
-    const rows = this.#free.pop() ?? (await new Promise<RowsParameter>((resolve) => this.#waiting.push(resolve)))
-    try {
-      return await work(rows)
-    } finally {
-      const next = this.#waiting.shift()
-      if (next === undefined) this.#free.push(rows)
-      else next(rows)
-    }
+    const statements = new SealStatements(pool)
+    const encoders = Array.from({ length: connections }, () => new RowsParameter(type))
+    return new SealDatabase(pool, new JointCommits(statements, clock, encoders, batchEvents), statements)
   }
 
   transaction<Result>(work: (statements: SealStatements) => Promise<Result>): Promise<Result> {
