@@ -140,6 +140,7 @@ test('affidavit status tells how each anchor does, and exits 1 while one fails',
   expect({ code, err }).toEqual({ code: 1, err: '' })
   expect(out).toContain('seals events')
   expect(out).toMatch(/Registry +epoch \d+, \d+ s ago; the quorum cosigned epoch \d+, \d+ s ago/)
+  expect(out).toMatch(/Scrub +.*; (no round is complete yet|last round complete \d+ s ago)/)
   expect(out).toMatch(/witness +w1 +good +\d+ +\d+ s ago/)
   expect(out).toMatch(/webhook +hook +failing +- +never/)
   expect(out).toMatch(/! webhook hook failed \d+ times?: the webhook answers 500/)
@@ -219,7 +220,9 @@ test('worries are told in sentences', () => {
       cosigned_time: '2026-03-10T11:59:00.000Z',
       late: false,
       behind: false,
+      broken_trails: 0,
     },
+    scrub: { state: 'idle' as const, checked: 9, total: 9, finished_at: null, open_findings: 0, stopped_trails: 0 },
     anchors: [
       { name: 'w', kind: 'witness', state: 'good' as const, epoch: 1, succeeded_at: null, error: null, failures: 0 },
     ],
@@ -232,7 +235,8 @@ test('worries are told in sentences', () => {
     ready: false,
     waiting_for: ['the database does not answer'],
     notary: null,
-    registry: { ...good.registry, late: true, behind: true },
+    registry: { ...good.registry, late: true, behind: true, broken_trails: 1 },
+    scrub: { ...good.scrub, open_findings: 2, stopped_trails: 1 },
     anchors: [{ ...good.anchors[0]!, state: 'wrong' as const, error: 'it lies' }],
   }
   expect(worriesOf(bad, now)).toEqual([
@@ -240,6 +244,8 @@ test('worries are told in sentences', () => {
     'The notary is down: checkpoints get old.',
     'The registry is late: no epoch for more than three intervals.',
     'The database is older than the epochs in Objects: restore a newer one.',
+    "What is stored of 1 trail contradicts the last epoch: the server's log says where.",
+    "The scrub found 2 changes behind the server's back; 1 trail is stopped: affidavit scrub --list.",
     'witness w answers what cannot be right: it lies.',
   ])
 })

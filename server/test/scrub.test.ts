@@ -1,6 +1,8 @@
 // A database superuser with every trigger off changes one thing at a time; the scrub names it. Then the same with a whole
 // server: the trail stops, the others go on, the operator acknowledges.
+
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
+import { affidavit } from '../../cli/test/command-line.ts'
 import { readConfig } from '../src/config.ts'
 import { openKeyFolder } from '../src/keys/key-folder.ts'
 import { Personas } from '../src/keys/personas.ts'
@@ -227,6 +229,11 @@ test('a server stops the trail, tells the operator, and goes on once that is ack
   expect((await send('acme', 'after')).body).toMatchObject({ code: 'trail_stopped' })
   expect((await send('other', 'after')).status).toBe(201)
   expect(String((await api.get('/metrics')).body)).toContain('affidavit_seal_stopped_trails 1')
+  const status = await affidavit(['status', '--url', other.url, '--key', server.key])
+  expect(status).toMatchObject({
+    code: 1,
+    out: expect.stringMatching(/! The scrub found 1 change .* 1 trail is stopped/),
+  })
 
   const [finding] = (await scrub()).findings
   const acknowledge = () => api.post(`/v1/scrub/findings/${finding!.id}/acknowledge`, { reason: 'a restore drill' })

@@ -31,7 +31,16 @@ interface Status {
     readonly cosigned_time: string | null
     readonly late: boolean
     readonly behind: boolean
+    readonly broken_trails: number
   } | null
+  readonly scrub: {
+    readonly state: 'off' | 'idle' | 'running'
+    readonly checked: number
+    readonly total: number
+    readonly finished_at: string | null
+    readonly open_findings: number
+    readonly stopped_trails: number
+  }
   readonly anchors: readonly Anchor[]
 }
 
@@ -73,7 +82,7 @@ const quorum_patience_ms = 600_000
 const hasWitness = (anchors: readonly Anchor[]) => anchors.some(({ kind }) => kind === 'witness')
 
 /** What a person should look at, one sentence each. */
-export function worriesOf({ ready, waiting_for, notary, registry, anchors }: Status, now_ms: number): string[] {
+export function worriesOf({ ready, waiting_for, notary, registry, scrub, anchors }: Status, now_ms: number): string[] {
   const worries = ready ? [] : waiting_for.map((reason) => `Events are not sealed: ${reason}.`)
   if (notary === null) worries.push('The notary is down: checkpoints get old.')
   for (const { trail, reason } of notary?.stopped_trails ?? [])
@@ -83,6 +92,15 @@ export function worriesOf({ ready, waiting_for, notary, registry, anchors }: Sta
   if (registry === null) worries.push('The registry is down: no new epochs.')
   if (registry?.late) worries.push('The registry is late: no epoch for more than three intervals.')
   if (registry?.behind) worries.push('The database is older than the epochs in Objects: restore a newer one.')
+  if (registry !== null && registry.broken_trails > 0)
+    worries.push(
+      `What is stored of ${plural(registry.broken_trails, 'trail', 'trails')} contradicts the last epoch: the server's log says where.`,
+    )
+  if (scrub.open_findings > 0)
+    worries.push(
+      `The scrub found ${plural(scrub.open_findings, 'change', 'changes')} behind the server's back; ` +
+        `${plural(scrub.stopped_trails, 'trail is', 'trails are')} stopped: affidavit scrub --list.`,
+    )
   const cosigned_ms = Date.parse(registry?.cosigned_time ?? '')
   if (hasWitness(anchors) && typeof registry?.epoch === 'number' && !(now_ms - cosigned_ms < quorum_patience_ms))
     worries.push('The quorum of witnesses has cosigned nothing for ten minutes.')
@@ -93,7 +111,7 @@ export function worriesOf({ ready, waiting_for, notary, registry, anchors }: Sta
   return worries
 }
 
-function describe({ ready, assurance, notary, registry, anchors }: Status, now_ms: number): string[] {
+function describe({ ready, assurance, notary, registry, scrub, anchors }: Status, now_ms: number): string[] {
   const quorum =
     registry !== null && hasWitness(anchors)
       ? `; the quorum cosigned ${registry.cosigned_epoch === null ? 'none yet' : `epoch ${count(registry.cosigned_epoch)}, ${ago(registry.cosigned_time, now_ms)}`}`
@@ -109,6 +127,7 @@ function describe({ ready, assurance, notary, registry, anchors }: Status, now_m
           ? 'no epoch yet'
           : `epoch ${count(epoch)}, ${ago(registry!.time, now_ms)}${quorum}`,
       ],
+      ['Scrub', scrubbed(scrub, now_ms)],
       ['Assurance', assurance],
     ]),
   ]
@@ -128,6 +147,12 @@ function describe({ ready, assurance, notary, registry, anchors }: Status, now_m
       ]),
     ]),
   ]
+}
+
+function scrubbed({ state, checked, total, finished_at }: Status['scrub'], now_ms: number): string {
+  const round = finished_at === null ? 'no round is complete yet' : `last round complete ${ago(finished_at, now_ms)}`
+  if (state !== 'running') return `${state}; ${round}`
+  return `${count(checked)} of ${plural(total, 'entry', 'entries')} read again; ${round}`
 }
 
 /** "12 s ago" */

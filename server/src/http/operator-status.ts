@@ -7,7 +7,7 @@ import type { NotaryStatus } from '../notarize/notary.ts'
 import type { RegistryStatus } from '../registry/registry.ts'
 import type { Operation } from './operation.ts'
 import { object, orNull, Time } from './schemas.ts'
-import { type ScrubStatus, shownScrub } from './scrub.ts'
+import { ScrubShape, type ScrubStatus, shownScrub } from './scrub.ts'
 import type { Readiness } from './status.ts'
 
 export interface OperatorStatusParts {
@@ -59,10 +59,11 @@ const StatusShape = object({
       cosigned_time: orNull(Time),
       late: Type.Boolean({ description: 'No epoch came for more than three intervals' }),
       behind: Type.Boolean({ description: 'The objects know epochs that the database cannot complete' }),
+      broken_trails: Type.Integer({ description: 'Trails whose stored past contradicts their last epoch' }),
     }),
   ),
   anchors: Type.Array(AnchorShape),
-  scrub: Type.Object({}, { additionalProperties: true, description: 'As `GET /v1/scrub`, without its findings' }),
+  scrub: ScrubShape,
 })
 
 export function operatorStatusOperation(parts: OperatorStatusParts): Operation {
@@ -106,6 +107,7 @@ async function status(parts: OperatorStatusParts): Promise<object> {
       cosigned_time: time(cosigned?.at_ms ?? null),
       late: registry.late,
       behind: registry.behind,
+      broken_trails: registry.broken.length,
     },
     anchors: anchors.map(shown),
     scrub: shownScrub(scrub),

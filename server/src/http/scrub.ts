@@ -37,8 +37,8 @@ const FindingShape = object({
   acknowledged_by: orNull(Type.String()),
   reason: orNull(Type.String()),
 })
-const StatusShape = object({
-  state: Type.String({ description: 'off, idle or running' }),
+const statusMembers = {
+  state: Type.Enum(['off', 'idle', 'running'], { description: 'idle: between two rounds' }),
   rate: Type.Integer({ description: 'Events per second' }),
   round: Type.Integer(),
   checked: Type.Integer({ description: 'Entries read in this round' }),
@@ -46,9 +46,11 @@ const StatusShape = object({
   started_at: orNull(time),
   finished_at: orNull(time),
   open_findings: Type.Integer(),
-  stopped_trails: Type.Integer(),
-  findings: Type.Array(FindingShape),
-})
+  stopped_trails: Type.Integer({ description: 'Their events are refused until the findings are acknowledged' }),
+}
+/** The status without its findings. */
+export const ScrubShape = object(statusMembers)
+const StatusShape = object({ ...statusMembers, findings: Type.Array(FindingShape) })
 const Acknowledgement = object({ reason: Type.String({ minLength: 1, maxLength: 1000 }) })
 
 const acknowledgement = Compile(Acknowledgement)
