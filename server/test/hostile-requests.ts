@@ -15,6 +15,8 @@ export interface Victim {
   readonly tenants: readonly string[]
   /** Cursors, event ids, key ids of any tenant. */
   readonly tokens: readonly string[]
+  /** Ids of keys that are there to be revoked. */
+  readonly doomed: readonly string[]
 }
 
 /** mulberry32: small, seeded, good enough to choose with. */
@@ -213,7 +215,8 @@ export class Hostility {
     if (roll < 0.72) return this.#search()
     if (roll < 0.84) return this.#address()
     if (roll < 0.9) return this.#json('POST', '/v1/keys', keyBody)
-    if (roll < 0.95) return this.#json('PUT', `/v1/tenants/${dice.of([...this.#victim.tenants, ...junk])}`, tenantBody)
+    if (roll < 0.945) return this.#json('PUT', `/v1/tenants/${dice.of([...this.#victim.tenants, ...junk])}`, tenantBody)
+    if (roll < 0.95) return this.#sent('DELETE', `/v1/keys/${dice.of(this.#victim.doomed)}`, undefined)
     return this.#verify()
   }
 

@@ -20,6 +20,7 @@ const requests = isLong ? 100_000 : 20_000
 const warmUp = isLong ? 20_000 : 6_000
 const atOnce = 24
 const seed = 1
+const doomedPerTenant = 20
 const megabyte = 1024 * 1024
 
 let database: TestDatabase
@@ -28,6 +29,8 @@ let child: ChildProcess
 let url: string
 let api: Api
 let victim: Victim
+/** Keys that the flood may revoke, by their ids. */
+const doomed = new Map<string, string>()
 const agent = new Agent({ keepAlive: true, maxSockets: atOnce })
 
 beforeAll(async () => {
@@ -70,7 +73,10 @@ async function makeVictim(operatorKey: string): Promise<Victim> {
     for (const scopes of [['events:write', 'events:read', 'verify'], ['events:write']]) {
       const { body } = await api.post('/v1/keys', { name: 'Victim', tenant, scopes })
       keys.push(body.key)
-      tokens.push(body.id)
+    }
+    for (let n = 0; n < doomedPerTenant; n++) {
+      const { body } = await api.post('/v1/keys', { name: 'Doomed', tenant, scopes: ['events:read'] })
+      doomed.set(body.id, body.key)
     }
     for (let n = 0; n < 3; n++) {
       const { body } = await api.post('/v1/events', { tenant, action: 'a.b', actor: { id: 'u' } })
@@ -78,7 +84,13 @@ async function makeVictim(operatorKey: string): Promise<Victim> {
     }
     tokens.push((await api.get(`/v1/events?tenant=${tenant}&limit=1`)).body.next)
   }
-  return { operatorKey, keys, tenants: [...tenants, 'nobody'], tokens: tokens.map(encodeURIComponent) }
+  return {
+    operatorKey,
+    keys,
+    tenants: [...tenants, 'nobody'],
+    tokens: tokens.map(encodeURIComponent),
+    doomed: [...doomed.keys()],
+  }
 }
 
 async function health(): Promise<Health> {
@@ -96,6 +108,7 @@ interface Sealed {
 /** @returns what was acknowledged; throws if the answer is one that must not be */
 function send({ method, path, headers, body }: HostileRequest): Promise<Sealed[]> {
   const { hostname, port } = new URL(url)
+  if (method === 'DELETE') asked.add(path)
   return new Promise((resolve, reject) => {
     const sent = httpRequest(
       // The path as it is: a URL would be tidied up.
@@ -139,11 +152,15 @@ function send({ method, path, headers, body }: HostileRequest): Promise<Sealed[]
 }
 
 const statuses = new Map<number, number>()
+/** Addresses of DELETE, and those that were answered with 204. */
+const asked = new Set<string>()
+const gone = new Set<string>()
 const flaws = new Set<string>()
 
 function judged(method: string, path: string, status: number, headers: Headers, bytes: Buffer): Sealed[] {
   statuses.set(status, (statuses.get(status) ?? 0) + 1)
   if (status >= 500 && status !== 503) throw new Error(`${method} ${path} → ${status}: ${bytes}`)
+  if (method === 'DELETE' && status === 204) gone.add(path)
   if (status === 431 || status === 417) return [] // refused before any operation was chosen
   const { body } = api.judge(method, path, status, headers, bytes)
   if (status >= 400 && method !== 'HEAD' && headers.get('content-type') !== 'application/problem+json; charset=utf-8')
@@ -236,11 +253,23 @@ test(
     // The mix is one that gets through as well as one that is refused.
     expect(sealed.length).toBeGreaterThan(requests / 20)
     for (const status of [200, 201, 204, 400, 401, 403, 404, 405, 409, 413, 415, 422])
-      expect(statuses.get(status) ?? 0, `${status}`).toBeGreaterThan(0)
+      expect(statuses.get(status) ?? 0, `${status}`).toBeGreaterThan(requests / 2_000)
+    await revoked()
     await verified(sealed)
   },
   isLong ? 600_000 : 180_000,
 )
+
+/** A key whose revocation was answered is one no more; one that nobody named still is. */
+async function revoked(): Promise<void> {
+  expect(gone.size).toBeGreaterThan(doomed.size / 4)
+  for (const [id, key] of doomed) {
+    const path = `/v1/keys/${id}`
+    const { status } = await api.with(key).get('/v1/events?limit=1')
+    if (gone.has(path)) expect([path, status]).toEqual([path, 401])
+    else if (!asked.has(path)) expect([path, status]).toEqual([path, 200])
+  }
+}
 
 async function verified(sealed: readonly Sealed[]): Promise<void> {
   const nodeHash = (data: Uint8Array) => createHash('sha256').update(data).digest()
