@@ -1,7 +1,7 @@
 // A real RFC 3161 authority for tests: `openssl ts` behind HTTP, with a root of its own and certificates that are right
 // and wrong for the purpose.
 import { execFile, spawnSync } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -35,41 +35,19 @@ const extensions: Record<Signer, string> = {
   server: 'extendedKeyUsage=serverAuth',
 }
 
-export async function startTimestampAuthority(): Promise<TimestampAuthority> {
+export interface AuthorityKind {
+  /** Of root and signer. */
+  readonly keys?: 'P-256' | 'P-384' | 'rsa'
+  readonly digest?: 'sha256' | 'sha384' | 'sha512'
+  /** An authority between the root and the signer; tokens carry its certificate. Without, they carry the root's. */
+  readonly hasIntermediate?: boolean
+}
+
+export async function startTimestampAuthority(kind: AuthorityKind = {}): Promise<TimestampAuthority> {
   const folder = await mkdtemp(join(tmpdir(), 'affidavit-tsa-'))
   const at = (name: string) => join(folder, name)
-  const ec = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
-  const root = ['-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign,cRLSign']
-  const files = ['-keyout', at('ca.key'), '-out', at('ca.crt')]
-  await run('openssl', ['req', '-x509', ...ec, ...files, '-days', '3650', '-subj', '/O=Test/CN=Test Root', ...root])
-  for (const name of ['tsa', 'server'] as const) {
-    const request = ['-keyout', at(`${name}.key`), '-out', at(`${name}.csr`), '-subj', `/O=Test/CN=Test ${name}`]
-    await run('openssl', ['req', ...ec, ...request])
-    const usage = 'basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n'
-    await writeFile(at(`${name}.ext`), `${usage}${extensions[name]}\n`)
-    const signing = [
-      '-CA',
-      at('ca.crt'),
-      '-CAkey',
-      at('ca.key'),
-      '-set_serial',
-      name === 'tsa' ? '2' : '3',
-      '-days',
-      '3650',
-    ]
-    await run('openssl', [
-      'x509',
-      '-req',
-      '-in',
-      at(`${name}.csr`),
-      ...signing,
-      '-extfile',
-      at(`${name}.ext`),
-      '-out',
-      at(`${name}.crt`),
-    ])
-  }
-  await writeFile(at('tsa.cnf'), configuration(folder))
+  await makeCertificates(folder, kind)
+  await writeFile(at('tsa.cnf'), configuration(folder, kind.digest ?? 'sha256'))
   await writeFile(at('serial'), '01\n')
   let turn: Promise<unknown> = Promise.resolve()
   const authority: Omit<TimestampAuthority, 'url'> = {
@@ -106,14 +84,39 @@ export async function startTimestampAuthority(): Promise<TimestampAuthority> {
   })
 }
 
-const configuration = (folder: string) => `[tsa]
+async function makeCertificates(folder: string, { keys = 'P-256', hasIntermediate = false }: AuthorityKind) {
+  const at = (name: string) => join(folder, name)
+  const key =
+    keys === 'rsa'
+      ? ['-newkey', 'rsa:2048', '-nodes']
+      : ['-newkey', 'ec', '-pkeyopt', `ec_paramgen_curve:${keys}`, '-nodes']
+  const root = ['-addext', 'basicConstraints=critical,CA:TRUE', '-addext', 'keyUsage=critical,keyCertSign,cRLSign']
+  const files = ['-keyout', at('ca.key'), '-out', at('ca.crt')]
+  await run('openssl', ['req', '-x509', ...key, ...files, '-days', '3650', '-subj', '/O=Test/CN=Test Root', ...root])
+  let serial = 2
+  const certify = async (name: string, issuer: string, usage: string) => {
+    const request = ['-keyout', at(`${name}.key`), '-out', at(`${name}.csr`), '-subj', `/O=Test/CN=Test ${name}`]
+    await run('openssl', ['req', ...key, ...request])
+    await writeFile(at(`${name}.ext`), `${usage}\n`)
+    const by = ['-CA', at(`${issuer}.crt`), '-CAkey', at(`${issuer}.key`), '-set_serial', String(serial++)]
+    const to = ['-extfile', at(`${name}.ext`), '-out', at(`${name}.crt`)]
+    await run('openssl', ['x509', '-req', '-in', at(`${name}.csr`), ...by, '-days', '3650', ...to])
+  }
+  if (hasIntermediate) await certify('between', 'ca', 'basicConstraints=critical,CA:TRUE\nkeyUsage=keyCertSign')
+  const usage = 'basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n'
+  for (const name of ['tsa', 'server'] as const)
+    await certify(name, hasIntermediate ? 'between' : 'ca', usage + extensions[name])
+  await copyFile(at(hasIntermediate ? 'between.crt' : 'ca.crt'), at('carried.crt'))
+}
+
+const configuration = (folder: string, digest: string) => `[tsa]
 default_tsa = t
 [t]
 serial = ${folder}/serial
 signer_cert = ${folder}/tsa.crt
-certs = ${folder}/ca.crt
+certs = ${folder}/carried.crt
 signer_key = ${folder}/tsa.key
-signer_digest = sha256
+signer_digest = ${digest}
 default_policy = 1.3.6.1.4.1.32473.1
 digests = sha256, sha384, sha512
 accuracy = secs:1

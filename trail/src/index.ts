@@ -4,6 +4,14 @@ export * from './accusation.ts'
 export { type AccusationFlaw, type AccusationVerdict, verifyAccusation } from './accusation-verdict.ts'
 export * from './bytes.ts'
 export * from './category.ts'
+export {
+  type Certificate,
+  type CertificateCrypto,
+  type CurveName,
+  type HashName,
+  type KeyKind,
+  parseCertificates,
+} from './certificate.ts'
 export * from './checkpoint.ts'
 export { type CommitmentKind, commit, commitText, personalSalt, SALT_BYTES } from './commitment.ts'
 export { CompactRange } from './compact-range.ts'
@@ -28,12 +36,19 @@ export * from './registry.ts'
 export * from './slot-proof.ts'
 export * from './slot-tree.ts'
 export * from './tiles.ts'
+export {
+  type CheckedTimestamp,
+  type TimestampFlaw,
+  type TimestampOptions,
+  type TimestampVerdict,
+  verifyTimestamp,
+} from './timestamp.ts'
 export * from './tlog-proof.ts'
 export * from './tree.ts'
 export * from './verdict.ts'
 export * from './verify.ts'
 export * from './walk.ts'
-export { sha256, verifyEd25519 } from './web.ts'
+export { sha256, verifyEd25519, webCertificateCrypto } from './web.ts'
 export * from './witness-request.ts'
 export { type Deflate, DirectoryWriter, type Inflate, type RandomAccess, readMember, type ZipEntry } from './zip.ts'
 export { writtenRecords } from './zip-directory.ts'

@@ -2,6 +2,7 @@
  * What a browser brings for this package: Ed25519 through WebCrypto (also in Node ≥ 20), and a synchronous SHA-256
  * (FIPS 180-4) in plain TypeScript, because WebCrypto's is asynchronous only. In Node, inject node:crypto's instead.
  */
+import type { CertificateCrypto } from './certificate.ts'
 import type { Hash, VerifySignature } from './hash.ts'
 
 /** Ed25519 through `globalThis.crypto.subtle`. */
@@ -12,6 +13,21 @@ export const verifyEd25519: VerifySignature = async (publicKey, message, signatu
   } catch {
     return false
   }
+}
+
+/** RSA (PKCS #1 v1.5), ECDSA and their hashes through `globalThis.crypto.subtle`, for certificates and timestamps. */
+export const webCertificateCrypto: CertificateCrypto = {
+  digest: async (hash, data) => new Uint8Array(await crypto.subtle.digest(hash, new Uint8Array(data))),
+  verify: async (key, spki, hash, message, signature) => {
+    const algorithm =
+      key.kind === 'rsa' ? { name: 'RSASSA-PKCS1-v1_5', hash } : { name: 'ECDSA', namedCurve: key.curve, hash }
+    try {
+      const imported = await crypto.subtle.importKey('spki', new Uint8Array(spki), algorithm, false, ['verify'])
+      return await crypto.subtle.verify(algorithm, imported, new Uint8Array(signature), new Uint8Array(message))
+    } catch {
+      return false
+    }
+  },
 }
 
 const { roundConstants, initialState } = fractionalRoots()
