@@ -36,6 +36,17 @@ describe('help', () => {
     expect((await affidavit([])).out).toBe(out)
   })
 
+  test('options of a command do not stand among those of the server', async () => {
+    for (const command of ['tenants create', 'keys create', 'forget person', 'holds place', 'pack', 'import']) {
+      const { out } = await affidavit([...command.split(' '), '--help'])
+      const [, server = ''] = out.split('\nServer:\n')
+      expect([command, [...server.split('\n\n', 1)[0]!.matchAll(/^ {2}--(\w+)/gm)].map(([, name]) => name)]).toEqual([
+        command,
+        ['url', 'key'],
+      ])
+    }
+  })
+
   test.each(['serve', 'verify', 'pack', 'import', 'doctor'])('%s explains its exit codes', async (command) => {
     const { code, out } = await affidavit([command, '--help'])
     expect(code).toBe(0)

@@ -1,16 +1,16 @@
 /** What every command file exports, and the options that client commands have in common. */
-import { type Command, InvalidArgumentError } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Terminal } from '../terminal.ts'
 
 /** Adds a command to its parent. `done` takes the exit code of a run that did not fail with a sentence. */
 export type Define = (parent: Command, terminal: Terminal, done: (exitCode: number) => void) => void
 
-/** `--url` and `--key`. */
+/** `--url` and `--key`, in a group of their own. */
 export function withServer(command: Command): Command {
+  const option = (flags: string, about: string) => new Option(flags, about).helpGroup('Server:')
   return command
-    .optionsGroup('Server:')
-    .option('--url <url>', 'Address of the server (AFFIDAVIT_URL, else http://127.0.0.1:4100)')
-    .option('--key <key>', "API key (AFFIDAVIT_KEY, else this machine's operator.key)")
+    .addOption(option('--url <url>', 'Address of the server (AFFIDAVIT_URL, else http://127.0.0.1:4100)'))
+    .addOption(option('--key <key>', "API key (AFFIDAVIT_KEY, else this machine's operator.key)"))
 }
 
 /** A sequence number as an option's value. */

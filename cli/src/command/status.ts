@@ -70,7 +70,7 @@ async function show(options: Options, terminal: Terminal): Promise<number> {
   if (options.json) printJson(terminal, told)
   else {
     const paint = painter(terminal.stdout, terminal.environment)
-    for (const line of describe(told, Date.now())) print(terminal, printable(line))
+    for (const line of describe(told, Date.now())) print(terminal, line)
     for (const worry of worries) print(terminal, paint('red', printable(`! ${worry}`)))
   }
   return worries.length === 0 ? 0 : 1
@@ -128,7 +128,7 @@ function describe({ ready, assurance, notary, registry, scrub, anchors }: Status
           : `epoch ${count(epoch)}, ${ago(registry!.time, now_ms)}${quorum}`,
       ],
       ['Scrub', scrubbed(scrub, now_ms)],
-      ['Assurance', assurance],
+      ['Assurance', printable(assurance)],
     ]),
   ]
   if (anchors.length === 0)
@@ -139,9 +139,7 @@ function describe({ ready, assurance, notary, registry, scrub, anchors }: Status
     table([
       ['KIND', 'NAME', 'STATE', 'EPOCH', 'LAST'],
       ...anchors.map(({ kind, name, state, epoch, succeeded_at }) => [
-        kind,
-        name,
-        state,
+        ...[kind, name, state].map(printable),
         epoch === null ? '-' : count(epoch),
         ago(succeeded_at, now_ms),
       ]),

@@ -10,8 +10,8 @@ export const verify: Define = (parent, terminal, done) => {
     .summary("Check a pack offline, or a running server's trail")
     .description(
       'Check a pack file offline, or the trail of a running server. Everything is recomputed here; nothing the party under ' +
-        'check says is believed. What you bring from outside (a key, a checkpoint kept earlier) turns "agrees with itself" ' +
-        'into "is what was sealed".',
+        'check says is believed. What you bring from outside (a key, a checkpoint kept earlier, witnesses) turns "agrees ' +
+        'with itself" into "is what was sealed". A .tlog-proof file and an accusation are judged, too.',
     )
     .optionsGroup('Bring from outside:')
     .option(
@@ -36,9 +36,8 @@ export const verify: Define = (parent, terminal, done) => {
     .option('--quorum <n>', 'How many of the witnesses are enough (default: all)', positive)
     .option(
       '--max-age <duration>',
-      'How old the newest epoch and its cosignatures may be, as 90s, 15m, 2h, 1d',
+      'How old the newest epoch and its cosignatures may be, as 90s, 15m, 2h, 1d (default: 1h)',
       duration,
-      3600,
     )
     .optionsGroup('For a server:')
     .option('--tenant <id>', 'Tenant, unless the URL ends in /v1/trails/<tenant>')
