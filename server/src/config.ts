@@ -41,6 +41,19 @@ const rootKey = (value: string): string => {
   return value
 }
 
+const kmsKey =
+  /^(arn:[\w-]+:kms:[\w-]+:\d{12}:(key|alias)\/[\w/-]{1,256}|alias\/[\w/-]{1,250}|(mrk-)?[0-9a-f-]{32,36})$/
+const kmsKeys = (value: string): readonly string[] => {
+  const keys = value.split(',').map((key) => key.trim())
+  if (!keys.every((key) => kmsKey.test(key)))
+    throw new ConfigError('a key id, an alias like alias/affidavit or an ARN, or several of them with commas between')
+  return keys
+}
+const httpUrl = (value: string): string => {
+  if (!/^https?:\/\//.test(value) || !URL.canParse(value)) throw new ConfigError('a URL like https://kms.example.com')
+  return value
+}
+
 /** A bucket's address is checked when it is opened. */
 const objectsPlace = (value: string): string => (/^s3:/i.test(value) ? value : resolve(value))
 
@@ -92,6 +105,17 @@ export const settings = {
     undefined,
     'Root key, 32 bytes as hex or base64, instead of the file root.key in the keys folder.',
   ),
+  AFFIDAVIT_KMS_KEY: setting(
+    kmsKeys,
+    undefined,
+    'Key in AWS KMS (id, alias or ARN) that wraps the root key and the generations; then no key in the keys folder opens by itself. More keys after a comma only open what they wrapped before. Credentials as the AWS SDK finds them.',
+  ),
+  AFFIDAVIT_KMS_REGION: setting(
+    text,
+    undefined,
+    'Region of KMS. Default: that of the ARN, else as the AWS SDK finds it.',
+  ),
+  AFFIDAVIT_KMS_ENDPOINT: setting(httpUrl, undefined, "Address of KMS, if it is another service than Amazon's."),
   AFFIDAVIT_LOG_NAME: setting(
     logName,
     undefined,
@@ -158,6 +182,8 @@ export interface Config {
   readonly databaseUrl: string | undefined
   readonly keysDir: string
   readonly rootKey: string | undefined
+  /** Undefined: keys lie in their folder, without a key management service. */
+  readonly kms: { readonly keys: readonly string[]; readonly region?: string; readonly endpoint?: string } | undefined
   /** A folder, or the address of a bucket: what `openObjects` takes. */
   readonly objects: string
   /** Path of the policy file, if there is one. */
@@ -182,6 +208,15 @@ export interface Config {
 export type ConfigResult =
   | { readonly ok: true; readonly config: Config }
   | { readonly ok: false; readonly problems: readonly string[] }
+
+function kmsOf(v: Values): Config['kms'] {
+  if (v.AFFIDAVIT_KMS_KEY === undefined) return undefined
+  return {
+    keys: v.AFFIDAVIT_KMS_KEY,
+    ...(v.AFFIDAVIT_KMS_REGION !== undefined && { region: v.AFFIDAVIT_KMS_REGION }),
+    ...(v.AFFIDAVIT_KMS_ENDPOINT !== undefined && { endpoint: v.AFFIDAVIT_KMS_ENDPOINT }),
+  }
+}
 
 /** Reads all settings; an empty variable counts as absent. */
 export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env): ConfigResult {
@@ -208,6 +243,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     databaseUrl: v.DATABASE_URL,
     keysDir: v.AFFIDAVIT_KEYS_DIR ?? resolve(v.AFFIDAVIT_DATA_DIR, 'keys'),
     rootKey: v.AFFIDAVIT_ROOT_KEY,
+    kms: kmsOf(v),
     objects: v.AFFIDAVIT_OBJECTS ?? resolve(v.AFFIDAVIT_DATA_DIR, 'objects'),
     witnessPolicy: v.AFFIDAVIT_WITNESS_POLICY,
     anchors: v.AFFIDAVIT_ANCHORS,

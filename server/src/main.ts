@@ -8,6 +8,7 @@ import { pino } from 'pino'
 import { Partitions } from './archive/partitions.ts'
 import { openAnchors, startAnchors } from './assembly/anchors.ts'
 import { assembleForget } from './assembly/forget.ts'
+import { keyPlace } from './assembly/key-place.ts'
 import { opening } from './assembly/opening.ts'
 import { assemblePacks } from './assembly/packs.ts'
 import { hadRetention, policyEntries } from './assembly/policy-entries.ts'
@@ -124,18 +125,16 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
   const logName = await recallLogName(config, database)
   const keys = await openKeys({
     keeper: database.pool('keeper'),
-    folder: config.keysDir,
-    ...(config.rootKey !== undefined && { rootKey: config.rootKey }),
+    ...keyPlace(config),
     ...(logName !== undefined && { logName }),
   })
   await recover(config, database, keys, log)
   const notary = await NotaryThread.start(
     {
       login,
-      keyFolder: config.keysDir,
+      keys: keyPlace(config),
       logName: keys.logName,
       interval_ms: config.notaryIntervalMs,
-      ...(config.rootKey !== undefined && { rootKey: config.rootKey }),
     },
     log,
   )

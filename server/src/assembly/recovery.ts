@@ -24,6 +24,7 @@ import { openObjects } from '../store/open-objects.ts'
 import type { Sealable, TrailRef } from '../store/sealable.ts'
 import type { Tenant, Tenants } from '../tenants/tenants.ts'
 import { refuseBehindAnchors, refuseForgottenLog } from './anchored-head.ts'
+import { keyPlace } from './key-place.ts'
 import { ownDatabase } from './safekeeping.ts'
 
 /**
@@ -173,13 +174,7 @@ export async function continueFrom(config: Config, vouched: Vouched): Promise<Co
     const database = openDatabase({ login, log: silent })
     try {
       const keeper = database.pool('keeper')
-      const { rootKey } = config
-      const keys = await openKeys({
-        keeper,
-        folder: config.keysDir,
-        logName,
-        ...(rootKey !== undefined && { rootKey }),
-      })
+      const keys = await openKeys({ keeper, ...keyPlace(config), logName })
       return await continueLog(keeper, keys, new KeyChest(keys.provider), vouched)
     } finally {
       await database.end()

@@ -11,6 +11,7 @@ import { RegistryThread } from '../registry/thread.ts'
 import type { Background } from '../store/background.ts'
 import type { Database, Login } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
+import { keyPlace } from './key-place.ts'
 
 /** Starts the registry's thread. */
 export const startRegistry = (
@@ -23,11 +24,10 @@ export const startRegistry = (
   RegistryThread.start(
     {
       login,
-      keyFolder: config.keysDir,
+      keys: keyPlace(config),
       logName: keys.logName,
       objects: config.objects,
       interval_ms: config.registryIntervalMs,
-      ...(config.rootKey !== undefined && { rootKey: config.rootKey }),
     },
     log,
     background,

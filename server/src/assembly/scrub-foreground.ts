@@ -9,6 +9,7 @@ import { openDatabase } from '../store/database.ts'
 import { enterEmbedded } from '../store/embedded/live.ts'
 import { silent } from '../store/log.ts'
 import { Tenants } from '../tenants/tenants.ts'
+import { keyPlace } from './key-place.ts'
 import { archiveOf } from './safekeeping.ts'
 
 export type { Found } from '../scrub/scrub.ts'
@@ -35,8 +36,7 @@ export async function scrubNow(config: Config, options: ForegroundOptions): Prom
   const database = openDatabase({ login: config.databaseUrl ?? entered!.connection, log: silent })
   try {
     const keeper = database.pool('keeper')
-    const { rootKey } = config
-    const keys = await openKeys({ keeper, folder: config.keysDir, ...(rootKey !== undefined && { rootKey }) })
+    const keys = await openKeys({ keeper, ...keyPlace(config) })
     const session = await database.dedicated('scrub')
     try {
       const { rows } = await session.query<{ held: boolean }>(

@@ -8,6 +8,7 @@ import type { Sealer } from '../seal/sealer.ts'
 import type { Background } from '../store/background.ts'
 import type { Database, Login } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
+import { keyPlace } from './key-place.ts'
 
 export interface ScrubOfServer {
   status(): Promise<ScrubStatus>
@@ -40,9 +41,8 @@ export async function startScrub(
       : await startScrubTask(
           {
             login,
-            keyFolder: config.keysDir,
+            keys: keyPlace(config),
             rate: config.scrubEvents,
-            ...(config.rootKey !== undefined && { rootKey: config.rootKey }),
           },
           log,
           (found) => {

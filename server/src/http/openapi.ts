@@ -11,6 +11,7 @@ const everywhere: readonly ProblemCode[] = [
   'invalid_parameter',
   'internal_error',
   'unavailable',
+  'keys_unavailable',
   'trail_stopped',
 ]
 const authenticated: readonly ProblemCode[] = ['unauthorized', 'missing_scope']

@@ -4,8 +4,9 @@ import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import { unavailableDetail } from '../ingest/answer.ts'
+import { unavailableDetail, withheldDetail } from '../ingest/answer.ts'
 import { type Problem, problem } from '../ingest/problem.ts'
+import { isWithheld } from '../keys/unusable.ts'
 import { StoreUnavailable } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
 import { SealUnavailable } from '../store/sealable.ts'
@@ -66,7 +67,8 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     const told = toRefused(error)
     const url = request.routeOptions.url
     if (told.problem.code === 'internal_error') log.error({ err: error, url }, 'request failed')
-    else if (told.problem.code === 'unavailable') log.warn({ err: error, url }, 'request could not be served')
+    else if (told.problem.code === 'unavailable' || told.problem.code === 'keys_unavailable')
+      log.warn({ err: error, url }, 'request could not be served')
     return send(reply, told.problem, told.headers)
   })
   app.setNotFoundHandler((request, reply) => notFound(operations, request, reply))
@@ -194,6 +196,7 @@ function toRefused(error: FastifyError): Refused {
       : 'The database cannot be reached at the moment.'
     return refuse('unavailable', detail, undefined, { 'retry-after': '2' })
   }
+  if (isWithheld(error)) return refuse('keys_unavailable', withheldDetail(error), undefined, { 'retry-after': '2' })
   if (error instanceof SealUnavailable)
     return refuse(
       error.code === 'trail_stopped' ? 'trail_stopped' : 'unavailable',

@@ -151,7 +151,7 @@ async function recordBatch(parts: WriteParts, call: Call): Promise<Reply> {
   })
   // Nothing went in because nothing can go in now: that is the request's failure, not each event's.
   const first = results[0]
-  if (first !== undefined && results.every((result) => !result.ok && result.problem.code === 'unavailable')) {
+  if (first !== undefined && results.every((result) => !result.ok && isOutage(result.problem.code))) {
     throw new Refused((first as Extract<Accepted, { ok: false }>).problem, retryHeaders(503))
   }
   const preferred = String(call.headers.prefer ?? '')
@@ -164,6 +164,8 @@ async function recordBatch(parts: WriteParts, call: Call): Promise<Reply> {
     headers: { ...headers, 'preference-applied': signed ? 'return=minimal, receipts' : 'return=minimal' },
   }
 }
+
+const isOutage = (code: string) => code === 'unavailable' || code === 'keys_unavailable'
 
 /** Whether a Prefer header (RFC 7240) holds a preference. */
 const prefers = (header: string, preference: string) => new RegExp(`(^|[,\\s])${preference}([,;\\s]|$)`).test(header)

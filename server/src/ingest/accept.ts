@@ -10,10 +10,11 @@ import { searchTexts } from '../filter/people.ts'
 import type { Identity as KeyIdentity } from '../keys/identity.ts'
 import type { PersonLine, Resolved, Subjects } from '../keys/subjects.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
+import { isWithheld } from '../keys/unusable.ts'
 import type { Sealable, SealOutcome } from '../store/sealable.ts'
 import { OPERATOR_TENANT, type Tenant, type Tenants } from '../tenants/tenants.ts'
 import type { ActionNumbers } from './action-numbers.ts'
-import { type Accepted, answer, pointerIn, type Ready, severalProblems } from './answer.ts'
+import { type Accepted, answer, pointerIn, type Ready, severalProblems, withheldDetail } from './answer.ts'
 import type { NormalEvent } from './event.ts'
 import { newEventId } from './event-id.ts'
 import { normalise } from './normalise.ts'
@@ -236,11 +237,31 @@ export class Ingest {
     const numbers = await actions.learn(
       strangers.map(({ tenant, event }) => ({ tenant: tenant.number, action: event.action })),
     )
-    const resolved = await subjects.resolve(strangers)
+    const resolved = await subjects.resolve(strangers).catch((error) => {
+      if (!isWithheld(error)) throw error
+      return this.#resolveApart(batch, strangers)
+    })
     for (const [n, parted] of strangers.entries()) {
       if (n > 0 && n % slice === 0) await rest()
-      batch.ready[parted.index] = ready(parted, resolved[n]!, numbers[n]!)
+      const people = resolved[n]
+      if (people !== undefined) batch.ready[parted.index] = ready(parted, people, numbers[n]!)
     }
+  }
+
+  /** Tenant by tenant: those whose keys are not opened now are told so, and keep nobody else from being sealed. */
+  async #resolveApart(batch: Batch, strangers: readonly Parted[]): Promise<(Resolved | undefined)[]> {
+    const resolved = new Map<Parted, Resolved>()
+    for (const ofTenant of Map.groupBy(strangers, ({ tenant }) => tenant.number).values()) {
+      try {
+        for (const [n, people] of (await this.#parts.subjects.resolve(ofTenant)).entries())
+          resolved.set(ofTenant[n]!, people)
+      } catch (error) {
+        if (!isWithheld(error)) throw error
+        const told = problem('keys_unavailable', withheldDetail(error))
+        for (const { index } of ofTenant) batch.results[index] = { ok: false, problem: told }
+      }
+    }
+    return strangers.map((parted) => resolved.get(parted))
   }
 
   /** Seals what is ready, in input order. @returns those that must be prepared again */

@@ -1,5 +1,6 @@
 // What is told of each event of a batch: where it was sealed, or the problem that kept it out.
 import type { TenantKeys } from '../keys/tenant-keys.ts'
+import type { KeyUnusable } from '../keys/unusable.ts'
 import type { Sealable, SealedRun, SealOutcome } from '../store/sealable.ts'
 import { factsSaltOf } from '../store/sealed-row.ts'
 import type { Tenant } from '../tenants/tenants.ts'
@@ -88,6 +89,13 @@ export function unavailableDetail(code: string): string {
   if (code === 'outcome_unknown')
     return 'The database went away while the event was stored. Repeat it with the same id to learn whether it was.'
   return 'The event was not stored. Repeat it later with the same id.'
+}
+
+/** The same of a key that is needed and not opened. */
+export function withheldDetail({ code }: KeyUnusable): string {
+  return code === 'kms_unreachable'
+    ? 'The key management service cannot be reached, and the keys of this tenant are not open yet. Nothing was stored.'
+    : 'The key management service does not open the keys of this tenant; the operator has to look into it. Nothing was stored.'
 }
 
 /** One problem stands for the first; the others are listed in it. */

@@ -165,6 +165,12 @@ export const problems = {
     title: 'Events cannot be sealed at the moment',
     advice: 'Keep the event and repeat the request with the same id after Retry-After.',
   },
+  keys_unavailable: {
+    status: 503,
+    title: 'Keys cannot be opened at the moment',
+    advice:
+      'Keep the event and repeat the request with the same id after Retry-After: the service that keeps the keys does not open them now.',
+  },
   trail_stopped: {
     status: 503,
     title: 'The trail was stopped',

@@ -109,7 +109,7 @@ export class Buckets {
       [wanted.map(({ subject }) => subject)],
     )
     const tenants = new Map(wanted.map(({ tenant, subject }) => [subject, tenant]))
-    for (const row of rows) {
+    const read = async (row: WrappedSubjectKey) => {
       try {
         into.set(row.subject, await this.unwrap(tenants.get(row.subject)!, row))
       } catch (error) {
@@ -117,6 +117,8 @@ export class Buckets {
         if (last || !(error instanceof KeyUnusable) || error.code !== 'key_destroyed') throw error
       }
     }
+    // At the same time: each generation that is not open yet may have to be asked for.
+    await Promise.all(rows.map(read))
   }
 
   /** Stores new keys for subjects without one, and puts those that were stored into `into`. */

@@ -4,18 +4,14 @@
 import { randomBytes } from 'node:crypto'
 import { isKeyName } from '@affidavit/trail'
 import type { Queryable } from '../store/database.ts'
-import { openKeyFolder } from './key-folder.ts'
 import { type LogKey, openLogKeys } from './log-key.ts'
+import { type KeyPlace, openProvider } from './open-provider.ts'
 import type { KeyProvider } from './provider.ts'
 import { KeyUnusable } from './unusable.ts'
 
-export interface OpenKeysOptions {
+export interface OpenKeysOptions extends KeyPlace {
   /** Pool of the role `keeper`. */
   keeper: Queryable
-  /** Outside PostgreSQL's folder. */
-  folder: string
-  /** Root key from the environment; else `root.key` in the folder. */
-  rootKey?: string
   /** Default: `affidavit.invalid/<random>`, fixed at first start. */
   logName?: string
 }
@@ -47,17 +43,24 @@ export async function openKeys(options: OpenKeysOptions): Promise<Keys> {
     `select value from affidavit.settings where name = 'deployment'`,
   )
   const mayCreate = known.rows.length === 0
-  const provider = await openKeyFolder({
-    folder: options.folder,
-    mayCreateRoot: mayCreate,
-    ...(options.rootKey !== undefined && { rootKey: options.rootKey }),
-  })
   const settled = known.rows[0]?.value
+  const logName = options.logName ?? settled?.log_name
+  const newLogName = `affidavit.invalid/${randomBytes(8).toString('hex')}`
+  const { folder, rootKey, kms } = options
+  const provider = await openProvider({
+    folder,
+    mayCreateRoot: mayCreate,
+    newLogName,
+    ...(logName !== undefined && { logName }),
+    ...(rootKey !== undefined && { rootKey }),
+    ...(kms !== undefined && { kms }),
+  })
   if (settled) refuseUnless(settled.root_check === provider.rootCheck, 'root key', options.folder)
   const logKeys = await openLogKeys(options.folder, provider, mayCreate)
   const { log, firstPublicKey, recoveryPublicKey, recoveryFile } = logKeys
   const ours: Deployment = {
-    log_name: options.logName ?? settled?.log_name ?? `affidavit.invalid/${randomBytes(8).toString('hex')}`,
+    // Keys that were made for a log, by a start that ended before it could say so here, are of that log.
+    log_name: logName ?? provider.logName ?? newLogName,
     // A retired key is known by its successors' entries in the registry log alone.
     log_key: firstPublicKey === null ? (settled?.log_key ?? '') : hex(firstPublicKey),
     recovery_key: hex(recoveryPublicKey),

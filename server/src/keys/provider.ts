@@ -11,6 +11,8 @@ import type { Place } from './aead.ts'
 export interface KeyProvider {
   /** First 8 bytes, in hex, of a one-way function of the root: tells roots apart and nothing else. */
   readonly rootCheck: string
+  /** Name of the log that the keys are bound to; undefined: to none. */
+  readonly logName?: string
   wrapUnderRoot(where: Place, key: Uint8Array): Promise<Buffer>
   /** @throws KeyUnusable `key_tampered` */
   unwrapUnderRoot(where: Place, wrapped: Uint8Array): Promise<Buffer>

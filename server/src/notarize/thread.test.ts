@@ -33,7 +33,10 @@ afterAll(async () => {
 })
 
 const start = (keyFolder = folder) =>
-  NotaryThread.start({ login: database.login, keyFolder, logName: keys.logName, interval_ms: 200 }, log)
+  NotaryThread.start(
+    { login: database.login, keys: { folder: keyFolder }, logName: keys.logName, interval_ms: 200 },
+    log,
+  )
 
 test('the worker signs with the key of the folder, wakes, tells its status and ends', async () => {
   const [trail] = await makeTrails(database.superuser, 1, 1)

@@ -1,4 +1,5 @@
 // The main thread's handle on the notary: wakes it after commits, and asks how far it is.
+import type { KeyPlace } from '../keys/open-provider.ts'
 import { Background, Task } from '../store/background.ts'
 import type { Login } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
@@ -6,10 +7,8 @@ import type { NotaryStatus } from './notary.ts'
 
 export interface NotarySettings {
   readonly login: Login
-  /** The folder that `openKeys` made. */
-  readonly keyFolder: string
-  /** Root key from the environment, if it is not in the folder. */
-  readonly rootKey?: string
+  /** What `openKeys` opened. */
+  readonly keys: KeyPlace
   readonly logName: string
   /** Default 1,000. */
   readonly interval_ms?: number

@@ -1,5 +1,6 @@
 // The main thread's end of the registry's worker: starts it, starts it again should it die, and asks it for slot proofs,
 // which take a few milliseconds that no request should wait for.
+import type { KeyPlace } from '../keys/open-provider.ts'
 import { Background, Task } from '../store/background.ts'
 import type { Login } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
@@ -9,10 +10,8 @@ import type { RegistryStatus } from './registry.ts'
 
 export interface RegistrySettings {
   readonly login: Login
-  /** The folder that `openKeys` made. */
-  readonly keyFolder: string
-  /** Root key from the environment, if it is not in the folder. */
-  readonly rootKey?: string
+  /** What `openKeys` opened. */
+  readonly keys: KeyPlace
   readonly logName: string
   /** What `openObjects` takes. */
   readonly objects: string

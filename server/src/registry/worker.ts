@@ -1,7 +1,7 @@
 // The registry as a task of a background thread, with its own pool, its own copy of the keys and its own way to the
 // objects: building a tree of all slots never delays a request. Started by thread.ts.
-import { openKeyFolder } from '../keys/key-folder.ts'
 import { openLogKeys } from '../keys/log-key.ts'
+import { openProvider } from '../keys/open-provider.ts'
 import { openRegistrySecret } from '../keys/registry-key.ts'
 import type { OpenTask } from '../store/background.ts'
 import { openDatabase } from '../store/database.ts'
@@ -11,19 +11,15 @@ import { readState } from './statements.ts'
 import type { FromRegistry, RegistrySettings, ToRegistry } from './thread.ts'
 
 export const openTask: OpenTask<RegistrySettings, ToRegistry, FromRegistry> = async (settings, { log, send }) => {
-  const provider = await openKeyFolder({
-    folder: settings.keyFolder,
-    mayCreateRoot: false,
-    ...(settings.rootKey !== undefined && { rootKey: settings.rootKey }),
-  })
-  const { log: logKey } = await openLogKeys(settings.keyFolder, provider, false)
+  const provider = await openProvider({ ...settings.keys, mayCreateRoot: false })
+  const { log: logKey } = await openLogKeys(settings.keys.folder, provider, false)
   const store = openDatabase({ login: settings.login, log })
   const { epoch } = await readState(store.pool('notary'))
   const registry = new RegistryClock({
     store,
     objects: await openObjects(settings.objects),
     log,
-    secret: await openRegistrySecret(settings.keyFolder, provider, epoch === 0),
+    secret: await openRegistrySecret(settings.keys.folder, provider, epoch === 0),
     logName: settings.logName,
     logKeys: [logKey, ...logKey.also],
     ...(settings.interval_ms !== undefined && { interval_ms: settings.interval_ms }),

@@ -1,14 +1,13 @@
 // The main thread's end of the scrub: starts it and hears of findings.
+import type { KeyPlace } from '../keys/open-provider.ts'
 import { Background, Task } from '../store/background.ts'
 import type { Login } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
 
 export interface ScrubSettings {
   readonly login: Login
-  /** The folder that `openKeys` made. */
-  readonly keyFolder: string
-  /** Root key from the environment, if it is not in the folder. */
-  readonly rootKey?: string
+  /** What `openKeys` opened. */
+  readonly keys: KeyPlace
   /** Events per second. */
   readonly rate: number
 }

@@ -1,7 +1,7 @@
 // The scrub as a task of a background thread, with pools and keys of its own: its hashing never delays a request. Of
 // several servers on one database one scrubs; the others wait for its lock.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { openKeyFolder } from '../keys/key-folder.ts'
+import { openProvider } from '../keys/open-provider.ts'
 import { Personas } from '../keys/personas.ts'
 import { KeyChest } from '../keys/tenant-keys.ts'
 import type { OpenTask } from '../store/background.ts'
@@ -15,11 +15,7 @@ const rest_ms = 60_000
 
 export const openTask: OpenTask<ScrubSettings, never, FromScrub> = async (settings, { log, send }) => {
   const stopping = new AbortController()
-  const provider = await openKeyFolder({
-    folder: settings.keyFolder,
-    mayCreateRoot: false,
-    ...(settings.rootKey !== undefined && { rootKey: settings.rootKey }),
-  })
+  const provider = await openProvider({ ...settings.keys, mayCreateRoot: false })
   const store = openDatabase({ login: settings.login, log, connections: { keeper: 2 } })
   const keeper = store.pool('keeper')
   const parts = {

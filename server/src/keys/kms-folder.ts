@@ -1,0 +1,153 @@
+// The key provider whose root lies in no file: the key folder as in key-folder.ts, but what would open by itself there is
+// wrapped by a key that never leaves a key management service:
+//
+//   root.kms                          the root key, wrapped by the service
+//   generations/3f/3f02…c1.0          one generation, wrapped by the service on its own; empty once destroyed
+//   generations/3f/3f02…c1.0.gone     the second mark of a destroyed one
+//
+// A generation is not wrapped under the root: the root is opened at each start and stays in memory, so whoever once had
+// it would open every old copy of the folder. Opened by the service one by one, an old copy opens only as long as the
+// service's key exists, and each opening stands in the service's own log with keyring and generation.
+import { join } from 'node:path'
+import { makeFolder, readIfThere, writeOnce } from './key-file.ts'
+import { type Envelope, KeyFolder, KMS_ROOT, rootCheckOf } from './key-folder.ts'
+import { type Blob, type Context, Kms, type KmsSettings } from './kms.ts'
+import type { KeyProvider } from './provider.ts'
+import { KeyUnusable } from './unusable.ts'
+
+export interface KmsFolderOptions {
+  readonly folder: string
+  readonly kms: KmsSettings
+  /** False once the database has keys wrapped under a root: then a missing root.kms is an error, not a first start. */
+  readonly mayCreateRoot: boolean
+  /** Name of the log, if it is known: keys of another one are refused. */
+  readonly logName?: string
+  /** Its name if the keys are made now. */
+  readonly newLogName?: string
+}
+
+/** What root.kms holds, as JSON. */
+export interface RootFile extends Blob {
+  readonly format: 'affidavit/1 root'
+  readonly log: string
+  /** `KeyProvider.rootCheck`. */
+  readonly check: string
+}
+
+export const rootContext = (log: string): Context => ({ purpose: 'affidavit/1 root', log })
+export const generationContext = (log: string, keyring: string, generation: number): Context => ({
+  purpose: 'affidavit/1 generation',
+  log,
+  keyring,
+  generation: String(generation),
+})
+
+/** @throws KeyUnusable with a sentence for the operator */
+export async function openKmsFolder(options: KmsFolderOptions): Promise<KeyProvider> {
+  await makeFolder(options.folder)
+  const kms = await Kms.connect(options.kms)
+  const held = (await readRoot(options.folder)) ?? (await makeRoot(options, kms))
+  if (options.logName !== undefined && held.log !== options.logName)
+    throw new KeyUnusable(
+      'key_mismatch',
+      `The keys in ${options.folder} belong to the log ${held.log}, not to ${options.logName}.`,
+    )
+  if ((await readIfThere(join(options.folder, 'root.key'))) !== undefined)
+    throw new KeyUnusable(
+      'key_mismatch',
+      `The root key still lies in the clear in ${join(options.folder, 'root.key')}: finish with affidavit keys rewrap.`,
+    )
+  const root = await openRoot(options.folder, kms, held)
+  return new KmsFolder(options.folder, root, wrappedBy(kms, held.log), held.log)
+}
+
+class KmsFolder extends KeyFolder {
+  readonly logName: string
+
+  constructor(folder: string, root: Buffer, envelope: Envelope, logName: string) {
+    super(folder, root, envelope)
+    this.logName = logName
+  }
+}
+
+async function makeRoot(options: KmsFolderOptions, kms: Kms): Promise<RootFile> {
+  const { folder, mayCreateRoot } = options
+  const log = options.logName ?? options.newLogName
+  if ((await readIfThere(join(folder, 'root.key'))) !== undefined)
+    throw new KeyUnusable(
+      'key_mismatch',
+      `The keys in ${folder} are not wrapped by KMS yet. Stop every server process, then run: affidavit keys rewrap`,
+    )
+  if (!mayCreateRoot || log === undefined)
+    throw new KeyUnusable(
+      'key_missing',
+      `${join(folder, KMS_ROOT)} is missing, and this database has keys wrapped under it. Restore the key folder from its backup.`,
+    )
+  const { plain, ...blob } = await kms.generate(rootContext(log))
+  await writeOnce(join(folder, KMS_ROOT), formatRoot({ ...blob, log, check: rootCheckOf(plain) }))
+  return (await readRoot(folder))!
+}
+
+/** Undefined: there is none. @throws KeyUnusable `key_tampered` */
+export async function readRoot(folder: string): Promise<RootFile | undefined> {
+  const file = join(folder, KMS_ROOT)
+  const text = await readIfThere(file)
+  return text && parseRootFile(text, file)
+}
+
+/** @throws KeyUnusable `key_tampered` */
+export function parseRootFile(text: Buffer, file: string): RootFile {
+  const { format, log, check } = parse(text) as Partial<RootFile>
+  if (format !== 'affidavit/1 root' || typeof log !== 'string' || typeof check !== 'string')
+    throw new KeyUnusable('key_tampered', `${file} is not what was written there. Restore it from its backup.`)
+  return { format, log, check, ...parseBlob(text, file) }
+}
+
+export const formatRoot = (root: Omit<RootFile, 'format'>) =>
+  `${JSON.stringify({ format: 'affidavit/1 root', log: root.log, check: root.check, ...blobOf(root) })}\n`
+
+/** @throws KeyUnusable */
+export async function openRoot(folder: string, kms: Kms, held: RootFile): Promise<Buffer> {
+  const file = join(folder, KMS_ROOT)
+  const root = await kms.unwrap(held, rootContext(held.log), file)
+  if (rootCheckOf(root) !== held.check)
+    throw new KeyUnusable('key_tampered', `${file} is not what was written there. Restore it from its backup.`)
+  return root
+}
+
+function wrappedBy(kms: Kms, log: string): Envelope {
+  return {
+    leastBytes: 1,
+    isReplaced: true,
+    async make(keyring, generation) {
+      const { plain: _, ...blob } = await kms.generate(generationContext(log, keyring, generation))
+      return Buffer.from(formatBlob(blob))
+    },
+    async open(keyring, generation, held) {
+      const file = `Generation ${generation} of keyring ${keyring}`
+      return kms.unwrap(parseBlob(held, file), generationContext(log, keyring, generation), file)
+    },
+  }
+}
+
+const blobOf = ({ key, blob }: Blob): Blob => ({ key, blob })
+export const formatBlob = (blob: Blob) => `${JSON.stringify(blobOf(blob))}\n`
+
+/** @throws KeyUnusable `key_tampered`, `key_mismatch` */
+export function parseBlob(held: Buffer, file: string): Blob {
+  const { key, blob } = parse(held) as Partial<Blob>
+  if (typeof key === 'string' && typeof blob === 'string') return { key, blob }
+  throw new KeyUnusable(
+    'key_mismatch',
+    `${file} is not wrapped by KMS: run affidavit keys rewrap, or restore it from its backup.`,
+  )
+}
+
+function parse(held: Buffer): object {
+  try {
+    const value: unknown = JSON.parse(held.toString())
+    return typeof value === 'object' && value !== null ? value : {}
+  } catch {
+    return {}
+  }
+}
