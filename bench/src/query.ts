@@ -4,10 +4,11 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseFilter } from '@affidavit/server/filter/filter.ts'
-import { openKeys } from '@affidavit/server/keys/open-keys.ts'
+import { type Keys, openKeys } from '@affidavit/server/keys/open-keys.ts'
 import { Personas } from '@affidavit/server/keys/personas.ts'
 import { KeyChest, type TenantKeys } from '@affidavit/server/keys/tenant-keys.ts'
 import { Events } from '@affidavit/server/query/events.ts'
+import { Proofs } from '@affidavit/server/query/proof.ts'
 import type { Reader } from '@affidavit/server/query/row.ts'
 import { openDatabase } from '@affidavit/server/store/database.ts'
 import { startEmbedded } from '@affidavit/server/store/embedded.ts'
@@ -18,6 +19,7 @@ import pg from 'pg'
 import { random } from './events.ts'
 import { figure, percentile, report } from './report.ts'
 import { people, storedMonth, tenantId, worst } from './stored-month.ts'
+import { growTree, type StoredTrail } from './stored-tree.ts'
 
 type Query = Readonly<Record<string, string>>
 type Random = () => number
@@ -104,7 +106,10 @@ export async function query(options: QueryOptions): Promise<void> {
     const store = openDatabase({ login: postgres.connection, log: silent })
     const superuser = new pg.Client(postgres.connection)
     await superuser.connect()
-    await measure({ ...options, events: month.events }, await openReader(store, join(dataDir, 'keys')), superuser)
+    const keys = await openKeys({ keeper: store.pool('keeper'), folder: join(dataDir, 'keys') })
+    const opened = await openReader(store, keys)
+    await growTree(superuser, store.pool('notary'), await storedTrail(superuser), keys)
+    await measure({ ...options, events: month.events }, opened, superuser)
     await superuser.end()
     await store.end()
   } finally {
@@ -113,19 +118,29 @@ export async function query(options: QueryOptions): Promise<void> {
   }
 }
 
+async function storedTrail(superuser: pg.Client): Promise<StoredTrail> {
+  const { rows } = await superuser.query<{ number: number; id: string; size: string }>(
+    `select t.number, replace(t.id::text, '-', '') as id, h.size from affidavit.trails t join affidavit.heads h on h.trail = t.number
+       join affidavit.tenants n on n.number = t.tenant where n.id = $1`,
+    [tenantId],
+  )
+  return { ...rows[0]!, size: Number(rows[0]!.size) }
+}
+
 interface Opened {
   readonly events: Events
+  readonly proofs: Proofs
   readonly reader: Reader
 }
 
-async function openReader(store: ReturnType<typeof openDatabase>, folder: string): Promise<Opened> {
+async function openReader(store: ReturnType<typeof openDatabase>, { provider }: Keys): Promise<Opened> {
   const keeper = store.pool('keeper')
-  const { provider } = await openKeys({ keeper, folder })
   const tenants = new Tenants<TenantKeys>({ keeper, chest: new KeyChest(provider) })
   const tenant = await tenants.get(tenantId)
   if (tenant === undefined) throw new Error(`no tenant ${tenantId}`)
-  const events = new Events({ store, personas: new Personas({ keeper, provider }) })
-  return { events, reader: { tenant, operator: false, confidential: false } }
+  const personas = new Personas({ keeper, provider })
+  const events = new Events({ store, personas })
+  return { events, proofs: new Proofs({ store, personas }), reader: { tenant, operator: false, confidential: false } }
 }
 
 interface Measured {
@@ -156,7 +171,36 @@ async function measure(options: QueryOptions, opened: Opened, superuser: pg.Clie
     results.push(measured)
     console.error(line(measured, options.searches))
   }
-  publish(options, results)
+  publish(options, results, await prove(opened, options))
+}
+
+/** Proofs of events by place, anywhere in the trail, and of today's by id, with their entry and its payload. */
+async function prove({ proofs, events, reader }: Opened, { searches, events: size }: QueryOptions): Promise<Proven> {
+  const r = random(13)
+  const bySeq: number[] = []
+  const byId: number[] = []
+  for (let n = 0; n < searches + 5; n++) {
+    const started = performance.now()
+    const { kind } = await proofs.ofSeq(reader, Math.floor(r() * size))
+    if (kind !== 'proof') throw new Error(kind)
+    bySeq.push(performance.now() - started)
+  }
+  const parsed = parseFilter({ limit: '100' }, false)
+  if (!parsed.ok) throw new Error('no filter')
+  const page = await events.list(reader, parsed.filter, { ...parsed.page, after: null })
+  if (page.kind !== 'page') throw new Error(page.kind)
+  for (const { id } of [...page.data, ...page.data]) {
+    const started = performance.now()
+    const { kind } = await proofs.ofEvent(reader, String(id))
+    if (kind !== 'proof') throw new Error(kind)
+    byId.push(performance.now() - started)
+  }
+  return { bySeq: bySeq.slice(5), byId: byId.slice(5) }
+}
+
+interface Proven {
+  readonly bySeq: number[]
+  readonly byId: number[]
 }
 
 const line = ({ kind, ours, baseline, rows, requests }: Measured, searches: number) =>
@@ -190,7 +234,7 @@ async function plainly(kind: Kind, queries: readonly Query[], reader: Reader, su
   return times.slice(5)
 }
 
-function publish(options: QueryOptions, results: readonly Measured[]): void {
+function publish(options: QueryOptions, results: readonly Measured[], { bySeq, byId }: Proven): void {
   report(
     `query-${options.events}`,
     `
@@ -199,16 +243,23 @@ closed, today open and full. ${options.searches} searches of each kind after fiv
 unless said otherwise, through \`Events.list\` in one process: tokens, search, row-level security, decryption, recheck and
 the shown form, without HTTP. Data in the page cache as the machine has it. A search that the server cuts into several
 requests counts until its first event or its end. Plain SQL: the same predicate by a superuser on the same indexes,
-prepared, rows shipped and parsed.`,
-    results.flatMap(({ kind, ours, baseline }) => [
-      figure(`${kind.name}: p50`, 'ms', [percentile(ours, 50)]),
-      figure(`${kind.name}: p95`, 'ms', [percentile(ours, 95)], kind.budget),
-      ...(baseline.length === 0
-        ? []
-        : [
-            figure(`${kind.name}, plain SQL: p95`, 'ms', [percentile(baseline, 95)]),
-            figure(`${kind.name}: ours / plain, p50`, '×', [percentile(ours, 50) / percentile(baseline, 50)]),
-          ]),
-    ]),
+prepared, rows shipped and parsed. Proofs: of random places in the whole trail, and of today's events by id with their
+entry, through \`Proofs\` in the same process; the tree is the notary's own over the stored leaf hashes.`,
+    [
+      ...results.flatMap(({ kind, ours, baseline }) => [
+        figure(`${kind.name}: p50`, 'ms', [percentile(ours, 50)]),
+        figure(`${kind.name}: p95`, 'ms', [percentile(ours, 95)], kind.budget),
+        ...(baseline.length === 0
+          ? []
+          : [
+              figure(`${kind.name}, plain SQL: p95`, 'ms', [percentile(baseline, 95)]),
+              figure(`${kind.name}: ours / plain, p50`, '×', [percentile(ours, 50) / percentile(baseline, 50)]),
+            ]),
+      ]),
+      figure('inclusion proof of any entry: p50', 'ms', [percentile(bySeq, 50)]),
+      figure('inclusion proof of any entry: p95', 'ms', [percentile(bySeq, 95)], 'p95 ≤ 10 ms'),
+      figure('entry, payload and proof by id: p50', 'ms', [percentile(byId, 50)]),
+      figure('entry, payload and proof by id: p95', 'ms', [percentile(byId, 95)], 'p95 ≤ 10 ms'),
+    ],
   )
 }
