@@ -49,6 +49,10 @@ export class Load {
     this.#options = options
   }
 
+  get tenants(): readonly string[] {
+    return this.#options.tenants
+  }
+
   start(): void {
     this.#stopping = false
     this.#running = Array.from({ length: this.#options.connections }, (_, n) => this.#client(n))
