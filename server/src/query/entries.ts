@@ -45,13 +45,16 @@ export async function readEntries(
   seqs: readonly number[],
 ): Promise<SealedEntry[]> {
   const read = isRun(seqs) ? readRun : readRows
+  const operatorRead = readOperatorCommitments(session, trail, spans, seqs)
+  operatorRead.catch(() => {}) // met below
   const rows = await read(session, reader, trail, spans, seqs)
   if (rows.length === 0) return []
-  const people = {
-    readings: personas === null ? new Map() : await openPeople(personas, reader, rows),
-    keyIds: await readKeyIds(session, reader, rows),
-  }
-  const operator = await readOperatorCommitments(session, trail, spans, seqs)
+  const [readings, keyIds, operator] = await Promise.all([
+    personas === null ? new Map<number, PersonaReading>() : openPeople(personas, reader, rows),
+    readKeyIds(session, reader, rows),
+    operatorRead,
+  ])
+  const people = { readings, keyIds }
   return rows.map((row) => ({
     seq: row.seq,
     get text() {
@@ -73,7 +76,10 @@ async function readKeyIds(session: Queryable, reader: Reader, rows: readonly Eve
   const subjects = new Set(rows.flatMap((row) => linesOf(row.personal).map((line) => line.subject)))
   if (subjects.size === 0) return new Map()
   const { rows: found } = await session.query<{ number: number; key_id: string }>(
-    'select number, key_id from affidavit.subjects where tenant = $1 and number = any($2::bigint[])',
+    {
+      name: 'key ids',
+      text: 'select number, key_id from affidavit.subjects where tenant = $1 and number = any($2::bigint[])',
+    },
     [reader.tenant.number, [...subjects]],
   )
   return new Map(found.map((row) => [row.number, row.key_id.replaceAll('-', '')]))
@@ -87,7 +93,10 @@ async function readOperatorCommitments(
 ): Promise<Map<number, string>> {
   const { earliest, latest } = placesOf(spans, seqs)
   const { rows } = await session.query<{ seq: number; commitment: Buffer }>(
-    'select seq, commitment from affidavit.operator_commitments($1, $2::bigint[], $3, $4)',
+    {
+      name: 'operator commitments',
+      text: 'select seq, commitment from affidavit.operator_commitments($1, $2::bigint[], $3, $4)',
+    },
     [trail.number, seqs, earliest, latest],
   )
   return new Map(rows.map((row) => [row.seq, row.commitment.toString('base64')]))

@@ -76,9 +76,12 @@ export class Proofs {
     const source = await tileSource(session, reader, trail)
     if (source === undefined || seq >= source.notarized.size) return { kind: 'not_notarized_yet', trail, seq }
     const { size, note } = source.notarized
-    const [entry] = await readEntries(session, reader, this.#personas, trail, source.spans, [seq])
+    const [[entry], hashes] = await Promise.all([
+      readEntries(session, reader, this.#personas, trail, source.spans, [seq]),
+      pathOf(source, seq),
+    ])
     if (entry === undefined) return { kind: 'not_found' }
-    return { kind: 'proof', trail, entry, hashes: await pathOf(source, seq), size, checkpoint: note }
+    return { kind: 'proof', trail, entry, hashes, size, checkpoint: note }
   }
 
   #withTrail<Result>(
@@ -95,9 +98,8 @@ export class Proofs {
 }
 
 async function tileSource(session: Queryable, reader: Reader, trail: Trail): Promise<TileSource | undefined> {
-  const notarized = await readNotarized(session, trail)
-  if (notarized === undefined) return undefined
-  return { session, reader, trail, spans: await readSpans(session, trail), notarized }
+  const [notarized, spans] = await Promise.all([readNotarized(session, trail), readSpans(session, trail)])
+  return notarized === undefined ? undefined : { session, reader, trail, spans, notarized }
 }
 
 function pathOf(source: TileSource, seq: number): Promise<Uint8Array[]> {

@@ -17,7 +17,7 @@ export interface Notarized {
 /** The trail's checkpoint, or undefined before the first one. */
 export async function readNotarized(session: Queryable, trail: Trail): Promise<Notarized | undefined> {
   const { rows } = await session.query<{ size: number; note: string }>(
-    'select size, note from affidavit.notarized where trail = $1',
+    { name: 'notarized', text: 'select size, note from affidavit.notarized where trail = $1' },
     [trail.number],
   )
   return rows[0]
@@ -48,24 +48,22 @@ export async function readTile(source: TileSource, tile: TileId): Promise<Uint8A
   return tile.level === 'entries' ? readBundle(source, tile) : readHashes(source, tile.level, tile.index, tile.width)
 }
 
-/** Tiles of hashes for the trail package's proofs: each is read once, one after the other, for a session takes one query. */
+/** Tiles of hashes for the trail package's proofs, which asks for all at once: each is read once, in one round trip. */
 export function tileReader(source: TileSource): ReadTile {
   const tiles = new Map<string, Promise<Uint8Array>>()
-  let last: Promise<unknown> = Promise.resolve()
   return (level, index, width) => {
     const name = `${level}/${index}`
     const known = tiles.get(name)
     if (known !== undefined) return known
-    const bytes = last.then(() => readHashes(source, level, index, width))
+    const bytes = readHashes(source, level, index, width)
     tiles.set(name, bytes)
-    last = bytes
     return bytes
   }
 }
 
 async function readHashes(source: TileSource, level: number, index: number, width: number): Promise<Uint8Array> {
   const { rows } = await source.session.query<{ hashes: Buffer }>(
-    'select hashes from affidavit.tiles where trail = $1 and level = $2 and index = $3',
+    { name: 'tile', text: 'select hashes from affidavit.tiles where trail = $1 and level = $2 and index = $3' },
     [source.trail.number, level, index],
   )
   const stored = rows[0]?.hashes
@@ -81,8 +79,11 @@ async function readLeaves(
 ): Promise<Uint8Array> {
   const { earliest, latest } = placesOf(spans, range(low, width))
   const { rows } = await session.query<{ hash: Buffer }>(
-    `select hash from affidavit.events
-     where trail = $1 and tenant = $2 and seq >= $3 and seq < $4 and day >= $5::date and day <= $6::date order by seq`,
+    {
+      name: 'leaves',
+      text: `select hash from affidavit.events
+        where trail = $1 and tenant = $2 and seq >= $3 and seq < $4 and day >= $5::date and day <= $6::date order by seq`,
+    },
     [trail.number, reader.tenant.number, low, low + width, earliest, latest],
   )
   if (rows.length !== width) throw new Error(`trail ${trail.id} lacks leaves from ${low} to ${low + width}`)
