@@ -7,6 +7,7 @@ import { ED25519, NoteError, type VerifierKey, verifyNote, vkeyUnder } from './n
 import { parseReceipt, type Receipt } from './receipt.ts'
 import { encodeRegistryEntry, MERGE_DELAY_MS } from './registry.ts'
 import { checkSlotProof } from './slot-proof.ts'
+import { followSuccession } from './succession.ts'
 import { leafHash, verifyConsistency, verifyInclusion } from './tree.ts'
 
 /** Stable reasons why an accusation proves nothing. */
@@ -19,6 +20,8 @@ export type AccusationFlaw =
   | 'malformed'
   /** The two statements are about different logs. */
   | 'other_log'
+  /** The keys do not follow one another as the file says. */
+  | 'bad_succession'
   /** The slot proof, or the proof of its epoch, does not hold. */
   | 'bad_head'
   /** The inclusion or consistency proof does not hold. */
@@ -59,14 +62,30 @@ export async function verifyAccusation(
   accusation: Accusation,
   keys: readonly VerifierKey[],
 ): Promise<AccusationVerdict> {
-  const judge = new Judge(hash, verify, keys)
   try {
+    const judge = new Judge(hash, verify, await withSuccessors(hash, verify, accusation, keys))
     return accusation.kind === 'fork' ? await judge.fork(accusation) : await judge.receipt(accusation)
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
     const outcome = error.code === 'unknown_key' ? 'unchecked' : 'refuted'
     return { outcome, code: error.code, message: error.message }
   }
+}
+
+/** The keys given, and those that the file's succession leads to from them. */
+async function withSuccessors(
+  hash: Hash,
+  verify: VerifySignature,
+  { succession }: Accusation,
+  keys: readonly VerifierKey[],
+): Promise<readonly VerifierKey[]> {
+  if (succession === undefined) return keys
+  const origin = succession.checkpoint.slice(0, succession.checkpoint.indexOf('\n'))
+  if (!/\/registry(?:\.[1-9][0-9]*)?$/.test(origin)) throw new Refusal('bad_succession', `${origin} is no registry`)
+  const own = keys.filter(({ name }) => areOfOneLog(name, origin))
+  const followed = await followSuccession(hash, verify, succession, own)
+  if (followed.outcome === 'refused') throw new Refusal('bad_succession', followed.message)
+  return [...keys, ...followed.keys]
 }
 
 interface KnownHead {

@@ -7,10 +7,11 @@ import { toBase64 } from './bytes.ts'
 import { EntryError } from './entry-error.ts'
 import { decodeRegistryEntry, type Epoch, encodeRegistryEntry } from './registry.ts'
 import { formatSlotProof, parseSlotProof, type SlotProof } from './slot-proof.ts'
+import { formatSuccession, parseSuccession, type Succession } from './succession.ts'
 import { asNote, framed, hashLines, TextFile } from './text-file.ts'
 import { formatTlogProof, parseTlogProof, type TlogProof } from './tlog-proof.ts'
 
-/** Three notes of at most 1 MB each, and their frame. */
+/** Three notes of at most 1 MB each, and what is around them. */
 const MAX_ACCUSATION_BYTES = 3_500_000
 const FIRST_LINE = /^affidavit\/[1-9][0-9]{0,15} accusation\n/
 
@@ -25,7 +26,12 @@ export interface EpochHead {
 /** A head of a log: a checkpoint that it signed, or what stands in its slot. */
 export type Head = { readonly checkpoint: string } | EpochHead
 
-export type Accusation =
+export type Accusation = Contradiction & {
+  /** How the log's keys followed one another, where the two statements are not signed by one. */
+  readonly succession?: Succession
+}
+
+type Contradiction =
   /** Under `head`, the entry that a receipt names last has leaf hash `leaf`: not the receipt's. */
   | {
       readonly kind: 'leaf'
@@ -55,7 +61,10 @@ export function isAccusation(bytes: Uint8Array | string): boolean {
 export function formatAccusation(accusation: Accusation): string {
   const { kind } = accusation
   const said = kind === 'fork' ? framed('said', accusation.checkpoint) : framed('receipt', accusation.receipt)
-  return `affidavit/1 accusation\nkind ${kind}\n${said}${formatHead(accusation.head)}${formatContradiction(accusation)}`
+  const { succession } = accusation
+  const keys = succession === undefined ? '' : framed('succession', formatSuccession(succession))
+  const what = `${said}${formatHead(accusation.head)}${formatContradiction(accusation)}`
+  return `affidavit/1 accusation\nkind ${kind}\n${what}${keys}`
 }
 
 function formatHead(head: Head): string {
@@ -80,11 +89,12 @@ export function parseAccusation(bytes: Uint8Array | string): Accusation {
   const file = new TextFile(bytes, 'the accusation', MAX_ACCUSATION_BYTES)
   file.header('accusation')
   const accusation = readKind(file)
+  const succession = file.ended ? undefined : parseSuccession(file.document('succession'))
   file.end()
-  return accusation
+  return { ...accusation, ...(succession && { succession }) }
 }
 
-function readKind(file: TextFile): Accusation {
+function readKind(file: TextFile): Contradiction {
   const kind = file.field('kind')
   if (kind === 'leaf') {
     const receipt = asNote(file.document('receipt'), 'the receipt')

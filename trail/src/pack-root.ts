@@ -111,3 +111,27 @@ export class PackRoot {
     return range.root()
   }
 }
+
+/** The root of the first `size` leaves, as long as they come without a gap. */
+export class OlderRoot {
+  root: Uint8Array | undefined
+  private readonly range: CompactRange
+  private readonly hash: Hash
+  private readonly size: number
+
+  constructor(hash: Hash, size: number | undefined) {
+    this.hash = hash
+    this.size = size ?? 0
+    this.range = new CompactRange(hash)
+    if (size === 0) this.root = this.range.root()
+  }
+
+  bundle(walked: WalkedBundle): void {
+    const { first, tile } = walked
+    if (first !== this.range.size || first >= this.size) return
+    const count = Math.min(tile.length / HASH_BYTES, this.size - first)
+    if (count === TILE_WIDTH) this.range.appendSubtree(8, tileRoot(this.hash, tile))
+    else for (const leaf of walked.leaves.slice(0, count)) this.range.append(leaf)
+    if (this.range.size === this.size) this.root = this.range.root()
+  }
+}

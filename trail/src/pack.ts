@@ -26,8 +26,11 @@ export interface PackSource {
   readonly vkeys: readonly string[]
   /** The entry bundle `index`, as wide as it is at `manifest.size`. */
   readonly bundle: (index: number) => Promise<Uint8Array>
-  /** The payloads of the given seqs, in order: one for each, though it may be empty but for its seq. */
-  readonly content: (seqs: readonly number[]) => AsyncIterable<Payload> | Iterable<Payload>
+  /**
+   * The payloads of the given seqs, in order: one for each, though it may be empty but for its seq. Or, by a promise, the
+   * bytes of their lines, which must be those that `encodeContent` would have made, each ended by a line feed.
+   */
+  readonly content: (seqs: readonly number[]) => AsyncIterable<Payload> | Iterable<Payload> | Promise<Uint8Array>
   /** Hash tiles; asked only for a part of a trail. */
   readonly tile: ReadTile
   /** A member that `manifest.optional` names. */
@@ -104,7 +107,7 @@ function* plannedMembers(manifest: Manifest, source: PackSource): Generator<Plan
   yield member('vkeys', () => utf8.encode(source.vkeys.map((vkey) => `${vkey}\n`).join('')))
   for (const index of bundleNumbers(manifest)) yield member(bundlePath(index, size), () => source.bundle(index))
   for (const index of contentNumbers(manifest)) {
-    yield member(contentPath(index), async () => utf8.encode(await contentText(manifest, index, source)))
+    yield member(contentPath(index), () => contentLines([...contentSeqs(manifest, index)], index, source))
   }
   for (const tile of packTiles(size, bundles)) {
     const { level, index, width } = tile
@@ -116,14 +119,15 @@ function* plannedMembers(manifest: Manifest, source: PackSource): Generator<Plan
   }
 }
 
-async function contentText(manifest: Manifest, index: number, source: PackSource): Promise<string> {
-  const seqs = [...contentSeqs(manifest, index)]
+async function contentLines(seqs: readonly number[], index: number, source: PackSource): Promise<Uint8Array> {
+  const payloads = source.content(seqs)
+  if (payloads instanceof Promise) return payloads
   let text = ''
   let at = 0
-  for await (const payload of source.content(seqs)) {
+  for await (const payload of payloads) {
     if (payload.seq !== seqs[at++]) throw new PackError('members', `content of ${payload.seq} is not in its turn`)
     text += `${encodeContent(payload)}\n`
   }
   if (at !== seqs.length) throw new PackError('members', `${at} of ${seqs.length} contents in bundle ${index}`)
-  return text
+  return utf8.encode(text)
 }

@@ -77,6 +77,30 @@ export class Findings {
   }
 }
 
+/** Somebody outside who vouches for a part of the trail. */
+export type Anchor =
+  | {
+      readonly kind: 'timestamp'
+      /** The member of the pack that holds the token. */
+      readonly path: string
+      /** When the first `entries` entries were there; the true time lies within `accuracyMs` of it. */
+      readonly time: string
+      readonly accuracyMs: number
+      /** Name in the authority's certificate. */
+      readonly authority: string
+      readonly epoch: number
+      readonly entries: number
+    }
+  | {
+      readonly kind: 'witness'
+      /** As the policy calls it. */
+      readonly name: string
+      /** When it cosigned the registry's checkpoint. */
+      readonly time: string
+      readonly epoch: number
+      readonly entries: number
+    }
+
 export interface Verification {
   /** `tampered`: something failed. `unchecked`: nothing failed, but a needed check could not be made. */
   readonly outcome: 'held' | 'tampered' | 'unchecked'
@@ -86,6 +110,8 @@ export interface Verification {
   readonly firstWrong?: number
   /** Without an anchor from outside, whoever holds the log key could have written everything anew. */
   readonly assurance: 'anchored' | 'tamper-detecting only'
+  /** Witnesses and timestamps that were asked for and hold. */
+  readonly anchors: readonly Anchor[]
   readonly notes: readonly string[]
 }
 
@@ -93,7 +119,12 @@ export interface Verification {
 export const EXIT_CODES: Readonly<Record<Verification['outcome'], 0 | 1 | 2>> = { held: 0, tampered: 1, unchecked: 2 }
 
 /** Sums up. `asked`: verdicts that must not stay unchecked beyond those every verification must reach. */
-export function conclude(findings: Findings, asked: readonly Verdict[], notes: readonly string[]): Verification {
+export function conclude(
+  findings: Findings,
+  asked: readonly Verdict[],
+  notes: readonly string[],
+  anchors: readonly Anchor[] = [],
+): Verification {
   const verdicts = Object.fromEntries(VERDICTS.map((verdict) => [verdict, findings.state(verdict)])) as Record<
     Verdict,
     VerdictState
@@ -115,6 +146,7 @@ export function conclude(findings: Findings, asked: readonly Verdict[], notes: r
     findings: sorted,
     ...(wrong.length > 0 && { firstWrong: Math.min(...wrong) }),
     assurance,
+    anchors,
     notes,
   }
 }

@@ -5,21 +5,22 @@
 import { Absence } from './absence.ts'
 import { equalBytes } from './bytes.ts'
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
-import { CompactRange } from './compact-range.ts'
 import type { ContentReader } from './content-reader.ts'
 import { ContentVerifier } from './content-verifier.ts'
 import type { Entry } from './entry.ts'
-import { HASH_BYTES, type Hash, type VerifySignature } from './hash.ts'
+import type { Hash, VerifySignature } from './hash.ts'
 import { bundleNumbers, contentNumbers, contentSeqs, type Manifest, packTiles } from './manifest.ts'
-import { NoteError, parseVkey, type VerifierKey, verifyNote } from './note.ts'
-import { checkEvidence, type EvidenceResult, provenSeqs } from './pack-evidence.ts'
+import { NoteError, type VerifierKey, verifyNote } from './note.ts'
+import { checkEvidence, type EvidenceResult, evidenceSizes, provenSeqs, REGISTRY_MEMBERS } from './pack-evidence.ts'
+import { packKeys } from './pack-keys.ts'
 import type { PackReader } from './pack-reader.ts'
-import { PackRoot } from './pack-root.ts'
+import { OlderRoot, PackRoot } from './pack-root.ts'
 import type { TrustPolicy } from './policy.ts'
+import { SealedTimes } from './sealed-times.ts'
 import { TILE_WIDTH, tilePath, tileWidth } from './tiles.ts'
-import { tileRoot } from './tree.ts'
+import type { TimestampOptions } from './timestamp.ts'
 import { conclude, Findings, type Verdict, type Verification } from './verdict.ts'
-import { decodeEntries, EntryVerifier, type WalkedBundle } from './walk.ts'
+import { decodeEntries, EntryVerifier } from './walk.ts'
 
 /** A checkpoint the verifier kept from before: from its own storage, never from the party under check. */
 export interface KeptCheckpoint {
@@ -36,6 +37,8 @@ export interface VerifyOptions {
   readonly kept?: KeptCheckpoint
   /** Witnesses whose cosignatures of the registry's checkpoint count, and how many must be there. */
   readonly policy?: TrustPolicy
+  /** Whose timestamps in a pack count; without, they are not checked. */
+  readonly timestamps?: TimestampOptions
   readonly origin?: string
   /** ms since 1970; default: when the last entry was sealed. */
   readonly now?: number
@@ -56,7 +59,9 @@ export async function verifyPack(pack: PackReader, options: VerifyOptions): Prom
   const notes: string[] = []
   const { manifest } = pack
   const note = await pack.text('checkpoint')
-  const checkpoint = await checkSignature(note, await packKeys(pack, options, notes), options, findings)
+  const keys = await packKeys(pack, REGISTRY_MEMBERS, options, findings)
+  notes.push(...keys.notes)
+  const checkpoint = await checkSignature(note, keys.trail, options, findings)
   if (checkpoint !== undefined && (checkpoint.size !== manifest.size || checkpoint.origin !== manifest.origin)) {
     findings.fail('inclusion', 'other_checkpoint', 'the checkpoint is not the one the manifest speaks of')
   }
@@ -69,14 +74,14 @@ export async function verifyPack(pack: PackReader, options: VerifyOptions): Prom
     graceMs: 0,
     now: 0,
   })
-  const { root, keptRoot, comparedTo, leaves } = await walkBundles(pack, walk, onTheWay, options, findings)
+  const { root, keptRoot, comparedTo, ...walked } = await walkBundles(pack, walk, onTheWay, options, findings)
   if (checkpoint !== undefined) checkRoot(checkpoint.root, root, findings)
   if (options.kept !== undefined) checkKept(options.kept, manifest, { root, keptRoot }, findings)
   await checkContent(pack, walk, onTheWay, comparedTo, options, findings)
   const evidence =
     checkpoint === undefined
       ? undefined
-      : await checkEvidence(pack, { checkpoint, note, root, leaves }, options, findings)
+      : await checkEvidence(pack, { checkpoint, note, root, ...walked }, { ...options, keys }, findings)
   notes.push(...(evidence?.notes ?? []))
   settleAnchors(options, evidence, findings)
   if (manifest.withheld.length > 0) notes.push(`withheld from this pack: ${manifest.withheld.join(', ')}`)
@@ -84,22 +89,8 @@ export async function verifyPack(pack: PackReader, options: VerifyOptions): Prom
   if (unknown.length > 0) notes.push(`present but not checked: ${unknown.join(', ')}`)
   const asked: Verdict[] = []
   if (options.kept !== undefined) asked.push('consistency', 'anchors')
-  if (options.vkeys !== undefined || hasQuorum(options)) asked.push('anchors')
-  return conclude(findings, asked, notes)
-}
-
-/** The keys whose signature counts: those from outside, else, for the signature alone, those in the pack. */
-async function packKeys(pack: PackReader, options: VerifyOptions, notes: string[]): Promise<readonly VerifierKey[]> {
-  const lines = (await pack.text('vkeys')).split('\n').slice(0, -1)
-  if (options.vkeys !== undefined) return options.vkeys
-  notes.push('no key was given: the signature was checked with the key in the pack')
-  return lines.flatMap((line) => {
-    try {
-      return [parseVkey(options.hash, line)]
-    } catch {
-      return []
-    }
-  })
+  if (options.vkeys !== undefined || hasQuorum(options) || options.timestamps !== undefined) asked.push('anchors')
+  return conclude(findings, asked, notes, evidence?.anchors)
 }
 
 /** Checks a checkpoint note; its content is returned even when the signature fails. */
@@ -139,6 +130,7 @@ interface Walked {
   readonly comparedTo: number
   /** Leaf hashes of the entries that the pack proves one by one. */
   readonly leaves: ReadonlyMap<number, Uint8Array>
+  readonly times: SealedTimes
 }
 
 /**
@@ -157,6 +149,7 @@ async function walkBundles(
   const older = new OlderRoot(options.hash, options.kept?.size)
   const wanted = new Set(provenSeqs(manifest))
   const leaves = new Map<number, Uint8Array>()
+  const times = new SealedTimes(await evidenceSizes(pack))
   let comparedTo = Number.POSITIVE_INFINITY
   const read = (index: number) =>
     Promise.all([pack.bundle(index), pack.order.hasContent(index) && walk.isQuiet ? pack.content(index) : undefined])
@@ -170,6 +163,7 @@ async function walkBundles(
       if (wanted.size > 0)
         for (const [at, leaf] of walked.leaves.entries())
           if (wanted.has(walked.first + at)) leaves.set(walked.first + at, leaf)
+      times.bundle(walked)
       tree.bundle(index, walked)
       older.bundle(walked)
     }
@@ -177,7 +171,7 @@ async function walkBundles(
   }
   walk.finish()
   for (const tile of packTiles(manifest.size, manifest.bundles)) tree.tile(tile, await pack.read(tilePath(tile)))
-  return { root: tree.root(), keptRoot: older.root, comparedTo, leaves }
+  return { root: tree.root(), keptRoot: older.root, comparedTo, leaves, times }
 }
 
 /** Reads the next members while the one before is checked: inflating happens on other threads. */
@@ -197,30 +191,6 @@ async function* readAhead<T>(
     }
   }
   for (const next of pending) yield [next.index, await next.value]
-}
-
-/** The root of the first `size` leaves, as long as they come without a gap. */
-class OlderRoot {
-  root: Uint8Array | undefined
-  private readonly range: CompactRange
-  private readonly hash: Hash
-  private readonly size: number
-
-  constructor(hash: Hash, size: number | undefined) {
-    this.hash = hash
-    this.size = size ?? 0
-    this.range = new CompactRange(hash)
-    if (size === 0) this.root = this.range.root()
-  }
-
-  bundle(walked: WalkedBundle): void {
-    const { first, tile } = walked
-    if (first !== this.range.size || first >= this.size) return
-    const count = Math.min(tile.length / HASH_BYTES, this.size - first)
-    if (count === TILE_WIDTH) this.range.appendSubtree(8, tileRoot(this.hash, tile))
-    else for (const leaf of walked.leaves.slice(0, count)) this.range.append(leaf)
-    if (this.range.size === this.size) this.root = this.range.root()
-  }
 }
 
 function checkRoot(expected: Uint8Array, root: Uint8Array | undefined, findings: Findings): void {
@@ -348,7 +318,7 @@ const hasQuorum = ({ policy }: VerifyOptions) => policy !== undefined && policy.
 
 /**
  * An anchor is what came from outside: a pinned key that signed, a kept checkpoint that the trail grew from, witnesses
- * that cosigned the registry.
+ * that cosigned the registry, an authority that stamped it.
  */
 function settleAnchors(options: VerifyOptions, evidence: EvidenceResult | undefined, findings: Findings): void {
   const registry = evidence?.registry ?? 'absent'
@@ -361,7 +331,7 @@ function settleAnchors(options: VerifyOptions, evidence: EvidenceResult | undefi
   const states = [
     ...(options.vkeys === undefined ? [] : [findings.state('signature')]),
     ...(options.kept === undefined ? [] : [findings.state('consistency')]),
-    ...(registry === 'witnessed' ? ['held'] : []),
+    ...((evidence?.anchors.length ?? 0) > 0 ? ['held'] : []),
   ]
   if (states.includes('failed')) findings.fail('anchors', 'anchor_contradicts', 'what you brought contradicts the pack')
   else if (states.includes('held')) findings.held('anchors')
