@@ -57,9 +57,9 @@ async function write(...to: readonly TestSlot[]): Promise<void> {
   await notary.round()
 }
 
-function launch(step: string): ChildProcess {
+function launch(step: string, ...successor: string[]): ChildProcess {
   const entry = join(import.meta.dirname, 'registry-process-entry.ts')
-  const child = spawn(process.execPath, [entry, database.url, folder.folder, step], {
+  const child = spawn(process.execPath, [entry, database.url, folder.folder, step, ...successor], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   children.add(child)
@@ -101,6 +101,24 @@ test.each(['planned', 'object', 'signed', 'committed'])('killed when it had %s',
     'select s.size = h.size as same from affidavit.slots s join affidavit.heads h using (trail)',
   )
   expect(rows).toEqual(slots.map(() => ({ same: true })))
+  await next.stop()
+})
+
+test('killed at each step while the log key is succeeded: one entry names the successor, and both keys sign', async () => {
+  await write(...slots)
+  await clock.epoch()
+  const { privateKey } = generateKeyPairSync('ed25519')
+  const successor = logKey(privateKey)
+  const key = privateKey.export({ format: 'der', type: 'pkcs8' }).toString('base64')
+  for (const step of ['planned', 'object', 'signed', 'committed']) {
+    await write(slots[0]!)
+    expect(await ended(launch(step, key))).toBe('SIGKILL')
+  }
+  const next = testClock(database.store, folder.objects, { logKeys: [successor, testLogKey] })
+  expect(await next.epoch()).toMatchObject({ kind: 'made', epoch: 3 })
+  await examineRegistry(database.store, next, slots)
+  const { rows } = await database.superuser.query('select kind from affidavit.registry_entries order by index')
+  expect(rows.map(({ kind }) => kind)).toEqual(['epoch', 'key', 'epoch', 'epoch'])
   await next.stop()
 })
 
