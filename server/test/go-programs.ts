@@ -89,7 +89,7 @@ function skip(name: string, why: string): null {
 }
 
 /** A file that holds the process id of whoever builds; a dead one's is taken over. */
-async function lock(path: string): Promise<() => Promise<void>> {
+export async function lock(path: string): Promise<() => Promise<void>> {
   for (;;) {
     const file = await open(path, 'wx').catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EEXIST') throw error
@@ -105,12 +105,17 @@ async function lock(path: string): Promise<() => Promise<void>> {
   }
 }
 
-interface Ran {
+export interface Ran {
   readonly code: number | null
   readonly output: string
 }
 
-function run(program: string, args: string[], cwd: string, environment: Record<string, string> = {}): Promise<Ran> {
+export function run(
+  program: string,
+  args: string[],
+  cwd: string,
+  environment: Record<string, string> = {},
+): Promise<Ran> {
   return new Promise((resolve) => {
     const env = { ...process.env, GOTOOLCHAIN: 'local', ...environment }
     const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })

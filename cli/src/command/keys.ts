@@ -3,8 +3,9 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import { endpoint, type ServerOptions } from '../config.ts'
 import { Failure } from '../failure.ts'
 import { asFailure, Remote } from '../remote.ts'
-import { print, printable, printJson, say, type Terminal, table } from '../terminal.ts'
+import { plural, print, printable, printJson, progressLine, say, type Terminal, table } from '../terminal.ts'
 import { collect, type Define, withServer } from './define.ts'
+import { settingsOf, spoken } from './settings.ts'
 
 interface Key {
   readonly id: string
@@ -62,6 +63,20 @@ export const keys: Define = (parent, terminal) => {
         .default('subject'),
     )
     .action((options: RotateOptions) => told(rotate(options, terminal)))
+  group
+    .command('rewrap')
+    .description(
+      'Wrap what the key folder holds under the first key of AFFIDAVIT_KMS_KEY: to move the keys of a deployment into KMS, ' +
+        'with every server stopped, or to another key there, while they run. It works on the folder itself, with the ' +
+        'environment of the server, and can be repeated.',
+    )
+    .option(
+      '--delete-after <days>',
+      'Have the other keys of AFFIDAVIT_KMS_KEY deleted in KMS after 7 to 30 days: old copies of the folder open nothing then',
+      parseDays,
+    )
+    .option('--json', 'Print JSON')
+    .action((options: RewrapOptions) => told(rewrap(options, terminal)))
   sub('retire', 'Destroy signing keys of the log that have a successor, once whoever pinned them has followed').action(
     (options: Options) => told(changeLogKey('retire', options, terminal)),
   )
@@ -136,6 +151,45 @@ async function rotate(options: RotateOptions, terminal: Terminal): Promise<void>
   if (options.json) return printJson(terminal, done)
   const gone = done.destroyed.length === 0 ? '' : `; destroyed: ${done.destroyed.join(', ')}`
   print(terminal, printable(`Generation ${done.generation} is in use${gone}.`))
+}
+
+interface RewrapOptions {
+  readonly deleteAfter?: number
+  readonly json?: boolean
+}
+
+function parseDays(text: string): number {
+  if (!/^(7|8|9|1\d|2\d|30)$/.test(text)) throw new InvalidArgumentError('A number of days from 7 to 30 is expected.')
+  return Number(text)
+}
+
+async function rewrap({ deleteAfter, json }: RewrapOptions, terminal: Terminal): Promise<void> {
+  const { rewrap: work } = await import('@affidavit/server/assembly/rewrap.ts')
+  const config = await settingsOf(terminal)
+  let files = 0
+  const bar = progressLine(terminal)
+  const onStep = () => bar.update(() => `${plural(++files, 'file', 'files')} wrapped anew`)
+  const done = await spoken(() => work(config, { deleteAfterDays: deleteAfter, onStep }).finally(() => bar.clear()))
+  if (json) return printJson(terminal, done)
+  print(
+    terminal,
+    printable(`${plural(done.moved, 'file', 'files')} wrapped anew, ${done.kept} were already: ${done.key}`),
+  )
+  if (done.migrated)
+    say(
+      terminal,
+      'The root key is not on this disk in the clear any more. Copies of the key folder from before still have it: destroy ' +
+        'them once you have a new one, and rotate (docs/operating/keys.md).',
+    )
+  for (const { key, deletion } of done.retired)
+    print(
+      terminal,
+      printable(
+        deletion === null
+          ? `Nothing in the folder needs ${key} any more.`
+          : `${key} is deleted on ${new Date(deletion).toISOString().slice(0, 10)}: copies of the key folder from before open nothing from then on.`,
+      ),
+    )
 }
 
 async function changeLogKey(action: 'rotate' | 'retire', options: Options, terminal: Terminal): Promise<void> {

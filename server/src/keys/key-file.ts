@@ -69,7 +69,8 @@ export async function destroyFile(file: string): Promise<void> {
   await syncFolder(dirname(file))
 }
 
-async function syncFolder(folder: string): Promise<void> {
+/** Makes the names in a folder durable. */
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, 'r')
   try {
     await handle.sync()

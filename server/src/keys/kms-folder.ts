@@ -11,7 +11,16 @@
 import { join } from 'node:path'
 import { makeFolder, readIfThere, writeOnce } from './key-file.ts'
 import { type Envelope, KeyFolder, KMS_ROOT, rootCheckOf } from './key-folder.ts'
-import { type Blob, type Context, Kms, type KmsSettings } from './kms.ts'
+import { Kms, type KmsSettings } from './kms.ts'
+import {
+  formatBlob,
+  formatRoot,
+  generationContext,
+  parseBlob,
+  type RootFile,
+  readRoot,
+  rootContext,
+} from './kms-files.ts'
 import type { KeyProvider } from './provider.ts'
 import { KeyUnusable } from './unusable.ts'
 
@@ -25,22 +34,6 @@ export interface KmsFolderOptions {
   /** Its name if the keys are made now. */
   readonly newLogName?: string
 }
-
-/** What root.kms holds, as JSON. */
-export interface RootFile extends Blob {
-  readonly format: 'affidavit/1 root'
-  readonly log: string
-  /** `KeyProvider.rootCheck`. */
-  readonly check: string
-}
-
-export const rootContext = (log: string): Context => ({ purpose: 'affidavit/1 root', log })
-export const generationContext = (log: string, keyring: string, generation: number): Context => ({
-  purpose: 'affidavit/1 generation',
-  log,
-  keyring,
-  generation: String(generation),
-})
 
 /** @throws KeyUnusable with a sentence for the operator */
 export async function openKmsFolder(options: KmsFolderOptions): Promise<KeyProvider> {
@@ -88,24 +81,6 @@ async function makeRoot(options: KmsFolderOptions, kms: Kms): Promise<RootFile> 
   return (await readRoot(folder))!
 }
 
-/** Undefined: there is none. @throws KeyUnusable `key_tampered` */
-export async function readRoot(folder: string): Promise<RootFile | undefined> {
-  const file = join(folder, KMS_ROOT)
-  const text = await readIfThere(file)
-  return text && parseRootFile(text, file)
-}
-
-/** @throws KeyUnusable `key_tampered` */
-export function parseRootFile(text: Buffer, file: string): RootFile {
-  const { format, log, check } = parse(text) as Partial<RootFile>
-  if (format !== 'affidavit/1 root' || typeof log !== 'string' || typeof check !== 'string')
-    throw new KeyUnusable('key_tampered', `${file} is not what was written there. Restore it from its backup.`)
-  return { format, log, check, ...parseBlob(text, file) }
-}
-
-export const formatRoot = (root: Omit<RootFile, 'format'>) =>
-  `${JSON.stringify({ format: 'affidavit/1 root', log: root.log, check: root.check, ...blobOf(root) })}\n`
-
 /** @throws KeyUnusable */
 export async function openRoot(folder: string, kms: Kms, held: RootFile): Promise<Buffer> {
   const file = join(folder, KMS_ROOT)
@@ -127,27 +102,5 @@ function wrappedBy(kms: Kms, log: string): Envelope {
       const file = `Generation ${generation} of keyring ${keyring}`
       return kms.unwrap(parseBlob(held, file), generationContext(log, keyring, generation), file)
     },
-  }
-}
-
-const blobOf = ({ key, blob }: Blob): Blob => ({ key, blob })
-export const formatBlob = (blob: Blob) => `${JSON.stringify(blobOf(blob))}\n`
-
-/** @throws KeyUnusable `key_tampered`, `key_mismatch` */
-export function parseBlob(held: Buffer, file: string): Blob {
-  const { key, blob } = parse(held) as Partial<Blob>
-  if (typeof key === 'string' && typeof blob === 'string') return { key, blob }
-  throw new KeyUnusable(
-    'key_mismatch',
-    `${file} is not wrapped by KMS: run affidavit keys rewrap, or restore it from its backup.`,
-  )
-}
-
-function parse(held: Buffer): object {
-  try {
-    const value: unknown = JSON.parse(held.toString())
-    return typeof value === 'object' && value !== null ? value : {}
-  } catch {
-    return {}
   }
 }

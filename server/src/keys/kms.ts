@@ -56,8 +56,8 @@ export class Kms {
       maxAttempts: 2,
       requestHandler: {
         connectionTimeout: 2_000,
-        socketTimeout: 5_000,
-        requestTimeout: 5_000,
+        socketTimeout: 3_000,
+        requestTimeout: 3_000,
         throwOnRequestTimeout: true,
       },
     })
@@ -130,8 +130,12 @@ export class Kms {
 
   /** @returns when the key and all that it wraps will be gone for good @throws KeyUnusable */
   async scheduleDeletion(arn: string, days: number): Promise<Date> {
+    const { KeyMetadata: about } = await this.#ask('kms:DescribeKey', arn, () =>
+      this.#client.send(new DescribeKeyCommand({ KeyId: arn })),
+    )
+    if (about?.KeyState === 'PendingDeletion' && about.DeletionDate !== undefined) return about.DeletionDate
     const { DeletionDate } = await this.#ask('kms:ScheduleKeyDeletion', arn, () =>
-      this.#client.send(new ScheduleKeyDeletionCommand({ KeyId: arn, PendingWindowInDays: days })),
+      this.#client.send(new ScheduleKeyDeletionCommand({ KeyId: arn.split('/').at(-1), PendingWindowInDays: days })),
     )
     return DeletionDate ?? new Date(Date.now() + days * 86_400_000)
   }
@@ -165,10 +169,11 @@ export class Kms {
     })
     if (!mustWrap) return about?.Arn
     const why =
-      about?.KeyUsage !== 'ENCRYPT_DECRYPT' || about.KeySpec !== 'SYMMETRIC_DEFAULT'
+      (about?.KeyUsage ?? 'ENCRYPT_DECRYPT') !== 'ENCRYPT_DECRYPT' ||
+      (about?.KeySpec ?? 'SYMMETRIC_DEFAULT') !== 'SYMMETRIC_DEFAULT'
         ? 'is not a symmetric key for encryption'
-        : about.KeyState !== 'Enabled'
-          ? `is not enabled but ${about.KeyState}`
+        : about?.KeyState !== 'Enabled'
+          ? `is not enabled but ${about?.KeyState}`
           : undefined
     if (why !== undefined) throw new KeyUnusable('kms_refused', `The key ${key} in KMS ${why}.`)
     return about!.Arn

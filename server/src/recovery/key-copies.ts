@@ -7,6 +7,8 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import { KMS_ROOT } from '../keys/key-folder.ts'
+import { parseRootFile } from '../keys/kms-files.ts'
 import { copyFile, listFolder, syncTree } from './copying.ts'
 import { RecoveryRefused, syncFolder } from './repository.ts'
 
@@ -53,12 +55,15 @@ export async function restoreKeys(from: string, id: string, keys: string): Promi
   const source = join(from, id)
   if (!existsSync(source)) throw new RecoveryRefused(`There are no keys of backup ${id} in ${from}.`)
   const { files } = await listFolder(source, () => false)
+  // A copy from before the keys were moved into a key management service does not bring the root back into the clear.
+  const hasKms = existsSync(join(keys, KMS_ROOT))
   let restored = 0
   for (const { path } of files) {
+    if (path === 'root.key' && hasKms) continue
     const to = join(keys, path)
     const there = await readFile(to).catch(() => undefined)
     if (there !== undefined) {
-      if (!path.startsWith('generations/') && !there.equals(await readFile(join(source, path))))
+      if (!path.startsWith('generations/') && !isSameKey(path, there, await readFile(join(source, path))))
         throw new RecoveryRefused(`${to} is another key than that of the backup. Restore into a key folder of its own.`)
       continue
     }
@@ -69,6 +74,12 @@ export async function restoreKeys(from: string, id: string, keys: string): Promi
     restored++
   }
   return restored
+}
+
+/** The root that a key management service wraps may have been wrapped by another key of it since. */
+function isSameKey(path: string, one: Buffer, other: Buffer): boolean {
+  if (path !== KMS_ROOT) return one.equals(other)
+  return parseRootFile(one, path).check === parseRootFile(other, path).check
 }
 
 /** Takes away the copies that belong to none of the given backups. */
