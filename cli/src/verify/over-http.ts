@@ -1,5 +1,12 @@
 /** `affidavit verify URL`: a running server's trail, its place in the registry, and all of its past. */
-import type { Checkpoint, VerdictState, VerifierKey } from '@affidavit/trail'
+import {
+  type Checkpoint,
+  NoteError,
+  parseCheckpoint,
+  parseNote,
+  type VerdictState,
+  type VerifierKey,
+} from '@affidavit/trail'
 import { keyFor, serverUrl } from '../config.ts'
 import { Failure } from '../failure.ts'
 import { asFailure, Remote, ServerRefused } from '../remote.ts'
@@ -31,6 +38,10 @@ import { type Extra, outcomeOf, type Report, stateOf } from './report.ts'
 import { ServerLog, type TrailInfo, trailOf } from './server-log.ts'
 
 const DEFAULT_MAX_AGE_S = 3600
+/** How often a trail is looked at that forgets while it is being looked at, and how long its next checkpoint may take. */
+const LOOKS = 3
+const CHECKPOINT_MS = 10_000
+const CHECKPOINT_PAUSE_MS = 500
 
 export async function overHttp(
   address: string,
@@ -54,6 +65,8 @@ interface Visited extends LiveResult {
   readonly info: TrailInfo
   readonly held: Held
   readonly vkeys: readonly VerifierKey[] | undefined
+  /** What filters must return, if that is to be compared. */
+  readonly expected?: Expected
 }
 
 class Visit {
@@ -80,10 +93,9 @@ class Visit {
     const past: (Visited | string)[] = []
     for (const [at, id] of this.info.earlier.entries())
       past.push(await this.earlierTrail(id, this.earlier[at]!, registry))
-    const expected = this.options.deep ? new Expected(this.options.deepValues) : undefined
-    const visited = await this.visit(this.log, this.info, registry, expected)
+    const visited = await this.visit(this.log, this.info, registry, this.options.deep)
     const extras = this.extras(registry, past, visited)
-    if (expected !== undefined) extras.push(await this.deep(visited.checkpoint, expected))
+    if (visited.expected !== undefined) extras.push(await this.deep(visited.checkpoint, visited.expected))
     this.bar.clear()
     const verification = concludeLive(visited, keptOf(visited), this.anchored(registry, visited, extras))
     const notes = [...visited.held.notes]
@@ -147,13 +159,13 @@ class Visit {
     log: ServerLog,
     info: TrailInfo,
     registry: Registry | RegistryFinding | undefined,
-    expected?: Expected,
+    isDeep = false,
   ): Promise<Visited> {
     const others = [...this.earlier, this.info.origin].filter((origin) => origin !== info.origin)
     const held = holdAgainst(this.brought, info.origin, others)
     const before = this.brought.state?.originAt({ url: this.log.remote.url, tenant: this.log.tenant })
     const vkeys = this.keysOf(info.origin, registry, held)
-    const live: LiveOptions = {
+    const live: Omit<LiveOptions, 'onPayload'> = {
       hash: nodeSha256,
       ...(vkeys !== undefined && { vkeys }),
       named: keysFor(namedBy(registry), info.origin),
@@ -162,9 +174,14 @@ class Visit {
       originBefore: before !== undefined && others.includes(before) ? undefined : before,
       now: this.now,
       progress: (done, of, phase) => this.bar.update(() => `${phase}: ${count(done)} of ${count(of)}`),
-      ...(expected && { onPayload: (...entry: Parameters<Expected['add']>) => expected.add(...entry) }),
     }
-    return { ...(await verifyLive(log, info, live)), info, held, vkeys }
+    for (let look = 1; ; look++) {
+      const expected = isDeep ? new Expected(this.options.deepValues) : undefined
+      const onPayload = expected && ((...entry: Parameters<Expected['add']>) => expected.add(...entry))
+      const result = await verifyLive(log, info, { ...live, ...(onPayload && { onPayload }) })
+      const isFinal = look === LOOKS || !hasUnexplained(result) || !(await grows(log, result.checkpoint.size))
+      if (isFinal) return { ...result, info, held, vkeys, ...(expected && { expected }) }
+    }
   }
 
   /** Keys from outside that may have signed a trail, with those that the registry's successions lead to. */
@@ -279,6 +296,26 @@ class Visit {
     await state.save()
     return [KEPT_NOTE]
   }
+}
+
+/** A payload that is gone, of which no entry under the checkpoint says why: one that was sealed since then may. */
+const hasUnexplained = ({ findings }: LiveResult) =>
+  findings.sorted().some(({ verdict, code }) => verdict === 'absence' && code === 'unexplained')
+
+/** Waits for a checkpoint over more entries. @returns whether one came */
+async function grows(log: ServerLog, size: number): Promise<boolean> {
+  for (const deadline = Date.now() + CHECKPOINT_MS; Date.now() < deadline; ) {
+    const note = await log.checkpoint()
+    if (note === undefined) return false
+    try {
+      if (parseCheckpoint(parseNote(note).text).size > size) return true
+    } catch (error) {
+      if (error instanceof NoteError) return false
+      throw error
+    }
+    await new Promise((resolve) => setTimeout(resolve, CHECKPOINT_PAUSE_MS))
+  }
+  return false
 }
 
 /** Keys that the server itself names for the registry. */
