@@ -480,6 +480,15 @@ alter table affidavit.prunes add constraint prunes_pkey PRIMARY KEY (trail, cont
 alter table affidavit.prunes add constraint prunes_trail_fkey FOREIGN KEY (trail) REFERENCES affidavit.trails(number);
 grant select on affidavit.prunes to affidavit_retention;
 
+create table affidavit.recall_due (
+  one boolean not null default true,
+  from_epoch bigint not null
+);
+alter table affidavit.recall_due owner to affidavit_owner;
+alter table affidavit.recall_due add constraint recall_due_one_check CHECK (one);
+alter table affidavit.recall_due add constraint recall_due_pkey PRIMARY KEY (one);
+grant delete, insert, select, update on affidavit.recall_due to affidavit_retention;
+
 create table affidavit.recoveries (
   number bigint not null generated always as identity,
   from_epoch bigint not null,
@@ -510,6 +519,7 @@ grant select on affidavit.registry to affidavit_operator_reader;
 grant select on affidavit.registry to affidavit_reader;
 grant select on affidavit.registry to affidavit_scrub;
 grant select, update on affidavit.registry to affidavit_notary;
+grant select (epoch) on affidavit.registry to affidavit_retention;
 
 create table affidavit.registry_cosignatures (
   size bigint not null,
@@ -1619,6 +1629,22 @@ AS $function$
 $function$;
 alter function affidavit.is_held(integer,bigint,bytea,bigint) owner to affidavit_owner;
 revoke all on function affidavit.is_held(integer,bigint,bytea,bigint) from public;
+
+CREATE OR REPLACE FUNCTION affidavit.leaf_hashes(p_trail integer, p_seqs bigint[])
+ RETURNS TABLE(seq bigint, hash bytea)
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  select s, coalesce((select e.hash from events e where e.trail = p_trail and e.seq = s),
+      (select substring(t.hashes from (s % 256 * 32)::int + 1 for 32) from tiles t
+        where t.trail = p_trail and t.level = 0 and t.index = s / 256))
+    from unnest(p_seqs) as s
+    where s < (select size from heads where trail = p_trail);
+$function$;
+alter function affidavit.leaf_hashes(integer,bigint[]) owner to affidavit_owner;
+revoke all on function affidavit.leaf_hashes(integer,bigint[]) from public;
+grant execute on function affidavit.leaf_hashes(integer,bigint[]) to affidavit_retention;
 
 CREATE OR REPLACE FUNCTION affidavit.lock_forgetting(p_trail integer)
  RETURNS void

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import pg from 'pg'
 import { opening } from '../../server/src/assembly/opening.ts'
+import { ordersOf } from '../../server/src/assembly/orders.ts'
 import { Rotation } from '../../server/src/erase/rotation.ts'
 import { seal } from '../../server/src/keys/aead.ts'
 import { bucketPlace, subjectPlace } from '../../server/src/keys/buckets.ts'
@@ -55,13 +56,16 @@ async function rotator({ login, dataDir }: BenchServer): Promise<Rotator> {
     connections: 1,
     opening: (trail, epoch) => opening(keys, trail, epoch, null),
   })
+  const retention = database.pool('retention')
+  const objects = await openFolderObjects(join(dataDir, 'objects'))
   const rotation = new Rotation({
     keeper,
-    retention: database.pool('retention'),
+    retention,
     tenants,
     provider,
     chest,
-    objects: await openFolderObjects(join(dataDir, 'objects')),
+    objects,
+    orders: ordersOf(keys, objects, retention),
     announce: async ({ trail }, control, facts) => {
       const [outcome] = await sealer.submit([
         controlEntry(trail, sealer.keyEpoch(trail.shard), control, facts, Date.now()),

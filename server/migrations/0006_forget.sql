@@ -66,6 +66,13 @@ create table affidavit.retention_visits (
   held boolean not null default false
 );
 
+-- There after a database was found behind its Objects, until everything that was removed since is removed again: orders in
+-- Objects from this epoch on are to be gone through before anything is served.
+create table affidavit.recall_due (
+  one boolean primary key default true check (one),
+  from_epoch bigint not null
+);
+
 -- What later stages must hear of (streams to customers, caches, archives); never deleted before they read it.
 create table affidavit.messages (
   number bigint generated always as identity primary key,
@@ -135,6 +142,16 @@ create function affidavit.without_personas(p_personal bytea) returns bytea
   language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
   select string_agg(overlay(substring(p_personal from n * 48 + 1 for 48) placing '\x0000000000000000'::bytea from 9 for 8), ''::bytea order by n)
     from generate_series(0, length(p_personal) / 48 - 1) as n;
+$$;
+
+-- Leaf hashes of entries, by which a later start knows whether a number still means the same entry.
+create function affidavit.leaf_hashes(p_trail int, p_seqs bigint[]) returns table (seq bigint, hash bytea)
+  language sql stable security definer set search_path = affidavit, pg_temp as $$
+  select s, coalesce((select e.hash from events e where e.trail = p_trail and e.seq = s),
+      (select substring(t.hashes from (s % 256 * 32)::int + 1 for 32) from tiles t
+        where t.trail = p_trail and t.level = 0 and t.index = s / 256))
+    from unnest(p_seqs) as s
+    where s < (select size from heads where trail = p_trail);
 $$;
 
 -- ─── Legal holds ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -630,7 +647,7 @@ begin
 end $$;
 
 -- ─── Grants ─────────────────────────────────────────────────────────────────────────────────────────────────────
-revoke execute on function affidavit.announcement, affidavit.control_entries, affidavit.lock_forgetting, affidavit.place_hold,
+revoke execute on function affidavit.announcement, affidavit.control_entries, affidavit.leaf_hashes, affidavit.lock_forgetting, affidavit.place_hold,
   affidavit.release_hold, affidavit.holds_on_subjects, affidavit.is_held, affidavit.holds_on_entries, affidavit.erase_subjects,
   affidavit.drop_personas, affidavit.remove_payload, affidavit.redact, affidavit.prune, affidavit.first_sealed_after,
   affidavit.payload_left, affidavit.truncate_entries, affidavit.close_tenant, affidavit.destroy_tenant,
@@ -638,7 +655,7 @@ revoke execute on function affidavit.announcement, affidavit.control_entries, af
 revoke execute on function keeper.begin_rotation, keeper.skip_generation, keeper.move_generation, keeper.retiring_buckets,
   keeper.rewrap_bucket, keeper.end_rotation, keeper.rotations_due, keeper.live_generations, keeper.full_generations, keeper.add_data_key,
   keeper.replay_buckets, keeper.replay_subject_keys from public;
-grant execute on function affidavit.control_entries, affidavit.lock_forgetting, affidavit.place_hold, affidavit.release_hold,
+grant execute on function affidavit.control_entries, affidavit.leaf_hashes, affidavit.lock_forgetting, affidavit.place_hold, affidavit.release_hold,
   affidavit.holds_on_subjects, affidavit.holds_on_entries, affidavit.erase_subjects, affidavit.drop_personas, affidavit.redact,
   affidavit.prune, affidavit.first_sealed_after, affidavit.payload_left, affidavit.truncate_entries,
   affidavit.close_tenant, affidavit.destroy_tenant, affidavit.drop_payload, affidavit.drop_people to affidavit_retention;
@@ -647,6 +664,8 @@ grant execute on function keeper.begin_rotation, keeper.skip_generation, keeper.
   keeper.replay_buckets, keeper.replay_subject_keys to affidavit_keeper;
 grant select, insert, update on affidavit.acts, affidavit.retention_visits to affidavit_retention;
 grant select on affidavit.prunes to affidavit_retention;
+grant select, insert, update, delete on affidavit.recall_due to affidavit_retention;
+grant select (epoch) on affidavit.registry to affidavit_retention;
 grant select on affidavit.holds, affidavit.trails, affidavit.tenants, affidavit.heads, affidavit.subjects, affidavit.settings to affidavit_retention;
 grant select on affidavit.messages to affidavit_follower, affidavit_retention;
 grant select on affidavit.minimums to affidavit_notary, affidavit_follower, affidavit_scrub, affidavit_reader, affidavit_operator_reader;

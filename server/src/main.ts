@@ -255,7 +255,7 @@ async function assemble(
     announce,
     log,
   })
-  forget.start()
+  await forget.start()
   closers.add(() => forget.stop())
   const ready = () => readiness(ground, sealer)
   const operations = [

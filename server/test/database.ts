@@ -25,11 +25,16 @@ export interface TestDatabase {
   drop(): Promise<void>
 }
 
-/** @param options `empty: true` clones no schema, for tests of the migrations themselves */
-export async function freshDatabase(options: { empty?: boolean } = {}): Promise<TestDatabase> {
+/**
+ * @param options `empty: true` clones no schema, for tests of the migrations themselves; `of` clones another test's database
+ *   as it is, which ends all connections to it
+ */
+export async function freshDatabase(options: { empty?: boolean; of?: TestDatabase } = {}): Promise<TestDatabase> {
   const server = inject('postgres')
   const name = `affidavit_test_${randomBytes(6).toString('hex')}`
-  const template = options.empty ? 'template0' : inject('template')
+  const template = options.of?.login.database ?? (options.empty ? 'template0' : inject('template'))
+  if (options.of)
+    await asAdmin(server, `select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = '${template}'`)
   await asAdmin(server, `create database ${name} template ${template} encoding 'UTF8'`)
   const login = { ...server, database: name }
   const store = openDatabase({ login, log: silent })

@@ -28,16 +28,20 @@ const node = (life?: Life) =>
  * @returns how many steps it takes
  */
 async function cutOffEverywhere(work: (node: ForgetNode, round: number) => Promise<unknown>): Promise<number> {
-  for (let most = 1; ; most++) {
-    const mortal = await node(new Life(most, true))
-    const outcome = await work(mortal, most).then(
-      () => 'survived',
-      (error: unknown) => error,
-    )
+  const life = new Life(1, true)
+  const mortal = await node(life)
+  try {
+    for (let most = 1; ; life.revive(++most)) {
+      const outcome = await work(mortal, most).then(
+        () => 'survived',
+        (error: unknown) => error,
+      )
+      if (outcome === 'survived') return most
+      if (!(outcome instanceof Gone)) throw outcome
+      await work(healthy, most)
+    }
+  } finally {
     await mortal.stop()
-    if (outcome === 'survived') return most
-    if (!(outcome instanceof Gone)) throw outcome
-    await work(healthy, most)
   }
 }
 

@@ -6,11 +6,13 @@ import type { Control } from '@affidavit/trail'
 import { opening } from '../src/assembly/opening.ts'
 import { Forgetting } from '../src/erase/forgetting.ts'
 import { Holds } from '../src/erase/holds.ts'
+import { Orders } from '../src/erase/orders.ts'
 import { Pruning } from '../src/erase/prune.ts'
 import { Rotation } from '../src/erase/rotation.ts'
 import { openKeys } from '../src/keys/open-keys.ts'
 import { Personas } from '../src/keys/personas.ts'
 import type { KeyProvider } from '../src/keys/provider.ts'
+import { openRegistrySecret } from '../src/keys/registry-key.ts'
 import { KeyChest, type TenantKeys } from '../src/keys/tenant-keys.ts'
 import { controlEntry } from '../src/seal/control.ts'
 import { Sealer } from '../src/seal/sealer.ts'
@@ -23,20 +25,26 @@ import { type Tenant, Tenants } from '../src/tenants/tenants.ts'
 /** Lets so many steps happen and then none: as if the process were gone. */
 export class Life {
   steps = 0
-  readonly #most: number
+  most: number
   /** Whether the last step happened although nobody was told. */
   readonly #after: boolean
 
   constructor(most = Number.POSITIVE_INFINITY, after = false) {
-    this.#most = most
+    this.most = most
     this.#after = after
   }
 
+  /** Another one, for what is left. */
+  revive(most: number): void {
+    this.steps = 0
+    this.most = most
+  }
+
   async step<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (this.steps >= this.#most) throw new Gone()
+    if (this.steps >= this.most) throw new Gone()
     this.steps++
     const result = await work()
-    if (this.steps >= this.#most && this.#after) throw new Gone()
+    if (this.steps >= this.most && this.#after) throw new Gone()
     return result
   }
 }
@@ -47,16 +55,20 @@ export class Gone extends Error {
 
 export interface ForgetNode {
   readonly database: Database
+  /** Of the role `retention`, each call a step. */
+  readonly retention: Pool
+  readonly keeper: Pool
   readonly tenants: Tenants<TenantKeys>
   readonly provider: KeyProvider
   readonly personas: Personas
   readonly objects: Objects
+  readonly orders: Orders
   readonly forgetting: Forgetting
   readonly holds: Holds
   readonly pruning: Pruning
   readonly rotation: Rotation
   tenant(id: string): Promise<Tenant<TenantKeys>>
-  announce(tenant: Tenant<TenantKeys>, control: Control): Promise<number>
+  announce(tenant: Tenant<TenantKeys>, control: Control, facts?: Record<string, unknown>): Promise<number>
   stop(): Promise<void>
 }
 
@@ -91,7 +103,10 @@ export async function forgetNode({ login, dataDir, life = new Life(), now }: Nod
     })
   const pool = (role: Role) => mortalPool(database.pool(role), life)
   const objects = mortal(await openFolderObjects(join(dataDir, 'objects')), life)
+  const secret = () => openRegistrySecret(join(dataDir, 'keys'), keys.provider, false)
+  const orders = new Orders({ objects, retention: pool('retention'), secret })
   const parts = {
+    orders,
     retention: pool('retention'),
     keeper: pool('keeper'),
     tenants,
@@ -102,10 +117,13 @@ export async function forgetNode({ login, dataDir, life = new Life(), now }: Nod
   }
   return {
     database,
+    retention: parts.retention,
+    keeper: parts.keeper,
     tenants,
     provider,
     personas: new Personas({ keeper: database.pool('keeper'), provider: keys.provider }),
     objects,
+    orders,
     forgetting: new Forgetting({ ...parts, forget: () => {}, settleMs: 0 }),
     holds: new Holds(parts),
     pruning: new Pruning(parts),

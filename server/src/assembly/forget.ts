@@ -2,9 +2,11 @@
 // that go on with whatever a crash, a hold or an absent database left open.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Control } from '@affidavit/trail'
-import { Forgetting } from '../erase/forgetting.ts'
+import { Forgetting, type ForgettingParts } from '../erase/forgetting.ts'
 import { Holds } from '../erase/holds.ts'
+import { ForeignOrder } from '../erase/orders.ts'
 import { Pruning } from '../erase/prune.ts'
+import { recall } from '../erase/recall.ts'
 import { entombSlots } from '../erase/removals.ts'
 import { Rotation } from '../erase/rotation.ts'
 import { forgetOperations } from '../http/forget.ts'
@@ -17,10 +19,13 @@ import type { Keys } from '../keys/open-keys.ts'
 import type { Personas } from '../keys/personas.ts'
 import type { Subjects } from '../keys/subjects.ts'
 import { KeyChest, type TenantKeys } from '../keys/tenant-keys.ts'
+import { RecoveryRefused } from '../recovery/repository.ts'
 import type { Database, Pool } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
 import type { Objects } from '../store/objects.ts'
 import type { Tenant, Tenants } from '../tenants/tenants.ts'
+import { oneAtATime } from './one-at-a-time.ts'
+import { ordersOf } from './orders.ts'
 
 export interface ForgetGround {
   readonly database: Database
@@ -45,8 +50,8 @@ const tenantsAtOnce = 100
 
 export interface Forget {
   readonly operations: readonly Operation[]
-  /** Begins the rounds. */
-  start(): void
+  /** Does again what a restored database does not know of, then begins the rounds. Nothing is served before it returns. */
+  start(): Promise<void>
   /** Waits for the step under way. */
   stop(): Promise<void>
 }
@@ -56,8 +61,11 @@ export function assembleForget(ground: ForgetGround): Forget {
   const retention = database.pool('retention')
   const keeper = database.pool('keeper')
   const { provider } = keys
+  const { objects } = ground
+  const orders = ordersOf(keys, objects, retention)
   const pruning = new Pruning({ retention, announce })
-  const forgetting = new Forgetting({
+  const forgettingParts: ForgettingParts = {
+    orders,
     retention,
     tenants,
     provider,
@@ -74,14 +82,16 @@ export function assembleForget(ground: ForgetGround): Forget {
         .catch((error) => log.warn({ err: error, tenant }, 'what a released hold kept is removed later'))
     },
     log,
-  })
+  }
+  const forgetting = new Forgetting(forgettingParts)
   const rotation = new Rotation({
     keeper,
     retention,
     tenants,
     provider,
     chest: new KeyChest(provider),
-    objects: ground.objects,
+    objects,
+    orders,
     announce,
     log,
   })
@@ -94,7 +104,7 @@ export function assembleForget(ground: ForgetGround): Forget {
     return rows[0]!
   }
   const people = { ingest: database.pool('ingest'), personas }
-  const holds = new Holds({ retention, announce })
+  const holds = new Holds({ retention, announce, orders })
   const parts = { own, forgetting, pruning, people, recorder, sizes, log, holds }
   const rounds = new Rounds(forgetting, pruning, rotation, tenants, retention, log)
   return {
@@ -103,7 +113,17 @@ export function assembleForget(ground: ForgetGround): Forget {
       ...holdOperations(parts),
       ...rotationOperations({ own, rotation, recorder }),
     ],
-    start: () => rounds.start(),
+    start: async () => {
+      const before = new Forgetting({ ...forgettingParts, settleMs: 0 })
+      const ways = { retention, keeper, provider, objects, orders, announce, tenants, holds, pruning, log }
+      const recalled = { ...ways, forgetting: before }
+      const done = await oneAtATime(database, 'affidavit.recall', () => recall(recalled)).catch((error) => {
+        throw error instanceof ForeignOrder ? new RecoveryRefused(error.message) : error
+      })
+      if (done !== undefined && done.repeated > 0)
+        log.warn(done, 'what was removed or held since the last epoch was done again before serving')
+      rounds.start()
+    },
     stop: () => rounds.stop(),
   }
 }

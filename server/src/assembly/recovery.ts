@@ -3,6 +3,7 @@ import { mkdir, stat } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
 import { type Control, registryOrigin } from '@affidavit/trail'
 import type { Config } from '../config.ts'
+import { noteRecall } from '../erase/recall.ts'
 import { replayForgetting } from '../erase/replay.ts'
 import { type Keys, openKeys } from '../keys/open-keys.ts'
 import { openRegistrySecret } from '../keys/registry-key.ts'
@@ -12,7 +13,7 @@ import { type Continued, continueLog, logNameOfCopies, readToContinue, type Vouc
 import { forgetRetired } from '../recovery/generations.ts'
 import { type Replayed, type ReplayStep, replayEpochs } from '../recovery/replay.ts'
 import { RecoveryRefused } from '../recovery/repository.ts'
-import { isLostSealed, noteLost, readLost } from '../recovery/statements.ts'
+import { isLostSealed, noteLost, readBehind, readLost } from '../recovery/statements.ts'
 import { controlEntry } from '../seal/control.ts'
 import type { Sealer } from '../seal/sealer.ts'
 import { checkServer } from '../store/check.ts'
@@ -25,6 +26,8 @@ import type { Sealable, TrailRef } from '../store/sealable.ts'
 import type { Tenant, Tenants } from '../tenants/tenants.ts'
 import { refuseBehindAnchors, refuseForgottenLog } from './anchored-head.ts'
 import { keyPlace } from './key-place.ts'
+import { oneAtATime } from './one-at-a-time.ts'
+import { ordersOf } from './orders.ts'
 import { ownDatabase } from './safekeeping.ts'
 
 /**
@@ -38,14 +41,7 @@ export async function recover(
   log: Log,
   onStep?: (step: ReplayStep) => void,
 ): Promise<Replayed | undefined> {
-  // Of several servers that start at once, one replays; the others then find nothing to do.
-  const alone = await database.dedicated('owner')
-  try {
-    await alone.query(`select pg_advisory_lock(hashtext('affidavit.recovery'))`)
-    return await recoverAlone(config, database, keys, log, onStep)
-  } finally {
-    await alone.end().catch(() => {})
-  }
+  return oneAtATime(database, 'affidavit.recovery', () => recoverAlone(config, database, keys, log, onStep))
 }
 
 async function recoverAlone(
@@ -58,6 +54,7 @@ async function recoverAlone(
   const objects = await openObjects(config.objects)
   const keeper = database.pool('keeper')
   const retention = database.pool('retention')
+  const { epoch } = await readBehind(keeper)
   const { reachable, replayed } = await replayEpochs({
     keeper,
     objects,
@@ -66,10 +63,13 @@ async function recoverAlone(
     forget: async () => {
       await replayForgetting({ retention, keeper, provider: keys.provider, objects })
       await forgetRetired(keeper, keys.provider)
+      await noteRecall(retention, epoch)
     },
     log,
     ...(onStep && { onStep }),
   })
+  // Before the registry moves on: the epoch of then says which erasures this database may not know.
+  if (await ordersOf(keys, objects, retention).isAny(epoch)) await noteRecall(retention, epoch)
   if (replayed !== undefined)
     log.warn(replayed, 'later epochs were replayed; their payloads are lost, their proofs hold')
   await refuseBehindAnchors(config, database, reachable, log)

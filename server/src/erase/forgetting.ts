@@ -3,10 +3,11 @@
 //
 //   1 aim       the trail's size is noted: its control entry will be found from there on
 //   2 announce  under the trail's lock: holds are checked, the control entry is sealed, its seq is noted
-//   3 perform   the guarded functions of the database do what the entry says, in small steps, until nothing is left
+//   3 order     a copy of the entry is put into Objects, for a database that is put back to before it
+//   4 perform   the guarded functions of the database do what the entry says, in small steps, until nothing is left
 //
 // A crash after the sealing and before the note: the entry is found by its text and not sealed twice. A hold that comes
-// between 2 and 3 is too late, for the entry is in the trail; what it says is done.
+// between 2 and 4 is too late, for the entry is in the trail; what it says is done.
 import { type Control, encodeControl } from '@affidavit/trail'
 import type { KeyProvider } from '../keys/provider.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
@@ -15,6 +16,7 @@ import type { Log } from '../store/log.ts'
 import type { Tenant, Tenants } from '../tenants/tenants.ts'
 import { type Act, Acts } from './acts.ts'
 import { readAnnouncements, stateEntries, toRestate } from './announcements.ts'
+import type { Orders } from './orders.ts'
 import { deleteTenant, dropPersonas, eraseSubjects, redact, truncate } from './removals.ts'
 
 export interface ForgettingParts {
@@ -22,6 +24,7 @@ export interface ForgettingParts {
   readonly retention: Pool
   readonly tenants: Tenants<TenantKeys>
   readonly provider: KeyProvider
+  readonly orders: Orders
   /** Seals a control entry in the tenant's newest trail and returns its seq. What a person wrote goes into `facts`. */
   readonly announce: (tenant: Tenant<TenantKeys>, control: Control, facts: Record<string, unknown>) => Promise<number>
   /** Drops erased people from this process's memory. */
@@ -185,11 +188,23 @@ export class Forgetting {
     }
   }
 
-  /** Step 3. */
+  /** Steps 3 and 4. */
   async #perform(tenant: Tenant<TenantKeys>, act: Act): Promise<Outcome> {
+    await this.#order(act, act.control!)
     const outcome = await this.#effect(tenant, act, act.control!)
     if (outcome === 'done') await this.acts.done(act.id)
     return outcome
+  }
+
+  async #order({ id, trail, wish, requested, decided }: Act, seq: number): Promise<void> {
+    const { retention, orders } = this.#parts
+    const { rows } = await retention.query<{ control: string }>(
+      'select control from affidavit.control_entries($1, $2) limit 1',
+      [trail, seq],
+    )
+    const named = wish.kind === 'redact' ? wish.seqs : wish.kind === 'truncate' ? [wish.size - 1] : []
+    const request = { id, requested: requested.keyId, decided: decided!.keyId }
+    await orders.write({ seq, control: rows[0]!.control, request }, trail, named)
   }
 
   async #effect(tenant: Tenant<TenantKeys>, { id, trail, wish, low }: Act, control: number): Promise<Outcome> {

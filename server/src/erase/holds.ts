@@ -1,12 +1,14 @@
 // Legal holds: nothing that one covers may go. A hold is placed by one principal at once, and released by two
 // (erase/acts.ts). It counts from its control entry on; the table follows the trail.
 import { randomBytes } from 'node:crypto'
-import type { Control } from '@affidavit/trail'
+import { encodeControl, type Hold as HoldControl } from '@affidavit/trail'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Pool } from '../store/database.ts'
+import { StoreUnavailable } from '../store/unavailable.ts'
 import type { Tenant } from '../tenants/tenants.ts'
 import type { Principal } from './acts.ts'
 import type { ForgettingParts } from './forgetting.ts'
+import type { Orders } from './orders.ts'
 import type { Subject } from './people.ts'
 
 export type HoldScope =
@@ -36,26 +38,47 @@ export interface Hold {
 export class Holds {
   readonly #retention: Pool
   readonly #announce: ForgettingParts['announce']
+  readonly #orders: Orders
 
-  constructor(parts: Pick<ForgettingParts, 'retention' | 'announce'>) {
+  constructor(parts: Pick<ForgettingParts, 'retention' | 'announce' | 'orders'>) {
     this.#retention = parts.retention
     this.#announce = parts.announce
+    this.#orders = parts.orders
   }
 
-  /** Sealed and in force when it returns. @throws StoreUnavailable, SealUnavailable */
+  /** Sealed, in force and safe from a loss of the database when it returns. @throws StoreUnavailable, SealUnavailable */
   async place(tenant: Tenant<TenantKeys>, scope: HoldScope, reason: string, by: Principal): Promise<Hold> {
     const id = randomBytes(16).toString('hex')
-    const trail = tenant.trail.number
-    // Whoever is about to announce a removal holds this lock from the check of holds until their entry is sealed.
-    await this.#retention.transaction(async (session) => {
-      await session.query('select affidavit.lock_forgetting($1)', [trail])
-      const seq = await this.#announce(tenant, controlOf(id, scope), {
-        reason,
-        placed_by: { id: by.keyId, name: by.name },
-      })
-      await session.query('select affidavit.place_hold($1, $2)', [trail, seq])
+    await this.again(tenant, tenant.trail.number, controlOf(id, scope), null, {
+      reason,
+      placed_by: { id: by.keyId, name: by.name },
     })
     return (await this.get(id))!
+  }
+
+  /**
+   * Puts a hold in force, and its order into Objects.
+   * @param sealed seq of its control entry, if that is sealed already
+   * @throws StoreUnavailable, SealUnavailable
+   */
+  async again(
+    tenant: Tenant<TenantKeys>,
+    trail: number,
+    control: HoldControl,
+    sealed: number | null,
+    facts: Record<string, unknown>,
+  ): Promise<void> {
+    // Whoever is about to announce a removal holds this lock from the check of holds until their entry is sealed.
+    const seq = await this.#retention.transaction(async (session) => {
+      await session.query('select affidavit.lock_forgetting($1)', [trail])
+      const at = sealed ?? (await this.#announce(tenant, control, facts))
+      await session.query('select affidavit.place_hold($1, $2)', [trail, at])
+      return at
+    })
+    const written = this.#orders.write({ seq, control: encodeControl(control), request: null }, trail, [])
+    await written.catch((error: unknown) => {
+      throw new StoreUnavailable(error) // in force, but not safe: whoever asked does it again
+    })
   }
 
   /** Undefined: there is none. */
@@ -96,7 +119,7 @@ export class Holds {
   }
 }
 
-function controlOf(hold: string, scope: HoldScope): Control {
+function controlOf(hold: string, scope: HoldScope): HoldControl {
   if (scope.scope === 'trail') return { kind: 'hold', hold, scope: 'trail' }
   if (scope.scope === 'entries') return { kind: 'hold', hold, ...scope }
   const subjects = [...new Set(scope.subjects.map(({ keyId }) => keyId))].sort()

@@ -7,11 +7,11 @@
 //   move       new buckets stand under it, if they stood under the old one      keeper.move_generation
 //   rewrap     every bucket of a retiring generation is wrapped anew            keys/rewrap.ts
 //   journal    the new rows are copied to Objects, so that a restored backup finds the living
-//   destroy    `keys subject destroyed` is sealed, the generation is destroyed in the provider
+//   destroy    `keys subject destroyed` is sealed, its order put into Objects, the generation destroyed in the provider
 //   end        the note is removed
 //
 // Each step may be repeated, by several servers at once; who is cut off goes on at `begin`, which returns the same note.
-import type { Control } from '@affidavit/trail'
+import { type Control, encodeControl } from '@affidavit/trail'
 import type { KeyProvider } from '../keys/provider.ts'
 import { type Rewrapped, rewrapBuckets } from '../keys/rewrap.ts'
 import type { KeyChest, TenantKeys } from '../keys/tenant-keys.ts'
@@ -22,6 +22,7 @@ import type { Objects } from '../store/objects.ts'
 import type { Tenant, Tenants } from '../tenants/tenants.ts'
 import type { ForgettingParts } from './forgetting.ts'
 import { writeJournal } from './journal.ts'
+import type { Orders } from './orders.ts'
 
 export interface RotationParts {
   readonly keeper: Pool
@@ -31,6 +32,7 @@ export interface RotationParts {
   readonly chest: KeyChest
   /** Null: no journal; then a restored backup loses the people of generations that were destroyed since. */
   readonly objects: Objects | null
+  readonly orders: Orders
   readonly announce: ForgettingParts['announce']
   readonly log: Log
 }
@@ -134,7 +136,7 @@ export class Rotation {
     const rewrapped = await rewrapBuckets({ keeper, provider, tenant, next })
     if (objects !== null && note.retiring.length > 0) await writeJournal({ keeper, objects, tenant, generation: next })
     for (const old of note.retiring) {
-      await this.#announceOnce(tenant, { kind: 'keys', about: 'subject', step: 'destroyed', generation: shown(old) })
+      await this.#order(tenant, { kind: 'keys', about: 'subject', step: 'destroyed', generation: shown(old) })
       await provider.destroyGeneration(tenant.keyring, old)
     }
     await keeper.query('select keeper.end_rotation($1, $2)', [tenant.number, next])
@@ -175,18 +177,25 @@ export class Rotation {
     }
   }
 
-  /** Such an entry says the same however often it stands there; once is enough. */
-  async #announceOnce(tenant: Tenant<TenantKeys>, control: Extract<Control, { step: string }>): Promise<void> {
+  /** A database that is put back has to take up the journal before anybody is served. */
+  async #order(tenant: Tenant<TenantKeys>, control: KeyControl): Promise<void> {
+    const seq = await this.#announceOnce(tenant, control)
+    await this.#parts.orders.write({ seq, control: encodeControl(control), request: null }, tenant.trail.number, [])
+  }
+
+  /** Such an entry says the same however often it stands there; once is enough. @returns its seq */
+  async #announceOnce(tenant: Tenant<TenantKeys>, control: KeyControl): Promise<number> {
     const { retention, announce } = this.#parts
-    const line = `keys ${control.about} ${control.step} ${control.generation}`
-    if (!(await isSealed(retention, tenant.trail.number, line))) await announce(tenant, control, {})
+    return (await seqOf(retention, tenant.trail.number, encodeControl(control))) ?? announce(tenant, control, {})
   }
 }
 
-async function isSealed(retention: Queryable, trail: number, line: string): Promise<boolean> {
-  const { rows } = await retention.query<{ sealed: boolean }>(
-    'select exists (select from affidavit.control_entries($1, 0) where control = $2) as sealed',
+type KeyControl = Extract<Control, { step: string }>
+
+async function seqOf(retention: Queryable, trail: number, line: string): Promise<number | undefined> {
+  const { rows } = await retention.query<{ seq: number }>(
+    'select seq from affidavit.control_entries($1, 0) where control = $2 limit 1',
     [trail, line],
   )
-  return rows[0]!.sealed
+  return rows[0]?.seq
 }
