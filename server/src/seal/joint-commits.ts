@@ -146,7 +146,9 @@ export class JointCommits {
   seat(alone: boolean, take: Take): Promise<Seat> {
     return new Promise((resolve) => {
       this.#requests.push({ alone, take, resolve })
-      this.#begin()
+      if (this.#requests.length > 1) return // somebody has seen to it, or waits for a connection
+      // After the callers' own turn: everything that arrives in one tick of the event loop goes into one commit.
+      setImmediate(() => this.#begin())
     })
   }
 

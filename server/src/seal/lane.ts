@@ -97,8 +97,7 @@ export class Lane {
     }
     if (!this.#running && this.#queue.size > 0) {
       this.#running = true
-      // After the caller's own turn: everything that arrives in one tick of the event loop goes into one batch.
-      setImmediate(() => this.#run())
+      void this.#run()
     }
   }
 
