@@ -18,7 +18,7 @@ import {
   WITNESSES,
 } from '../../trail/test/sample-registry.ts'
 import { LOG, makeTrail, ORIGIN, seededKey, signedCheckpoint, TRAIL } from '../../trail/test/sample-trail.ts'
-import { type Told, verified } from './command-line.ts'
+import { affidavit, type Told, verified } from './command-line.ts'
 import { EPOCH_MINUTES, honestTrail, makeEpochs, makePlan, SampleServer, type Shown, TENANT } from './sample-server.ts'
 
 const trail = honestTrail(300)
@@ -91,6 +91,12 @@ describe('an honest registry', () => {
       assurance: 'tamper-detecting only',
       verdicts: { registry: 'held' },
     })
+  })
+
+  test('a first visit is held against nothing that it keeps itself', async () => {
+    const args = ['verify', server.url, '--tenant', TENANT, '--key', 'any', '--max-age', '9999d', ...state()]
+    expect((await affidavit(args)).out).toMatch(/^Against +nothing from outside$/m)
+    expect((await affidavit(args)).out).toMatch(/^Against .*the registry kept then \(size \d+\)/m)
   })
 
   test('an old view is said to be one', async () => {

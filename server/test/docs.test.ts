@@ -128,6 +128,11 @@ describe('snippets', () => {
     await writeFile(join(own, 'package.json'), '{"type":"module"}')
     await writeFile(join(own, 'cloudtrail.json'), JSON.stringify({ Records: [cloudtrailRecord] }))
     await writeFile(join(own, 'okta.ndjson'), `${JSON.stringify(oktaRecord)}\n`)
+    for (const before of givenTo[page] ?? []) {
+      const ran = await run('bash', ['-euo', 'pipefail', '-c', here(before)], own, environment)
+      expect(ran.code, ran.output).toBe(0)
+      await notarized()
+    }
     return own
   }
 
@@ -209,6 +214,17 @@ function run(program: string, args: string[], cwd: string, env: Record<string, s
     child.on('error', reject)
     child.on('close', (code) => resolve({ code, output }))
   })
+}
+
+/** What a page's reader was given by somebody else before. */
+const givenTo: Readonly<Record<string, readonly string[]>> = {
+  'docs/guides/verify.md': [
+    `curl -sSf ${written}/v1/events -H "Authorization: Bearer $(cat data/operator.key)" -H 'Content-Type: application/json' \\
+      -d '{"id": "login-7", "tenant": "org_1", "action": "user.login", "actor": {"id": "user_1", "name": "Ann"}}'`,
+    `npx affidavit tenants show org_1 --json | node -p "JSON.parse(require('fs').readFileSync(0)).vkey" > vkey.txt
+    npx affidavit keys create --name Auditor --tenant org_1 --scope verify --scope events:read > auditor.key
+    npx affidavit pack --tenant org_1 -o org_1.affidavit.zip`,
+  ],
 }
 
 const cloudtrailRecord = {

@@ -49,6 +49,8 @@ export async function overHttp(
   brought: Brought,
   terminal: Terminal,
 ): Promise<Report> {
+  if (brought.timestamps !== undefined)
+    throw new Failure('--tsa-ca is for packs, which carry timestamps along; fetch one: affidavit pack.')
   const { url, tenant } = placeOf(address, options.tenant)
   const remote = new Remote({ url, key: keyFor(url, options.key, terminal.environment) })
   if (remote.isExposed) say(terminal, `${url} is not encrypted: the key and all events can be read on the way.`)
@@ -99,10 +101,11 @@ class Visit {
     this.bar.clear()
     const verification = concludeLive(visited, keptOf(visited), this.anchored(registry, visited, extras))
     const notes = [...visited.held.notes]
+    // Before anything is remembered: what this visit keeps is nothing that it was held against.
+    const against = [...visited.held.against, ...this.registryAgainst(registry)]
     if (outcomeOf({ verification, extras }) === 'held') notes.push(...(await this.remember(registry, past, visited)))
     const { checkpoint } = visited
     const size = { origin: checkpoint.origin, size: checkpoint.size, covered: checkpoint.size }
-    const against = [...visited.held.against, ...this.registryAgainst(registry)]
     const name = `${this.log.remote.url}, tenant ${this.log.tenant}`
     return { subject: subjectOf(name, size, checkpoint, { against }), verification, extras, notes }
   }

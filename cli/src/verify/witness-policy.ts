@@ -41,7 +41,7 @@ function parsed(name: string, parse: () => TrustPolicy): TrustPolicy {
     return parse()
   } catch (error) {
     if (!(error instanceof FormatError || error instanceof NoteError)) throw error
-    const line = error instanceof FormatError && error.line !== undefined ? `, line ${error.line}` : ''
-    throw new Failure(`${name}${line}: ${error.message}.`, 2, { cause: error })
+    const joint = error instanceof FormatError && error.line !== undefined ? ', ' : ': '
+    throw new Failure(`${name}${joint}${error.message}.`, 2, { cause: error })
   }
 }
