@@ -35,6 +35,11 @@ export const verify: Define = (parent, terminal, done) => {
     .option('--witness <vkey>', 'Instead of a policy: a witness that must have cosigned; repeat for more', collect)
     .option('--quorum <n>', 'How many of the witnesses are enough (default: all)', positive)
     .option(
+      '--tsa-ca <file>',
+      'Certificates (PEM) of timestamp authorities, or of those who certify them: theirs count; repeat for more',
+      collect,
+    )
+    .option(
       '--max-age <duration>',
       'How old the newest epoch and its cosignatures may be, as 90s, 15m, 2h, 1d (default: 1h)',
       duration,

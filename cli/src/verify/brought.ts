@@ -6,6 +6,7 @@ import {
   parseCheckpoint,
   parseNote,
   slotOf,
+  type TimestampOptions,
   type TrustPolicy,
   type VerifierKey,
   verifyEd25519,
@@ -18,6 +19,7 @@ import { type Kept, readKept, readVkeys, State } from './kept.ts'
 import { nodeSha256 } from './node-hash.ts'
 import type { Report } from './report.ts'
 import { trailOf } from './server-log.ts'
+import { readAuthorities } from './timestamp-authorities.ts'
 import { type PolicyArguments, readPolicy } from './witness-policy.ts'
 
 export interface VerifyArguments extends PolicyArguments {
@@ -28,6 +30,8 @@ export interface VerifyArguments extends PolicyArguments {
   readonly state?: string
   /** Seconds. */
   readonly maxAge?: number
+  /** Files with certificates of timestamp authorities, or of those who certify them. */
+  readonly tsaCa?: readonly string[]
   readonly deep?: boolean
   readonly deepValues?: number
   /** Of the entry that a tlog-proof file is for: 64 hex digits. */
@@ -42,9 +46,17 @@ export interface Brought {
   readonly checkpoints: readonly Kept[]
   readonly state: State | undefined
   readonly policy: TrustPolicy | undefined
+  /** Whose timestamps count. */
+  readonly timestamps: TimestampOptions | undefined
 }
 
-export const NOTHING: Brought = { vkeys: [], checkpoints: [], state: undefined, policy: undefined }
+export const NOTHING: Brought = {
+  vkeys: [],
+  checkpoints: [],
+  state: undefined,
+  policy: undefined,
+  timestamps: undefined,
+}
 
 /** Reads what the options name. Throws Failure. */
 export async function bring(options: VerifyArguments): Promise<Brought> {
@@ -56,6 +68,7 @@ export async function bring(options: VerifyArguments): Promise<Brought> {
     checkpoints: files.flat(),
     state: options.state === undefined ? undefined : await State.load(options.state),
     policy,
+    timestamps: await readAuthorities(options.tsaCa),
   }
   for (const kept of brought.checkpoints) await checkKeyed(kept, brought.vkeys)
   return brought

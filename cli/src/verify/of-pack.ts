@@ -44,6 +44,7 @@ export async function ofFile(
       ...(held.vkeys !== undefined && { vkeys: held.vkeys }),
       ...(kept !== undefined && { kept }),
       ...(brought.policy !== undefined && { policy: brought.policy }),
+      ...(brought.timestamps !== undefined && { timestamps: brought.timestamps }),
       progress: (done, phase) => bar.update(() => `${phase}: ${count(done)}`),
     })
     bar.clear()

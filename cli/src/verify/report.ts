@@ -1,5 +1,12 @@
 /** A verification as people and programs read it. */
-import { type Finding, VERDICTS, type Verdict, type VerdictState, type Verification } from '@affidavit/trail'
+import {
+  type Anchor,
+  type Finding,
+  VERDICTS,
+  type Verdict,
+  type VerdictState,
+  type Verification,
+} from '@affidavit/trail'
 import { count, painter, print, printable, printJson, type Terminal, table } from '../terminal.ts'
 
 /** What was verified, against what. */
@@ -97,7 +104,7 @@ const sentences: Readonly<Record<Verdict, Readonly<Record<'held' | 'failed', str
 
 const unchecked: Readonly<Partial<Record<Verdict, string>>> = {
   consistency: 'no checkpoint kept earlier was given (--checkpoint, --state)',
-  anchors: 'nothing from outside was given (--vkey, --checkpoint, --state)',
+  anchors: 'nothing from outside was given (--vkey, --checkpoint, --state, --policy, --tsa-ca)',
 }
 
 /** Prints for people. */
@@ -110,6 +117,7 @@ export function printReport(report: Report, terminal: Terminal): void {
     ['Entries', coverage(subject)],
     ...(subject.root === undefined ? [] : [['Root', subject.root] as [string, string]]),
     ['Against', subject.against.length === 0 ? 'nothing from outside' : subject.against.join('; ')],
+    ...report.verification.anchors.map(anchorRow),
   ]
   print(terminal, table(head.map(([label, value]) => [label, printable(value)])))
   print(terminal, '')
@@ -120,6 +128,15 @@ export function printReport(report: Report, terminal: Terminal): void {
   printFindings(report, terminal)
   for (const note of notesOf(report)) print(terminal, `Note: ${printable(note)}.`)
   print(terminal, paint('bold', verdict(report)))
+}
+
+/** Who outside vouches, since when, for how much. */
+function anchorRow(anchor: Anchor): [string, string] {
+  const { time, entries, epoch } = anchor
+  const held = `the first ${count(entries)} entries (epoch ${epoch})`
+  if (anchor.kind === 'witness') return ['Witness', `${anchor.name}, ${time}: ${held}`]
+  const accuracy = anchor.accuracyMs === 0 ? '' : ` ± ${anchor.accuracyMs / 1000} s`
+  return ['Timestamp', `${anchor.authority}, ${time}${accuracy}: ${held}`]
 }
 
 const marks = { held: ['✓', 'green'], failed: ['✗', 'red'], unchecked: ['–', 'yellow'] } as const
@@ -181,7 +198,7 @@ function verdict(report: Report): string {
     return 'HELD: the trail is what was sealed, and agrees with what you brought.'
   return (
     'HELD, tamper-detecting only: the trail agrees with itself. Whoever holds its signing key could still have written\n' +
-    'all of it anew. To rule that out bring something from outside: --vkey, --checkpoint or --state.'
+    'all of it anew. To rule that out bring something from outside: --vkey, --checkpoint, --state, --policy or --tsa-ca.'
   )
 }
 
@@ -195,6 +212,10 @@ export function printReportJson(report: Report, exitCode: number, terminal: Term
     assurance: verification.assurance,
     ...(wrong !== undefined && { first_wrong: wrong }),
     subject,
+    anchors: verification.anchors.map(({ accuracyMs, ...anchor }: Anchor & { accuracyMs?: number }) => ({
+      ...anchor,
+      ...(accuracyMs !== undefined && { accuracy_ms: accuracyMs }),
+    })),
     verdicts: { ...verification.verdicts, ...Object.fromEntries(extras.map(({ name, state }) => [name, state])) },
     findings: findingsOf(report),
     notes: notesOf(report),

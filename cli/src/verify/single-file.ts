@@ -22,6 +22,7 @@ const USAGE = `Checks an evidence pack of an Affidavit audit log, offline. Nothi
   --policy FILE      witnesses that must have cosigned (C2SP tlog-policy)
   --witness KEY      a witness that must have cosigned; repeat for more
   --quorum N         so many of the witnesses are enough
+  --tsa-ca FILE      certificates (PEM) of whom timestamps in the pack are believed; repeat for more
   --hash HEX         for a .tlog-proof file: the entry that it is for
   --json             print the report as JSON
 
@@ -37,6 +38,7 @@ const OPTIONS = {
   policy: text,
   witness: list,
   quorum: text,
+  'tsa-ca': list,
   hash: text,
   json: flag,
   help: { ...flag, short: 'h' },
@@ -68,7 +70,9 @@ function readArguments(args: readonly string[]) {
   }
 }
 
-function argumentsOf({ quorum, help: _, ...rest }: ReturnType<typeof readArguments>['values']): VerifyArguments {
+function argumentsOf(values: ReturnType<typeof readArguments>['values']): VerifyArguments {
+  const { quorum, help: _, 'tsa-ca': tsaCa, ...others } = values
+  const rest = { ...others, ...(tsaCa && { tsaCa }) }
   if (quorum === undefined) return rest
   if (!/^\d{1,3}$/.test(quorum)) throw new Failure('--quorum: a number is expected.')
   return { ...rest, quorum: Number(quorum) }

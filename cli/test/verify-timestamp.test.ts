@@ -1,0 +1,121 @@
+// A timestamp from a real authority, on its way from a server into a pack and before a verifier: the command, and the
+// verifier in one file.
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
+import { type StartedServer, startedServer } from '../../server/test/started-server.ts'
+import { hasOpenssl, startTimestampAuthority, type TimestampAuthority } from '../../server/test/timestamp-authority.ts'
+import { withPack } from '../src/verify/pack-file.ts'
+import { affidavit, verified } from './command-line.ts'
+
+const run = promisify(execFile)
+let authority: TimestampAuthority
+let stranger: TimestampAuthority
+let database: TestDatabase
+let server: StartedServer
+let folder: string
+const at = (name: string) => join(folder, name)
+
+describe.skipIf(!hasOpenssl)('a pack of a server with a timestamp authority', () => {
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'affidavit-stamped-'))
+    authority = await startTimestampAuthority({ keys: 'rsa' })
+    stranger = await startTimestampAuthority()
+    await writeFile(at('ca.pem'), authority.ca)
+    await writeFile(at('stranger.pem'), stranger.ca)
+    const anchors = [{ name: 'tsa', kind: 'timestamp', url: authority.url, ca_file: 'ca.pem', every: '2s' }]
+    await writeFile(at('anchors.json'), JSON.stringify({ anchors }))
+    database = await freshDatabase()
+    server = await startedServer(database.url, {
+      AFFIDAVIT_ANCHORS: at('anchors.json'),
+      AFFIDAVIT_REGISTRY_INTERVAL_MS: '1000',
+    })
+    const recorded = await fetch(`${server.url}/v1/events`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${server.key}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ tenant: 'org_1', action: 'user.login', actor: { type: 'user', id: 'u1' } }),
+    })
+    expect(recorded.status).toBe(201)
+    await until(async () => {
+      await rm(at('org_1.zip'), { force: true })
+      const packed = await affidavit(['pack', '--tenant', 'org_1', '-o', at('org_1.zip')], {
+        AFFIDAVIT_URL: server.url,
+        AFFIDAVIT_KEY: server.key,
+      })
+      if (packed.code !== 0) return false
+      return withPack(at('org_1.zip'), async ({ manifest }) => manifest.optional.some((path) => path.endsWith('.slot')))
+    })
+  }, 90_000)
+  afterAll(async () => {
+    await server?.stop()
+    await database?.drop()
+    await authority?.stop()
+    await stranger?.stop()
+    if (folder) await rm(folder, { recursive: true, force: true })
+  })
+
+  test('is anchored for whoever trusts the authority, and says since when', async () => {
+    const told = await verified([at('org_1.zip'), '--tsa-ca', at('ca.pem')])
+    expect(told).toMatchObject({ outcome: 'held', assurance: 'anchored', verdicts: { anchors: 'held' }, findings: [] })
+    const { anchors } = told as unknown as { anchors: { kind: string; time: string; entries: number }[] }
+    expect(anchors).toMatchObject([{ kind: 'timestamp', authority: 'Test tsa', accuracy_ms: 1000 }])
+    expect(anchors[0]!.entries).toBeGreaterThan(0)
+    expect(Math.abs(Date.parse(anchors[0]!.time) - Date.now())).toBeLessThan(120_000)
+    const { out } = await affidavit([
+      'verify',
+      at('org_1.zip'),
+      '--tsa-ca',
+      at('stranger.pem'),
+      '--tsa-ca',
+      at('ca.pem'),
+    ])
+    expect(out).toMatch(/^Timestamp +Test tsa, 20.+ ± 1 s: the first \d+ entries \(epoch \d+\)$/m)
+    expect(out).toContain('HELD: the trail is what was sealed')
+  })
+
+  test('is not checked without certificates, and open with those of a stranger', async () => {
+    const { out, code } = await affidavit(['verify', at('org_1.zip')])
+    expect(code).toBe(0)
+    expect(out).toMatch(/anchors\/\d+\.tsr is present, not checked: give its authority's certificate, --tsa-ca/)
+    expect(await verified([at('org_1.zip'), '--tsa-ca', at('stranger.pem')])).toMatchObject({
+      outcome: 'unchecked',
+      exit_code: 2,
+      findings: [{ code: 'timestamp_untrusted' }],
+    })
+  })
+
+  test('needs certificates that can be read', async () => {
+    await writeFile(at('no.pem'), 'nothing')
+    const unreadable = await affidavit(['verify', at('org_1.zip'), '--tsa-ca', at('no.pem')])
+    expect(unreadable).toMatchObject({ code: 2, err: expect.stringContaining('no certificate in PEM form') })
+    const absent = await affidavit(['verify', at('org_1.zip'), '--tsa-ca', at('absent.pem')])
+    expect(absent).toMatchObject({ code: 2, err: expect.stringContaining('cannot be read') })
+  })
+
+  test('holds in the verifier in one file, and for openssl', async () => {
+    const root = join(import.meta.dirname, '../..')
+    await run(process.execPath, ['web/verify/build.ts'], { cwd: root })
+    const program = join(root, 'server/dist/verifier/affidavit-verify.mjs')
+    const { stdout } = await run(process.execPath, [program, at('org_1.zip'), '--tsa-ca', at('ca.pem')])
+    expect(stdout).toContain('Timestamp  Test tsa, 20')
+    expect((await readFile(program)).length).toBeLessThan(300_000)
+    const [name] = await withPack(at('org_1.zip'), async (pack) => {
+      const paths = pack.manifest.optional.filter((path) => /^anchors\/\d+\.(checkpoint|tsr)$/.test(path))
+      for (const path of paths) await writeFile(at(path.replace('/', '-')), await pack.read(path))
+      return paths.map((path) => at(path.replace('/', '-').replace(/\.\w+$/, '')))
+    })
+    const files = ['-data', `${name}.checkpoint`, '-in', `${name}.tsr`]
+    const checked = await run('openssl', ['ts', '-verify', ...files, '-CAfile', at('ca.pem')])
+    expect(checked.stdout + checked.stderr).toContain('Verification: OK')
+  })
+})
+
+async function until(holds: () => Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + 60_000; Date.now() < end; await new Promise((resolve) => setTimeout(resolve, 500)))
+    if (await holds()) return
+  throw new Error('it does not come true')
+}
