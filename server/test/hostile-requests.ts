@@ -385,7 +385,8 @@ export class Hostility {
       () => `/v1/trails/${dice.of(tenants)}/proofs/${dice.of(['0', '1', '-0', '9007199254740993', part()])}`,
       () => `/v1/trails/${dice.of(tenants)}/slot?epoch=${dice.of(['latest', '1', '0', '99999999999', part()])}`,
       () => `/v1/trails/${dice.of(tenants)}/pack?${dice.of(['query', 'event', 'from_time', 'trail'])}=${part()}`,
-      () => `/v1/registry/${dice.of(['checkpoint', 'vkeys', 'tile/entries/000.p/1', `tile/0/${part()}`, part()])}`,
+      () =>
+        `/v1/registry/${dice.of(['checkpoint', 'vkeys', 'succession', 'tile/entries/000.p/1', `tile/0/${part()}`, part()])}`,
       () => `/v1/registry/anchors?${dice.of(['epoch', 'after', 'limit'])}=${part()}`,
       () => `/v1/registry/anchors/${part()}/${dice.of(['checkpoint', 'token'])}`,
       () => `/v1/${dice.of(['holds', 'erasures', 'approvals'])}?${dice.of(['tenant', 'state', 'kind'])}=${part()}`,

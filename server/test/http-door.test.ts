@@ -41,6 +41,7 @@ describe('the document', () => {
       'getAnchoredCheckpoint',
       'getRegistryCheckpoint',
       'getRegistryKeys',
+      'getRegistrySuccession',
       'getRegistryTile',
       'getTimestampToken',
       'getVerifierPage',

@@ -90,7 +90,8 @@ const tests: Record<string, () => Promise<void>> = {
 
   async registry() {
     await until('/v1/trails/door/slot', ({ status }) => status === 200)
-    for (const part of ['checkpoint', 'tile/entries/000.p/1', 'vkeys']) await well(200, api.get(`/v1/registry/${part}`))
+    for (const part of ['checkpoint', 'tile/entries/000.p/1', 'vkeys', 'succession'])
+      await well(200, api.get(`/v1/registry/${part}`))
     await database.superuser.query(
       `insert into affidavit.anchored (epoch, size, anchor, kind, origin, public, note, token, details)
        select epoch, size, 'authority', 'timestamp', 'log.example/registry', true, note, 'token', $1

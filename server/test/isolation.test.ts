@@ -354,6 +354,7 @@ const cases: Record<string, () => Promise<void>> = {
   getTimestampToken: () => isPublic('/v1/registry/anchors/1/token'),
   getRegistryCheckpoint: () => isPublic('/v1/registry/checkpoint'),
   getRegistryKeys: () => isPublic('/v1/registry/vkeys'),
+  getRegistrySuccession: () => isPublic('/v1/registry/succession'),
   getRegistryTile: () => isPublic('/v1/registry/tile/entries/000.p/1'),
   getSlotProof: trailCase('/slot'),
   getVerifierPage: () => isPublic('/verify'),

@@ -1,7 +1,7 @@
 // The registry: a public log that anybody may read and cache, and with a trail's key the proof of what that trail's slot
 // holds in an epoch. Nothing here needs to be trusted by whoever reads it.
 import { createHash } from 'node:crypto'
-import { parseTilePath } from '@affidavit/trail'
+import { formatSuccession, parseTilePath } from '@affidavit/trail'
 import { Gauge, type Registry } from '@prometheus-io/client'
 import Type from 'typebox'
 import { tenantPattern } from '../ingest/event.ts'
@@ -70,6 +70,21 @@ export function registryOperations(parts: RegistryParts): Operation[] {
         const vkeys = await parts.registry.vkeys()
         if (vkeys === undefined) throw noEpoch()
         return cached(call, `${vkeys.join('\n')}\n`, text, 'public, max-age=60')
+      },
+    },
+    {
+      ...open,
+      method: 'GET',
+      path: '/v1/registry/succession',
+      operationId: 'getRegistrySuccession',
+      summary: 'How log keys followed one another',
+      description:
+        'Every entry of the registry log in which a log key names the next one, with its proof under the newest checkpoint, as text. Whoever pinned an earlier key follows from it.',
+      responses: { 200: { description: 'The succession', content: textContent }, ...unchanged },
+      handle: async (call) => {
+        const succession = await parts.registry.succession()
+        if (succession === undefined) throw noEpoch()
+        return cached(call, formatSuccession(succession), text, 'public, max-age=5')
       },
     },
     {

@@ -1,5 +1,6 @@
 // Everything that binds one tenant's head to the registry checkpoint that is served now: for packs, which are checked
 // offline.
+import { formatSuccession } from '@affidavit/trail'
 import type { RegistryReader } from './read.ts'
 import type { RegistryThread } from './thread.ts'
 
@@ -15,6 +16,8 @@ export interface SlotEvidence {
   readonly size: number
   /** RFC 6962 audit path of the entry in the log at that size. */
   readonly inclusion: readonly Uint8Array[]
+  /** `formatSuccession` under that checkpoint; null where the log key has no successor. */
+  readonly succession: string | null
 }
 
 /** Undefined before the tenant's first epoch. @throws StoreUnavailable, RegistryUnavailable */
@@ -28,6 +31,7 @@ export async function slotEvidence(
   const { epoch, size, note } = checkpoint
   const [proof, entry] = await Promise.all([thread.slotProof(tenant, epoch), registry.epochEntry(epoch)])
   if (proof.kind !== 'proof' || entry === undefined) return undefined
-  const inclusion = await registry.inclusion(entry.index, size)
-  return { epoch, ...entry, slotProof: proof.text, checkpoint: note, size, inclusion }
+  const [inclusion, successors] = await Promise.all([registry.inclusion(entry.index, size), registry.successors(size)])
+  const succession = successors.length === 0 ? null : formatSuccession({ checkpoint: note, successors })
+  return { epoch, ...entry, slotProof: proof.text, checkpoint: note, size, inclusion, succession }
 }

@@ -1,13 +1,16 @@
 // The registry log as the world reads it: checkpoint with cosignatures, tiles, entries, keys. All of it is public.
 import {
+  decodeRegistryEntry,
   encodeBundle,
   formatVkey,
   HASH_BYTES,
+  type NamedSuccessor,
   parseVkey,
   proveConsistency,
   proveInclusion,
   type ReadNode,
   readNodeFromTiles,
+  type Succession,
   TILE_WIDTH,
   type TileId,
   tileWidth,
@@ -127,6 +130,30 @@ export class RegistryReader {
   /** RFC 6962 proof that the log at `to` continues the log at `from`. */
   consistency(from: number, to: number): Promise<Uint8Array[]> {
     return proveConsistency(sha256, this.#nodes(to), from, to)
+  }
+
+  /** Every entry of the log at `size` that names a successor of the log key, with its proof. @throws StoreUnavailable */
+  async successors(size: number): Promise<NamedSuccessor[]> {
+    const { rows } = await this.#db.query<{ index: number; entry: string }>(
+      {
+        name: 'registry successors',
+        text: `select index, entry from affidavit.registry_entries where kind = 'key' and index < $1 order by index`,
+      },
+      [size],
+    )
+    return Promise.all(
+      rows.map(async ({ index, entry: text }) => {
+        const entry = decodeRegistryEntry(text)
+        if (entry.kind !== 'key') throw new Error(`entry ${index} of the registry log is no key entry`)
+        return { entry, index, proof: await this.inclusion(index, size) }
+      }),
+    )
+  }
+
+  /** How log keys followed one another, under the checkpoint that is served; undefined before the first epoch. */
+  async succession(): Promise<Succession | undefined> {
+    const served = await this.checkpoint()
+    return served && { checkpoint: served.note, successors: await this.successors(served.size) }
   }
 
   /** The keys that may have signed the log, as vkeys: the first log key, its successors, the recovery key. */
