@@ -11,7 +11,7 @@ import { assembleForget } from './assembly/forget.ts'
 import { keyPlace } from './assembly/key-place.ts'
 import { opening } from './assembly/opening.ts'
 import { assemblePacks } from './assembly/packs.ts'
-import { hadRetention, policyEntries } from './assembly/policy-entries.ts'
+import { policyEntries, promisedRetention } from './assembly/policy-entries.ts'
 import { recallLogName, recover, sealContinued, sealLosses } from './assembly/recovery.ts'
 import { openRegistry, registryReader, startRegistry } from './assembly/registry.ts'
 import { ownDatabase } from './assembly/safekeeping.ts'
@@ -257,6 +257,10 @@ async function assemble(
   })
   await forget.start()
   closers.add(() => forget.stop())
+  const packs = assemblePacks(
+    { config, login: ground.login, logName: keys.logName, registry, thread: ground.registry, log },
+    { store: database, personas, tenants: own, proofs, origin, vkey },
+  )
   const ready = () => readiness(ground, sealer)
   const operations = [
     ...writeOperations({
@@ -284,7 +288,7 @@ async function assemble(
           await announce(tenant, control, facts)
         }
       },
-      hadRetention: (tenant) => hadRetention(database.pool('follower'), tenant.trail.number),
+      promisedRetention: (tenant) => promisedRetention(database.pool('follower'), tenant.number),
     }),
     ...keyOperations({ tenants, own, apiKeys, recorder }),
     ...readOperations({
@@ -294,18 +298,7 @@ async function assemble(
       proofs,
       operatorName: config.operatorName,
     }),
-    ...assemblePacks({
-      store: database,
-      personas,
-      tenants: own,
-      proofs,
-      events,
-      origin,
-      vkey,
-      registry,
-      thread: ground.registry,
-      log,
-    }),
+    ...packs.operations,
     ...verifyOperations({ vkey }),
     ...openRegistry(config, { registry, thread: ground.registry, keys, tenants: own, recorder, metrics }),
     ...forget.operations,
@@ -324,6 +317,7 @@ async function assemble(
     log,
     onAnswer: (operation, status, seconds) => metrics.answered(operation, status, seconds),
   })
+  server.addHook('preClose', packs.stop)
   return { server, apiKeys }
 }
 

@@ -18,6 +18,8 @@ import {
   verifyPack,
 } from '@affidavit/trail'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { PackThread } from '../src/http/pack-thread.ts'
+import { silent } from '../src/store/log.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
 import { Api } from './http-api.ts'
 import { type StartedServer, startedServer } from './started-server.ts'
@@ -31,7 +33,7 @@ const nodeHash = (data: Uint8Array) => hash('sha256', data, 'buffer')
 
 beforeAll(async () => {
   database = await freshDatabase()
-  server = await startedServer(database.url, { AFFIDAVIT_REGISTRY_INTERVAL_MS: '1000' })
+  server = await startedServer(database.url, { AFFIDAVIT_REGISTRY_INTERVAL_MS: '1000', AFFIDAVIT_SCRUB_EVENTS: '0' })
   api = await Api.of(server.url, server.key)
   const event = (n: number) => ({
     id: `event-${n}`,
@@ -149,6 +151,102 @@ test.each([
   [`trail=${'0'.repeat(32)}`, 'not_found'],
 ])('refuses %s', async (query, code) => {
   expect((await api.get(`${path}/pack?${query}`)).body.code).toBe(code)
+})
+
+test('holds the bytes that tiles and contents have, whoever reads', async () => {
+  const text = 'quote " backslash \\ slash / tab \t \u0001 \u007f é 漢 😀 \u2028 </script>'
+  const people = (n: number) => ({ type: 'user', id: `u${n}`, email: `u${n}@example.com`, name: `Zoë "${n}" 名` })
+  await api.put('/v1/tenants/told', { policy: { confidential: ['/metadata/secret'] } })
+  const { body } = await api.post(
+    '/v1/events/batch',
+    Array.from({ length: 290 }, (_, n) => ({
+      tenant: 'told',
+      action: 'thing.done',
+      actor: people(n % 5),
+      targets: n % 3 === 0 ? [people(7), people(8)] : [],
+      metadata: { text, ...(n % 4 === 0 && { secret: `${text} ${n}` }) },
+      context: n % 2 === 0 ? { session_id: `s${n}`, ip: '10.0.0.1' } : {},
+    })),
+  )
+  expect(body.rejected).toBe(0)
+  await until(async () => (await api.get('/v1/trails/told')).body?.size >= 291)
+  const { superuser } = database
+  await superuser.query('set session_replication_role = replica')
+  await superuser.query(
+    `update affidavit.events set facts = null, facts_salt = null
+     where seq = 17 and tenant = (select number from affidavit.tenants where id = 'told')`,
+  )
+  await superuser.query(
+    `delete from affidavit.personas where number = (select min(p.number) from affidavit.personas p
+       join affidavit.tenants t on t.number = p.tenant and t.id = 'told')`,
+  )
+  await superuser.query('set session_replication_role = origin')
+  const made = async (scopes: string[]) =>
+    (await api.post('/v1/keys', { name: 'Auditor', tenant: 'told', scopes: ['events:read', 'verify', ...scopes] })).body
+      .key
+  for (const key of [api.key, await made([]), await made(['events:confidential'])]) {
+    const eyes = api.with(key)
+    const { status, body: bytes } = await eyes.get('/v1/trails/told/pack')
+    expect(status).toBe(200)
+    const pack = await open(bytes)
+    const { size } = pack.manifest
+    const widths = [`000`, `001.p/${size - 256}`]
+    for (const [index, width] of widths.entries()) {
+      const tile = (await eyes.get(`/v1/trails/told/tile/entries/${width}`)).body
+      expect(toHex(await pack.bundle(index))).toBe(toHex(tile))
+    }
+    const lines = [...(await pack.contentLines(0)), ...(await pack.contentLines(1))]
+    const content = (await eyes.get(`/v1/trails/told/content?to=${size}`)).body.toString()
+    expect(`${lines.join('\n')}\n`).toBe(content)
+    expect([content.includes('"confidential"'), content.includes('"operator"')]).toEqual([
+      !pack.manifest.withheld.includes('confidential'),
+      !pack.manifest.withheld.includes('operator'),
+    ])
+    // The event whose payload is gone, and the person who is.
+    const { findings } = await check(bytes)
+    expect(findings.some(({ code, seq }) => code === 'unexplained' && seq === 17)).toBe(true)
+    expect(new Set(findings.map(({ verdict }) => verdict))).toEqual(new Set(['absence']))
+  }
+})
+
+test('makes two packs of a tenant at once, not three, and goes on when one is dropped', async () => {
+  const ask = (signal: AbortSignal) =>
+    fetch(`${server.url}${path}/pack`, { headers: { authorization: `Bearer ${server.key}` }, signal })
+  const aborts = [new AbortController(), new AbortController()]
+  // Small packs fit into what the connection buffers: what is asked for at once is what overlaps.
+  const answers = await Promise.all([
+    ...aborts.map(({ signal }) => ask(signal)),
+    ask(new AbortController().signal),
+    ask(new AbortController().signal),
+  ])
+  const refused = answers.filter(({ status }) => status === 429)
+  expect(refused.length).toBeGreaterThan(0)
+  expect(refused[0]!.headers.get('retry-after')).toBe('10')
+  expect(await refused[0]!.json()).toMatchObject({ code: 'rate_limited' })
+  for (const abort of aborts) abort.abort()
+  for (const answer of answers) await answer.body?.cancel().catch(() => undefined)
+  await until(async () => (await api.get(`${path}/pack`)).status === 200)
+})
+
+test('a pack that nobody takes gives its place to another, and the thread ends when it is told', async () => {
+  const settings = { login: database.url, keys: { folder: join(server.dataDir, 'keys') }, logName: 'log.example' }
+  const thread = new PackThread(settings, silent, 200)
+  const reader = { tenant: 'packed', operator: true, confidential: true }
+  const asked = { what: { query: 'from=0&to=300' }, evidence: undefined, registryVkeys: [] }
+  const ask = () => thread.make({ reader, asked })
+  const packs = await Promise.all([ask(), ask()])
+  await expect(ask()).rejects.toMatchObject({ problem: { code: 'rate_limited' } })
+  const ends = packs.map(({ body }) => new Promise((resolve) => body.once('error', resolve)))
+  for (const end of ends) expect(await end).toMatchObject({ message: 'nobody takes the pack' })
+  const { body } = await ask()
+  const bytes = Buffer.concat(await body.toArray())
+  expect((await open(bytes)).manifest.ranges).toEqual([{ from: 0, to: 300 }])
+  const nowhere = { ...asked, what: { query: 'from=0&to=30000' } }
+  await expect(thread.make({ reader, asked: nowhere })).rejects.toMatchObject({
+    problem: { code: 'invalid_parameter' },
+  })
+  await thread.stop()
+  await expect(ask()).rejects.toMatchObject({ problem: { code: 'unavailable' } })
 })
 
 test('goes on where a download was cut off, byte for byte', async () => {

@@ -2,6 +2,7 @@
 // connection takes its role at the door (startup option `role`) and proves it before its first use, so a part cannot
 // reach beyond its grants, and a connection pooler that drops startup options is noticed instead of trusted.
 import pg from 'pg'
+import { CopyOut } from './copy-out.ts'
 import type { Log } from './log.ts'
 import { storeError } from './unavailable.ts'
 import { types } from './values.ts'
@@ -56,6 +57,15 @@ export interface Queryable {
   query<Row extends pg.QueryResultRow>(query: string | pg.QueryConfig, values?: unknown[]): Promise<pg.QueryResult<Row>>
 }
 
+/** A snapshot of one tenant. */
+export interface Snapshot extends Queryable {
+  /**
+   * The rows of a select in the binary format of COPY, for `CopiedRows`. COPY takes no parameters: what is put into the
+   * text must be known to be numbers or dates.
+   */
+  copy(select: string): Promise<Buffer>
+}
+
 export interface Pool extends Queryable {
   readonly role: Role
   /** Runs `work` between BEGIN and COMMIT; what it throws rolls back. Default READ COMMITTED. */
@@ -66,7 +76,7 @@ export interface Pool extends Queryable {
    * not need each other's answers may be sent at once, and are answered in order. A named statement is planned once
    * per connection, for any values: planning over all day partitions costs more than most reads.
    */
-  asTenant<Result>(tenant: number, work: (session: Queryable) => Promise<Result>): Promise<Result>
+  asTenant<Result>(tenant: number, work: (session: Snapshot) => Promise<Result>): Promise<Result>
 }
 
 export interface Database {
@@ -194,7 +204,7 @@ class RolePool implements Pool {
     return this.#within('begin', work)
   }
 
-  asTenant<Result>(tenant: number, work: (session: Queryable) => Promise<Result>): Promise<Result> {
+  asTenant<Result>(tenant: number, work: (session: Snapshot) => Promise<Result>): Promise<Result> {
     if (this.role !== 'reader' && this.role !== 'operator_reader')
       throw new Error(`role ${this.role} sees all tenants and cannot be narrowed to one`)
     if (!Number.isSafeInteger(tenant)) throw new Error(`tenant number ${tenant} is no integer`)
@@ -210,12 +220,12 @@ class RolePool implements Pool {
   }
 
   /** BEGIN travels with the first queries of `work`, and the answer does not wait for the end of a snapshot. */
-  async #read<Result>(begin: string, work: (session: Queryable) => Promise<Result>): Promise<Result> {
+  async #read<Result>(begin: string, work: (session: Snapshot) => Promise<Result>): Promise<Result> {
     const client = await this.#connect()
     const begun = client.query(begin)
     begun.catch(() => {})
     try {
-      const result = await work(session(client))
+      const result = await work({ ...session(client), copy: (select) => copyOut(client, select) })
       await begun
       client.query('commit').then(
         () => client.release(),
@@ -251,6 +261,16 @@ class RolePool implements Pool {
       throw storeError(error, committing)
     }
   }
+}
+
+function copyOut(client: pg.ClientBase, select: string): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const copy = new CopyOut(select, (error) => {
+      if (error === null) resolve(copy.bytes)
+      else reject(storeError(error))
+    })
+    client.query(copy)
+  })
 }
 
 /** Gives the connection back, or away when it does not answer any more. */

@@ -1,0 +1,157 @@
+// Content lines of a pack (docs/spec/pack.md), written as bytes straight from the columns: byte for byte what the trail
+// package's `encodeContent` writes. A part is left out where it is gone or may not be seen.
+import { decryptConfidential } from '../keys/confidential.ts'
+import type { PersonaReading, Personas } from '../keys/personas.ts'
+import type { SubjectKey } from '../keys/subject-key.ts'
+import { CopiedRows, readInt8 } from '../store/copy-out.ts'
+import { sealedPart } from '../store/event-row.ts'
+import type { ByteWriter } from './byte-writer.ts'
+import { type Page, Run, type RunSource, rowsWithin } from './run.ts'
+
+const columns = 6
+/** Of the column `personal`: subject, persona, commitment. */
+const lineBytes = 48
+const personaAt = 8
+const saltBytes = 16
+/** Names, numbers, quotes and the salt of a part. */
+const frameBytes = 160
+
+const ascii = (text: string) => Buffer.from(text, 'latin1')
+const seqOpen = ascii('{"seq":')
+const factsOpen = ascii(',"facts":{"salt":"')
+const confidentialOpen = ascii(',"confidential":{"salt":"')
+const operatorOpen = ascii(',"operator":{"salt":"')
+const content = ascii('","content":')
+const personalOpen = ascii(',"personal":[{"n":')
+const personalNext = ascii(',{"n":')
+const salt = ascii(',"salt":"')
+const end = ascii('}\n')
+const brace = 0x7d
+const bracket = 0x5d
+
+/** A persona as content lines have it. */
+interface Person {
+  /** The content as a JSON string. */
+  readonly json: Buffer
+  readonly saltKey: SubjectKey
+}
+
+export class ContentRun extends Run {
+  readonly #personas: Personas
+
+  constructor(source: RunSource, personas: Personas) {
+    super(source)
+    this.#personas = personas
+  }
+
+  protected override async page(from: number, to: number, only: readonly number[] | undefined): Promise<Page> {
+    const { reader } = this.source
+    const bytes = await this.within((session, spans) =>
+      session.copy(
+        `select e.seq, e.facts_salt, e.facts, e.personal, ${reader.confidential ? 'e.confidential' : 'null::bytea'},
+          ${reader.operator ? 'e.operator' : 'null::bytea'}
+         from affidavit.events e where ${rowsWithin(this.source, spans, from, to, only)} order by e.seq`,
+      ),
+    )
+    const people = await this.#open(new CopiedRows(bytes, columns))
+    const rows = new CopiedRows(bytes, columns)
+    let isThere = rows.next()
+    return {
+      size: bytes.length,
+      write: (seq, writer) => {
+        writer.room(frameBytes)
+        writer.put(seqOpen)
+        writer.decimal(seq)
+        if (isThere && rows.int8(0) === seq) {
+          // What was redacted or pruned keeps its commitments only.
+          if (!rows.isNull(1) && !rows.isNull(2)) this.#parts(rows, people, writer)
+          isThere = rows.next()
+        }
+        writer.put(end)
+      },
+    }
+  }
+
+  /** Everybody on the page who was not erased. */
+  async #open(rows: CopiedRows): Promise<Map<number, Person>> {
+    const numbers = new Set<number>()
+    while (rows.next()) for (const at of linesOf(rows)) numbers.add(readInt8(rows.bytes, at + personaAt))
+    const people = new Map<number, Person>()
+    if (numbers.size === 0) return people
+    const readings: ReadonlyMap<number, PersonaReading> = await this.#personas.open(this.source.reader.tenant, numbers)
+    for (const [number, reading] of readings) {
+      if (typeof reading !== 'object') continue
+      people.set(number, { json: Buffer.from(JSON.stringify(reading.content)), saltKey: reading.saltKey })
+    }
+    return people
+  }
+
+  #parts(rows: CopiedRows, people: ReadonlyMap<number, Person>, writer: ByteWriter): void {
+    const { bytes } = rows
+    const factsSalt = rows.view(1)
+    writer.put(factsOpen)
+    writer.base64(bytes, rows.start(1), saltBytes)
+    writer.put(content)
+    writer.json(bytes, rows.start(2), rows.start(2) + rows.length(2))
+    writer.room(frameBytes)
+    writer.byte(brace)
+    if (!rows.isNull(4)) {
+      const { commitment, salt: own, content: sealed } = sealedPart(rows.view(4))
+      putPart(
+        confidentialOpen,
+        own,
+        Buffer.from(decryptConfidential(this.source.reader.tenant, commitment, sealed)),
+        writer,
+      )
+    }
+    if (!rows.isNull(5)) {
+      const { salt: own, content: plain } = sealedPart(rows.view(5))
+      putPart(operatorOpen, own, plain, writer)
+    }
+    putPeople(rows, people, factsSalt, writer)
+  }
+}
+
+/** Where each personal line of a row begins. */
+function linesOf(rows: CopiedRows): number[] {
+  const starts: number[] = []
+  const last = rows.start(3) + rows.length(3)
+  for (let at = rows.start(3); at + lineBytes <= last; at += lineBytes) starts.push(at)
+  return starts
+}
+
+function putPeople(
+  rows: CopiedRows,
+  people: ReadonlyMap<number, Person>,
+  factsSalt: Uint8Array,
+  writer: ByteWriter,
+): void {
+  let isFirst = true
+  let n = 0
+  for (const at of linesOf(rows)) {
+    const person = people.get(readInt8(rows.bytes, at + personaAt))
+    if (person !== undefined) {
+      writer.room(frameBytes + person.json.length)
+      writer.put(isFirst ? personalOpen : personalNext)
+      writer.decimal(n)
+      writer.put(salt)
+      writer.base64(person.saltKey.salt(factsSalt, n), 0, saltBytes)
+      writer.put(content)
+      writer.put(person.json)
+      writer.byte(brace)
+      isFirst = false
+    }
+    n++
+  }
+  if (!isFirst) writer.byte(bracket)
+}
+
+function putPart(open: Buffer, own: Buffer, text: Buffer, writer: ByteWriter): void {
+  writer.room(frameBytes)
+  writer.put(open)
+  writer.base64(own, 0, own.length)
+  writer.put(content)
+  writer.json(text, 0, text.length)
+  writer.room(frameBytes)
+  writer.byte(brace)
+}
