@@ -38,7 +38,7 @@ export const VERDICT_WORDS: Readonly<Record<Verdict, Words>> = {
   },
   signature: {
     title: 'Signature',
-    held: 'The checkpoint is signed by the key expected.',
+    held: 'The checkpoint is signed, and its signature is right.',
     failed: 'The checkpoint is not signed by the key expected.',
     unchecked: open,
   },
