@@ -17,7 +17,7 @@ const settings = () => ({
   AFFIDAVIT_OBJECTS: join(root, 'objects'),
   AFFIDAVIT_KEYS_DIR: join(root, 'keys'),
   AFFIDAVIT_LOG_NAME: 'audit.example.com',
-  AFFIDAVIT_REGISTRY_INTERVAL_MS: '1500',
+  AFFIDAVIT_REGISTRY_INTERVAL_MS: '500',
   AFFIDAVIT_SCRUB_EVENTS: '0',
 })
 const environment = () => ({ PATH: process.env.PATH!, AFFIDAVIT_DATA_DIR: server.folder, ...settings() })

@@ -17,7 +17,7 @@ let state: WitnessState
 const settings = (): Record<string, string> => ({
   AFFIDAVIT_OBJECTS: join(root, 'objects'),
   AFFIDAVIT_KEYS_DIR: join(root, 'keys'),
-  AFFIDAVIT_REGISTRY_INTERVAL_MS: '1000',
+  AFFIDAVIT_REGISTRY_INTERVAL_MS: '400',
   AFFIDAVIT_SCRUB_EVENTS: '0',
   AFFIDAVIT_WITNESS_POLICY: join(root, 'policy'),
 })

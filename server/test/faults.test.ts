@@ -1,5 +1,6 @@
 // Acknowledged means durable: a real server and its PostgreSQL are killed at random moments under load, and the oracle
-// looks at everything afterwards. AFFIDAVIT_LONG=1 makes 30 rounds of 10; AFFIDAVIT_KILL_ROUNDS=500 is the long run.
+// looks at everything afterwards. AFFIDAVIT_LONG=1 makes 30 rounds of 10, one half of them kills the server and the other
+// PostgreSQL; AFFIDAVIT_KILL_ROUNDS=500 is the long run.
 import { execFileSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -10,7 +11,7 @@ import { Load } from './faults-load.ts'
 import { isAlive, type ServerProcess, startProcess } from './server-process.ts'
 
 const long = process.env.AFFIDAVIT_LONG === '1'
-const rounds = Number(process.env.AFFIDAVIT_KILL_ROUNDS || (long ? 30 : 10))
+const rounds = Math.ceil(Number(process.env.AFFIDAVIT_KILL_ROUNDS || (long ? 30 : 10)) / 2)
 /** Every round checks all that its tenants ever recorded; so that 500 rounds end, others take over now and then. */
 const roundsOfTenants = 20
 
