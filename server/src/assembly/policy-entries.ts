@@ -28,11 +28,17 @@ export async function policyEntries(
   return entries
 }
 
-/** Whether a trail has ever said how long payloads are kept. */
-export async function hadRetention(reader: Queryable, trail: number): Promise<boolean> {
-  const { rows } = await reader.query<{ had: boolean }>(
-    `select exists (select from affidavit.events where trail = $1 and control like 'policy retention %') as had`,
-    [trail],
+/**
+ * Whether payloads of a tenant were promised a retention: by a policy, or, since a trail opens with payloads kept for good,
+ * by the first event of its own. What the platform notes (keys that were made) promises nothing.
+ * @param tenant its number; promises of earlier trails of its chain count, too
+ */
+export async function promisedRetention(reader: Queryable, tenant: number): Promise<boolean> {
+  const { rows } = await reader.query<{ promised: boolean }>(
+    `select exists (select from affidavit.events e left join affidavit.actions a on a.number = e.action
+       where e.trail in (select number from affidavit.trails where tenant = $1)
+         and (e.control like 'policy retention %' or (e.control is null and a.action not like 'affidavit.%'))) as promised`,
+    [tenant],
   )
-  return rows[0]!.had
+  return rows[0]!.promised
 }

@@ -24,8 +24,8 @@ export interface TenantParts {
   readonly recorder: PlatformRecorder
   /** What a verifier pins for a trail: origin and log key. */
   readonly vkey: (trailId: string) => string
-  /** Whether its trail has ever promised a retention. */
-  readonly hadRetention: (tenant: Tenant<TenantKeys>) => Promise<boolean>
+  /** Whether a retention was promised to any of its payloads, "for good" included. */
+  readonly promisedRetention: (tenant: Tenant<TenantKeys>) => Promise<boolean>
   /** Seals the `policy` entry of a tenant whose policy is to be the one given; the first one opens the trail, too. */
   readonly sealPolicy: (tenant: Tenant<TenantKeys>, principal: Principal) => Promise<void>
 }
@@ -70,7 +70,9 @@ export function tenantOperations(parts: TenantParts): Operation[] {
       summary: 'Make a tenant, or change its name and policy',
       description:
         'Making needs the scope tenants:create, changing tenants:write as well. A body is not needed. ' +
-        'A change is sealed in the trail before it takes effect, which it does on every server within 10 seconds.',
+        'A change is sealed in the trail before it takes effect, which it does on every server within 10 seconds. ' +
+        'Payloads are kept for good unless a retention is set before the first event; a shorter one later needs two ' +
+        'principals: POST /v1/retentions.',
       scope: 'tenants:create',
       params: newTenantParam,
       body: json(TenantBody),
@@ -190,7 +192,7 @@ async function change(
   return (await parts.tenants.update(tenant.id, changes)) ?? tenant
 }
 
-/** Payloads that go sooner than was promised need a second principal; the first retention of a tenant promises. */
+/** Payloads that go sooner than was promised need a second principal; before the first event nothing is promised. */
 async function refuseShortening(
   parts: TenantParts,
   tenant: Tenant<TenantKeys>,
@@ -198,8 +200,12 @@ async function refuseShortening(
 ): Promise<void> {
   const before = tenant.policy.retentionDays
   if (after === null || (before !== null && after >= before)) return
-  if (before !== null || (await parts.hadRetention(tenant)))
-    throw refuse('needs_approval', 'A shorter retention needs a second principal.', '/policy/retention_days')
+  if (before !== null || (await parts.promisedRetention(tenant)))
+    throw refuse(
+      'needs_approval',
+      'A shorter retention, or a first one once there are events, needs a second principal: POST /v1/retentions.',
+      '/policy/retention_days',
+    )
 }
 
 const target = ({ id, name }: Tenant<TenantKeys>) => ({ type: 'tenant', id, ...(name !== null && { name }) })
