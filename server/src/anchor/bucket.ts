@@ -3,7 +3,13 @@
 // ignores it would take the object all the same. Without a lock it is a plain copy in somebody else's bucket.
 
 import { parseNote } from '@affidavit/trail'
-import { GetObjectCommand, HeadObjectCommand, PutObjectCommand, type S3Client } from '@aws-sdk/client-s3'
+import {
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  type S3Client,
+} from '@aws-sdk/client-s3'
 import { s3Client, statusOf } from '../store/s3-objects.ts'
 import { type Document, type Place, type Placed, WrongAnswer } from './place.ts'
 import type { AnchorSettings } from './settings.ts'
@@ -11,6 +17,8 @@ import type { AnchorSettings } from './settings.ts'
 type BucketSettings = Extract<AnchorSettings, { kind: 'bucket' }>
 
 const usual_retain_days = 3_650
+/** Others may have put something into the bucket, too: so many of the last objects are looked at. */
+const newest_looked_at = 3
 const day_ms = 86_400_000
 
 export class BucketPlace implements Place {
@@ -58,6 +66,46 @@ export class BucketPlace implements Place {
 
   close(): void {
     this.#client.destroy()
+  }
+
+  /** The last copies of a log's checkpoints, the newest first, as they lie there: unchecked. @param signal bounds it */
+  async newest(origin: string, signal: AbortSignal): Promise<string[]> {
+    let folder = `${this.#settings.prefix ?? ''}${origin}/`
+    for (const _ of ['year', 'month', 'day']) {
+      const { folders } = await this.#list(folder, signal)
+      const last = folders.at(-1)
+      if (last === undefined) return []
+      folder = last
+    }
+    const { keys } = await this.#list(folder, signal)
+    const notes: string[] = []
+    for (const Key of keys.slice(-newest_looked_at).reverse()) {
+      const object = new GetObjectCommand({ Bucket: this.#settings.bucket, Key })
+      const { Body } = await this.#client.send(object, { abortSignal: signal })
+      notes.push(await Body!.transformToString())
+    }
+    return notes
+  }
+
+  /** What stands right below a prefix, in order. */
+  async #list(prefix: string, abortSignal: AbortSignal): Promise<{ folders: string[]; keys: string[] }> {
+    const folders: string[] = []
+    const keys: string[] = []
+    for (let token: string | undefined; ; ) {
+      const page = await this.#client.send(
+        new ListObjectsV2Command({
+          Bucket: this.#settings.bucket,
+          Prefix: prefix,
+          Delimiter: '/',
+          ...(token !== undefined && { ContinuationToken: token }),
+        }),
+        { abortSignal },
+      )
+      folders.push(...(page.CommonPrefixes ?? []).flatMap(({ Prefix }) => Prefix ?? []))
+      keys.push(...(page.Contents ?? []).flatMap(({ Key }) => Key ?? []))
+      token = page.IsTruncated === true ? page.NextContinuationToken : undefined
+      if (token === undefined) return { folders, keys }
+    }
   }
 
   /** Sorts by time, and tells one log's copies from another's. */

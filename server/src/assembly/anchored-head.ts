@@ -3,13 +3,27 @@
 // has to call tampering. Whoever knows better says so, in AFFIDAVIT_ACCEPT_ROLLBACK or with `restore --continue-from`.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { formatAddCheckpoint, parseTreeSize, TREE_SIZE_TYPE } from '@affidavit/trail'
+import {
+  formatAddCheckpoint,
+  NoteError,
+  parseCheckpoint,
+  parseNote,
+  parseTreeSize,
+  parseVkey,
+  registryOrigin,
+  TREE_SIZE_TYPE,
+  verifyEd25519,
+  verifyNote,
+} from '@affidavit/trail'
 import { readPolicy } from '../anchor/policy-file.ts'
 import { type RegistryHead, RegistryLog } from '../anchor/registry-log.ts'
+import { type AnchorSettings, readAnchors } from '../anchor/settings.ts'
 import type { Config } from '../config.ts'
+import type { Keys } from '../keys/open-keys.ts'
 import { RecoveryRefused } from '../recovery/repository.ts'
 import type { Database } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
+import { sha256 } from '../store/sha256.ts'
 
 const ask_ms = 8_000
 const reply_bytes = 64
@@ -29,19 +43,25 @@ export function refuseForgottenLog(config: Config, objects: boolean): void {
 }
 
 /**
- * Asks what the database itself remembers of anchors, and every witness that answers at once.
+ * Asks what the database itself remembers of anchors, every witness that answers at once, and every bucket of copies that
+ * may be read.
  * @param reachable entries of the registry log, those included that Objects will complete
  * @throws RecoveryRefused when one of them knows more
  */
 export async function refuseBehindAnchors(
   config: Config,
   database: Database,
+  keys: Keys,
   reachable: number,
   log: Log,
 ): Promise<void> {
   const notary = database.pool('notary')
   const head = await new RegistryLog(notary).head()
-  const known = [...(await remembered(database)), ...(head === undefined ? [] : await witnessed(config, head, log))]
+  const [witnesses, copies] = await Promise.all([
+    head === undefined ? [] : witnessed(config, head, log),
+    copied(config, keys, head?.origin ?? registryOrigin(keys.logName), log),
+  ])
+  const known = [...(await remembered(database)), ...witnesses, ...copies]
   const ahead = known.filter(({ size }) => size > reachable).sort((a, b) => b.size - a.size)[0]
   if (ahead === undefined) return
   const what = `${ahead.name} knows the registry with ${ahead.size} entries, and this database has ${reachable}`
@@ -95,4 +115,48 @@ async function witnessed({ witnessPolicy }: Config, head: RegistryHead, log: Log
     log.warn({ err: answer.reason as Error }, 'a witness could not be asked how far it knows the registry')
     return []
   })
+}
+
+/** The newest copies in buckets. Only what our own key signed says something of our log. */
+async function copied({ anchors }: Config, keys: Keys, origin: string, log: Log): Promise<Known[]> {
+  if (anchors === undefined) return []
+  const asked = (await readAnchors(anchors)).map(async (settings): Promise<Known[]> => {
+    if (settings.kind !== 'bucket') return []
+    const sizes: Known[] = []
+    for (const note of await newestIn(settings, origin)) {
+      const size = await ownSize(keys, origin, note)
+      if (size !== undefined) sizes.push({ name: `anchor ${settings.name}`, size })
+    }
+    return sizes
+  })
+  const answers = await Promise.allSettled(asked)
+  return answers.flatMap((answer) => {
+    if (answer.status === 'fulfilled') return answer.value
+    // Often it may be written and not read: then it says nothing here, as intended.
+    log.warn({ err: answer.reason as Error }, 'a bucket could not be asked how far it knows the registry')
+    return []
+  })
+}
+
+async function newestIn(settings: Extract<AnchorSettings, { kind: 'bucket' }>, origin: string): Promise<string[]> {
+  const { BucketPlace } = await import('../anchor/bucket.ts') // the SDK is large: only who needs it loads it
+  const place = new BucketPlace(settings)
+  try {
+    return await place.newest(origin, AbortSignal.timeout(ask_ms))
+  } finally {
+    place.close()
+  }
+}
+
+/** Size in a checkpoint of this log that one of its keys signed; else undefined. */
+async function ownSize({ logKey }: Keys, origin: string, note: string): Promise<number | undefined> {
+  const ours = [logKey, ...logKey.also].map((key) => parseVkey(sha256, key.vkey(origin)))
+  try {
+    const checkpoint = parseCheckpoint(parseNote(note).text)
+    const { verified } = await verifyNote(verifyEd25519, note, ours)
+    return checkpoint.origin === origin && verified.length > 0 ? checkpoint.size : undefined
+  } catch (error) {
+    if (error instanceof NoteError) return undefined
+    throw error
+  }
 }

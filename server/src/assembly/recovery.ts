@@ -72,7 +72,7 @@ async function recoverAlone(
   if (await ordersOf(keys, objects, retention).isAny(epoch)) await noteRecall(retention, epoch)
   if (replayed !== undefined)
     log.warn(replayed, 'later epochs were replayed; their payloads are lost, their proofs hold')
-  await refuseBehindAnchors(config, database, reachable, log)
+  await refuseBehindAnchors(config, database, keys, reachable, log)
   return replayed
 }
 
