@@ -4,7 +4,7 @@
  */
 
 const regular = `abort accept access acknowledge activate add adjust allow amend anonymize append apply approve archive
-assign associate assume attach attempt audit authenticate authorize back backup block bookmark broadcast browse bulk calculate
+assign associate assume attach attempt audit authenticate authorize back backup block bookmark broadcast browse calculate
 call cancel capture change charge check claim clean clear click clone close collect comment compare complete configure
 confirm connect consume contact convert copy create credit deactivate deauthorize debit decline decrypt delegate delete
 delist deliver demote deploy deprecate describe destroy detach detect disable disassociate disconnect discard dismiss
@@ -47,7 +47,7 @@ const alone: Record<string, { past: string; base: string }> = {
 
 /** Words that are as often the thing as the deed: another verb beside them is the deed. */
 const nouns = new Set(
-  `access audit back backup block bookmark bulk call capture change charge check claim close comment contact copy credit
+  `access audit back backup block bookmark call capture change charge check claim close comment contact copy credit
    debit delegate document embed export favorite file filter fix follow force handle index invoice issue join label
    launch like link list load lock log map mask match monitor mount move order override own park patch pause pin place
    plan post preview print process project purchase push query queue rank reply report request review run sample save
