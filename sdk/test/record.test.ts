@@ -70,8 +70,8 @@ test('record does not repeat a refusal, and the error carries the problem', asyn
 })
 
 test('a slow answer is a timeout, and the repeat finds the event stored', async () => {
-  server.faults = [{ kind: 'slow', ms: 400 }]
-  const receipt = await client({ attemptTimeoutMs: 100 }).record(login)
+  server.faults = [{ kind: 'slow', ms: 2_000 }]
+  const receipt = await client({ attemptTimeoutMs: 500 }).record(login)
   expect(receipt.id).toBeTruthy()
   expect(server.requests.length).toBeGreaterThan(1)
 })

@@ -1,9 +1,8 @@
 // Acknowledged means durable: a real server and its PostgreSQL are killed at random moments under load, and the oracle
 // looks at everything afterwards. AFFIDAVIT_LONG=1 makes 30 rounds of 10, one half of them kills the server and the other
 // PostgreSQL; AFFIDAVIT_KILL_ROUNDS=500 is the long run.
-import { execFileSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { checkTrails, type Kept, listAll } from './check-trail.ts'
@@ -76,12 +75,21 @@ test(
   60_000 + rounds * 30_000,
 )
 
+function parentOf(pid: number): number | undefined {
+  try {
+    // proc(5): pid (name) state ppid …, and a name may have anything in it.
+    return Number(readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ').at(-1)!.split(' ')[1])
+  } catch {
+    return undefined // no process, or not any more
+  }
+}
+
 /** Process ids of the backends under a postmaster that serve connections of ours. */
 function backendsOf(postmaster: number): number[] {
-  const children = execFileSync('pgrep', ['-P', String(postmaster)], { encoding: 'utf8' })
-    .split('\n')
-    .filter(Boolean)
-  return children.map(Number).filter((pid) => {
+  const children = readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => parentOf(pid) === postmaster)
+  return children.filter((pid) => {
     try {
       return / \[local\] |\) \w+$/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' '))
     } catch {
