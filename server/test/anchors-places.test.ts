@@ -326,7 +326,7 @@ test('a webhook gets the checkpoint signed by Standard Webhooks; every try of on
       )
       const key = Buffer.from(secret.slice(6), 'base64')
       const right = `v1,${createHmac('sha256', key).update(`${id}.${time}.${body}`).digest('base64')}`
-      seen.push({ id: id!, good: signature === right && Math.abs(Number(time) - Date.now() / 1000) < 10, body })
+      seen.push({ id: id!, good: signature === right && Math.abs(Number(time) - Date.now() / 1000) < 60, body })
       response.writeHead(status).end()
     })
   })

@@ -78,7 +78,13 @@ export async function notarized(
 }
 
 export async function downloadPack(service: Service, tenant: string, range = ''): Promise<PackReader> {
-  const response = await get(service, `/v1/trails/${tenant}/pack${range}`)
+  const ask = () => get(service, `/v1/trails/${tenant}/pack${range}`)
+  let response = await ask()
+  // Not at this moment: connections of before a crash are found dead one by one, and a machine may be very busy.
+  for (let attempt = 0; response.status === 503 && attempt < 5; attempt++) {
+    await sleep(500)
+    response = await ask()
+  }
   if (!response.ok) throw new Error(`pack: ${response.status} ${await response.text()}`)
   const bytes = new Uint8Array(await response.arrayBuffer())
   return PackReader.open(sha256, {

@@ -49,7 +49,7 @@ beforeAll(async () => {
     expect(body.rejected).toBe(0)
     await rest(20)
   }
-  await until(async () => (await api.get(path)).body.size >= 600)
+  await until(async () => (await api.get(path)).body.size >= 601)
   await until(async () => (await fetch(`${server.url}/v1/registry/checkpoint`)).ok)
   await until(async () => (await optionalOf(await packOf(''))).includes(REGISTRY_MEMBERS.slot))
 })
