@@ -9,7 +9,7 @@ const long = process.env.AFFIDAVIT_LONG === '1'
 // A machine that does something else besides is slow, not wrong: nothing here is reached when all is well. What a test says
 // about time it says itself.
 const timeouts = {
-  testTimeout: long ? 600_000 : 120_000,
+  testTimeout: long ? 600_000 : 300_000,
   hookTimeout: 180_000,
   expect: { poll: { timeout: 60_000, interval: 50 } },
 }
