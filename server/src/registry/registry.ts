@@ -71,7 +71,9 @@ export class RegistryClock {
   /** Epochs are made one after the other, asked for or due. */
   #making: Promise<unknown> = Promise.resolve()
   #pruned_ms = Number.NEGATIVE_INFINITY
-  #late = false
+  readonly #started_ms = performance.now()
+  /** That the registry is late is said once. */
+  #isTold = false
   #status: RegistryStatus = {
     leads: false,
     epoch: 0,
@@ -165,9 +167,11 @@ export class RegistryClock {
     const { epoch, at, now, depth, used } = await readState(this.#parts.pool)
     const age_ms = at === null ? null : now - at
     const late = age_ms !== null && age_ms > Math.max(late_intervals * this.#interval_ms, late_at_least_ms)
-    if (late && !this.#late)
+    // Whoever was not running until now has not been late yet.
+    const isWorth = late && performance.now() - this.#started_ms > late_at_least_ms
+    if (isWorth && !this.#isTold)
       this.#options.log.error({ epoch, age_s: age_ms / 1000, why: this.#status.lastError }, 'the registry is late')
-    this.#late = late
+    this.#isTold = isWorth
     this.#status = {
       ...this.#status,
       epoch,
