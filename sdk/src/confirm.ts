@@ -4,6 +4,7 @@
  * and two signatures of its own prove that to anybody: the accusation, a text that `affidavit verify` understands.
  */
 import {
+  type Accusation,
   contradicts,
   formatAccusation,
   MERGE_DELAY_MS,
@@ -97,11 +98,24 @@ function reasonOf(error: unknown): string {
 
 async function judge(kept: KeptReceipt, view: TrailView | string, ask: Ask): Promise<Verdict> {
   if (typeof view === 'string') return { kind: 'unchecked', reason: view }
-  const { receipt, verified } = await verifyReceipt(verifyEd25519, kept.note, view.keys)
+  const { receipt, verified } = await verifiedReceipt(kept, view)
   if (verified.length === 0) return { kind: 'unsigned', reason: 'no known key of the log has signed the receipt' }
   if (receipt.last < view.checkpoint.size) return underCheckpoint(kept, receipt, view)
   if (Date.now() - Date.parse(receipt.sealedAt) < PATIENCE_MS) return { kind: 'waiting' }
   return missing(kept, view, ask)
+}
+
+/** Receipts may be signed by a key that came after those known so far. */
+async function verifiedReceipt({ note }: KeptReceipt, view: TrailView) {
+  const checked = await verifyReceipt(verifyEd25519, note, view.keys)
+  if (checked.verified.length > 0 || !(await view.follow())) return checked
+  return verifyReceipt(verifyEd25519, note, view.keys)
+}
+
+/** With how the keys follow one another, where the pinned ones alone do not convict. */
+function accusing(view: TrailView, accusation: Accusation): Accusation {
+  const { succession } = view
+  return succession === undefined ? accusation : { ...accusation, succession }
 }
 
 async function underCheckpoint(kept: KeptReceipt, receipt: Receipt, view: TrailView): Promise<Verdict> {
@@ -109,7 +123,8 @@ async function underCheckpoint(kept: KeptReceipt, receipt: Receipt, view: TrailV
   if (at === undefined)
     return { kind: 'unchecked', reason: 'the tiles that the server shows are not those it has signed' }
   if (!contradicts(receipt, at.leaf)) return { kind: 'confirmed' }
-  const accusation = formatAccusation({ kind: 'leaf', receipt: kept.note, head: { checkpoint: view.note }, ...at })
+  const head = { checkpoint: view.note }
+  const accusation = formatAccusation(accusing(view, { kind: 'leaf', receipt: kept.note, head, ...at }))
   return {
     kind: 'contradicted',
     reason: `the log has signed another entry at ${receipt.last} than its receipt promised`,
@@ -126,8 +141,14 @@ async function missing(kept: KeptReceipt, view: TrailView, ask: Ask): Promise<Ve
   } catch (error) {
     return { kind: 'overdue', reason: `${late}; the registry cannot be asked: ${reasonOf(error)}` }
   }
-  const accusation = { kind: 'missing', receipt: kept.note, head } as const
-  const judged = await verifyAccusation(nodeSha256, verifyEd25519, accusation, view.keys)
+  const make = () => accusing(view, { kind: 'missing', receipt: kept.note, head })
+  const judge = (one: Accusation) => verifyAccusation(nodeSha256, verifyEd25519, one, view.keys)
+  let accusation = make()
+  let judged = await judge(accusation)
+  if (judged.outcome === 'unchecked' && (await view.follow())) {
+    accusation = make()
+    judged = await judge(accusation)
+  }
   if (judged.outcome !== 'proven') return { kind: 'overdue', reason: late }
   return { kind: 'contradicted', reason: judged.message, accusation: formatAccusation(accusation) }
 }

@@ -7,15 +7,18 @@ import {
   EntryError,
   type EpochHead,
   FormatError,
+  followSuccession,
   type Hash,
   NoteError,
   parseCheckpoint,
   parseNote,
   parseSlotProof,
+  parseSuccession,
   parseVkey,
   proveInclusion,
   type ReadTile,
   readNodeFromTiles,
+  type Succession,
   TILE_WIDTH,
   type TileId,
   tilePath,
@@ -34,6 +37,7 @@ export type Ask = (request: Request) => Promise<Reply>
 export const nodeSha256: Hash = (data) => createHash('sha256').update(data).digest()
 
 const NOTE_BYTES = 1_000_000
+const SUCCESSION_BYTES = 3_000_000
 const TILE_BYTES = 256 * 32
 const BUNDLE_BYTES = 256 * (2 + 65_535)
 /** Level-0 tiles kept at a time: receipts of one trail come in the order of their entries. */
@@ -43,8 +47,15 @@ export interface TrailView {
   /** Newest checkpoint, signed by one of `keys`. */
   readonly checkpoint: Checkpoint
   readonly note: string
-  /** Keys of the log under the trail's name. */
+  /** Keys of the log under the trail's name: those pinned, and those that they were followed to. */
   readonly keys: readonly VerifierKey[]
+  /** How the pinned keys lead to the others, once that was asked for. */
+  readonly succession: Succession | undefined
+  /**
+   * Asks the registry for keys that the known ones have named. @returns whether there are more than before
+   * Throws AffidavitError, NoteError, RangeError.
+   */
+  follow(): Promise<boolean>
   /** The leaf at `seq` with a proof that holds, or undefined where the server's tiles do not give the signed root. */
   leafAt(seq: number): Promise<{ leaf: Uint8Array; proof: Uint8Array[] } | undefined>
 }
@@ -55,24 +66,88 @@ export async function openTrail(ask: Ask, tenant: string, trail: string, vkeys: 
   const { body } = await ask({ method: 'GET', path })
   const { vkey } = body as { vkey?: unknown }
   if (typeof vkey !== 'string') throw unexpected('the server does not describe a trail')
-  const pins = (vkeys.length > 0 ? vkeys : [vkey]).map((text) => parseVkey(nodeSha256, text))
-  const keys = pins.map((pin) => vkeyUnder(nodeSha256, pin, `${logName(pin)}/${trail}`))
+  const keys = new LogKeys(ask, trail, vkeys, vkey)
   const note = await text(ask, `${path}/checkpoint?trail=${trail}`)
-  const { text: head, verified } = await verifyNote(verifyEd25519, note, keys)
-  const checkpoint = parseCheckpoint(head)
-  if (!verified.some(({ name }) => name === checkpoint.origin))
+  const checkpoint = parseCheckpoint(parseNote(note).text)
+  const isSigned = async () => {
+    const { verified } = await verifyNote(verifyEd25519, note, keys.all)
+    return verified.some(({ name }) => name === checkpoint.origin)
+  }
+  if (!(await isSigned()) && !((await keys.follow()) && (await isSigned())))
     throw unexpected(`the checkpoint of ${checkpoint.origin} is not signed by a known key of the log`)
   const readTile = remembered((level, index, width) => tile(ask, path, { level, index, width }, `?trail=${trail}`))
   const read = readNodeFromTiles(nodeSha256, checkpoint.size, readTile)
   return {
     checkpoint,
     note,
-    keys,
+    get keys() {
+      return keys.all
+    },
+    get succession() {
+      return keys.succession
+    },
+    follow: () => keys.follow(),
     async leafAt(seq) {
       const [leaf, proof] = await Promise.all([read(0, seq), proveInclusion(nodeSha256, read, seq, checkpoint.size)])
       const holds = verifyInclusion(nodeSha256, leaf, seq, checkpoint.size, proof, checkpoint.root)
       return holds ? { leaf, proof } : undefined
     },
+  }
+}
+
+/** The log's keys, and what the registry says of those that came after them. */
+class LogKeys {
+  all: readonly VerifierKey[]
+  succession: Succession | undefined
+  readonly #ask: Ask
+  readonly #trail: string
+  readonly #pins: readonly VerifierKey[]
+  /** Else the server's word is taken for its keys. */
+  readonly #isPinned: boolean
+  #isFollowed = false
+
+  /** @param vkeys pins @param vkey the key that the server names. Throws NoteError */
+  constructor(ask: Ask, trail: string, vkeys: readonly string[], vkey: string) {
+    this.#ask = ask
+    this.#trail = trail
+    this.#isPinned = vkeys.length > 0
+    this.#pins = (this.#isPinned ? vkeys : [vkey]).map((one) => parseVkey(nodeSha256, one))
+    this.all = this.#pins.map((pin) => this.#own(pin))
+  }
+
+  #own(key: VerifierKey): VerifierKey {
+    return vkeyUnder(nodeSha256, key, `${logName(key)}/${this.#trail}`)
+  }
+
+  async follow(): Promise<boolean> {
+    if (this.#isFollowed) return false
+    this.#isFollowed = true
+    const keys = this.#isPinned ? await this.#successors() : await this.#named()
+    const before = this.all.length
+    this.all = [...this.all, ...keys.map((key) => this.#own(key))].filter(
+      (key, at, all) => all.findIndex(({ publicKey }) => Buffer.compare(publicKey, key.publicKey) === 0) === at,
+    )
+    return this.all.length > before
+  }
+
+  async #successors(): Promise<readonly VerifierKey[]> {
+    const document = await text(this.#ask, '/v1/registry/succession', SUCCESSION_BYTES).catch((error: unknown) => {
+      if (error instanceof AffidavitError && error.status === 404) return undefined
+      throw error
+    })
+    if (document === undefined) return []
+    const succession = read(() => parseSuccession(document))
+    const origin = succession.checkpoint.slice(0, succession.checkpoint.indexOf('\n'))
+    const pins = this.#pins.filter((pin) => origin.startsWith(`${logName(pin)}/registry`))
+    const followed = await followSuccession(nodeSha256, verifyEd25519, succession, pins)
+    if (followed.outcome === 'refused') throw unexpected(followed.message)
+    this.succession = succession
+    return followed.keys
+  }
+
+  async #named(): Promise<readonly VerifierKey[]> {
+    const lines = (await text(this.#ask, '/v1/registry/vkeys')).split('\n').filter((line) => line !== '')
+    return lines.map((line) => parseVkey(nodeSha256, line))
   }
 }
 
@@ -117,9 +192,9 @@ async function bytes(ask: Ask, path: string, mostBytes: number): Promise<Uint8Ar
   return (await ask({ method: 'GET', path, mostBytes })).body as Uint8Array
 }
 
-async function text(ask: Ask, path: string): Promise<string> {
+async function text(ask: Ask, path: string, limit = NOTE_BYTES): Promise<string> {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await bytes(ask, path, NOTE_BYTES))
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await bytes(ask, path, limit))
   } catch (error) {
     if (error instanceof TypeError) throw new NoteError('malformed', 'the answer is not UTF-8')
     throw error

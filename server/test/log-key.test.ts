@@ -5,16 +5,21 @@ import { join } from 'node:path'
 import {
   decodeBundle,
   decodeRegistryEntry,
+  formatVkey,
+  PackReader,
   parseCheckpoint,
   parseNote,
   parseVkey,
+  SUCCESSION_MEMBER,
   type VerifierKey,
   verifyEd25519,
   verifyNote,
+  verifyPack,
   verifySuccessor,
   vkeyUnder,
 } from '@affidavit/trail'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createAffidavit, memoryReceipts } from '../../sdk/src/index.ts'
 import { sha256 } from '../src/store/sha256.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
 import { type ServerProcess, startProcess } from './server-process.ts'
@@ -73,6 +78,9 @@ const signers = async (note: string, keys: readonly VerifierKey[]) => {
   return verified.map((key) => own.indexOf(key)).sort()
 }
 
+/** The first key and its successor, as vkeys. */
+let pinned: string[]
+
 test('rotated, followed, retired', async () => {
   await send()
   const vkeys = async () => (await (await call('/v1/registry/vkeys')).text()).trim().split('\n')
@@ -116,7 +124,46 @@ test('rotated, followed, retired', async () => {
     return (await signers(note, [old, successor])).join() === '1' ? true : undefined
   })
   expect((await vkeys()).slice(0, 2)).toEqual([first, rotated.vkey])
+  pinned = [first!, rotated.vkey]
 })
+
+test('a second time: whoever pinned the first key follows both, by what a pack and the SDK find', async () => {
+  const [first, second] = pinned.map((vkey) => parseVkey(sha256, vkey))
+  const third = (await (await call('/v1/log-key', { action: 'rotate' })).json()) as { vkey: string }
+  await server.restart()
+  const store = memoryReceipts()
+  const client = createAffidavit({
+    url: server.url,
+    key: server.operatorKey,
+    tenant: 'acme',
+    flushBeforeExit: false,
+    receipts: { store, vkeys: pinned.slice(0, 1) },
+  })
+  await client.record({ action: 'user.updated', actor: { type: 'user', id: 'u' } })
+  const checked = await until(async () => {
+    const reply = await call('/v1/trails/acme/pack')
+    const bytes = new Uint8Array(await reply.arrayBuffer())
+    const file = { size: bytes.length, read: async (at: number, length: number) => bytes.subarray(at, at + length) }
+    const pack = await PackReader.open(sha256, file)
+    const isThere = pack.manifest.optional.includes(SUCCESSION_MEMBER)
+    if (!isThere || !(await pack.text(SUCCESSION_MEMBER)).includes(third.vkey)) return undefined
+    const check = (key: VerifierKey) => verifyPack(pack, { hash: sha256, verify: verifyEd25519, vkeys: [key] })
+    return [await check(first!), await check(second!), await check(parseVkey(sha256, stranger))]
+  })
+  expect(checked[0]).toMatchObject({ outcome: 'held', assurance: 'anchored', findings: [] })
+  expect(checked[0]!.notes).toContain('the log key was followed through 2 successions')
+  expect(checked[1]).toMatchObject({ outcome: 'held', assurance: 'anchored', findings: [] })
+  expect(checked[2]).toMatchObject({ outcome: 'tampered' })
+  const confirmed = await until(async () => {
+    const result = await client.confirm()
+    return result.waiting > 0 ? undefined : result
+  })
+  expect(confirmed).toMatchObject({ confirmed: 1, problems: [] })
+  await client.close()
+})
+
+/** A key of the registry's name that nobody has named. */
+const stranger = formatVkey(sha256, 'log.example/registry', new Uint8Array(32).fill(7))
 
 test('a key of a tenant may not', async () => {
   const made = await call('/v1/keys', { name: 'x', tenant: 'acme', scopes: ['keys:rotate'] })

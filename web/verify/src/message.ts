@@ -8,6 +8,8 @@ export interface Request {
   readonly vkeys: string
   readonly checkpoint: string
   readonly policy: string
+  /** Certificates of timestamp authorities, PEM. */
+  readonly authorities: string
 }
 
 /** What is in the pack. */

@@ -48,7 +48,7 @@ cancel.addEventListener('click', () => {
   stop()
   show('drop')
 })
-for (const name of ['checkpoint', 'policy'])
+for (const name of ['checkpoint', 'policy', 'authorities'])
   byId<HTMLInputElement>(`${name}-file`).addEventListener('change', async ({ target }) => {
     const [file] = (target as HTMLInputElement).files ?? []
     if (file !== undefined) byId<HTMLTextAreaElement>(name).value = await file.slice(0, 2 ** 20).text()
@@ -66,7 +66,13 @@ async function start(file: File): Promise<void> {
     receive({ kind: 'refused', about: 'browser', message: event.message || 'The check was cut off.' }, file),
   )
   const text = (id: string) => byId<HTMLTextAreaElement>(id).value
-  const request: Request = { file, vkeys: text('vkeys'), checkpoint: text('checkpoint'), policy: text('policy') }
+  const request: Request = {
+    file,
+    vkeys: text('vkeys'),
+    checkpoint: text('checkpoint'),
+    policy: text('policy'),
+    authorities: text('authorities'),
+  }
   worker.postMessage(request)
 }
 
@@ -151,6 +157,7 @@ function report(verification: Verified['verification'], subject: Subject, ms: nu
     banner(tone, tone === 'failed' ? marks.failed : marks[tone], title, text),
     ...findings(verification),
     about(subject, ms, file),
+    ...vouchers(verification),
     checks(verification),
     ...notes(verification),
   ]
@@ -208,6 +215,21 @@ function about(subject: Subject, ms: number, file: File): HTMLElement {
     element('dd', kind === undefined ? {} : { class: kind }, value),
   ])
   return element('section', { class: 'card' }, element('h3', {}, 'What was checked'), element('dl', {}, ...cells))
+}
+
+/** Who outside vouches, since when, for how much. */
+function vouchers({ anchors }: Verified['verification']): Node[] {
+  if (anchors.length === 0) return []
+  const cells = anchors.flatMap((anchor) => {
+    const accuracy = anchor.kind === 'timestamp' && anchor.accuracyMs > 0 ? ` ± ${anchor.accuracyMs / 1000} s` : ''
+    const held = `the first ${anchor.entries.toLocaleString('en')} entries`
+    const name = anchor.kind === 'timestamp' ? anchor.authority : anchor.name
+    return [
+      element('dt', {}, anchor.kind === 'timestamp' ? 'Timestamp' : 'Witness'),
+      element('dd', {}, `${name}, ${anchor.time}${accuracy}: ${held}`),
+    ]
+  })
+  return [element('section', { class: 'card' }, element('h3', {}, 'Who vouches for it'), element('dl', {}, ...cells))]
 }
 
 function checks({ verdicts, findings: all }: Verified['verification']): HTMLElement {

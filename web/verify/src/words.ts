@@ -64,7 +64,7 @@ export const VERDICT_WORDS: Readonly<Record<Verdict, Words>> = {
     title: 'Outside proof',
     held: 'Something that did not come from the operator of the log agrees.',
     failed: 'What you brought contradicts the pack.',
-    unchecked: 'You brought nothing from outside: no key, no checkpoint, no witnesses.',
+    unchecked: 'You brought nothing from outside: no key, no checkpoint, no witnesses, no timestamp authority.',
   },
 }
 

@@ -5,6 +5,7 @@ import {
   NoteError,
   PackError,
   PackReader,
+  parseCertificates,
   parseCheckpoint,
   parseNote,
   parsePolicy,
@@ -14,6 +15,7 @@ import {
   type VerifyOptions,
   verifyEd25519,
   verifyPack,
+  webCertificateCrypto,
 } from '@affidavit/trail'
 import type { Message, Request, Subject } from './message.ts'
 
@@ -69,12 +71,18 @@ async function subjectOf(pack: PackReader): Promise<Subject> {
   }
 }
 
-function readBrought({ vkeys, checkpoint, policy }: Request): Partial<VerifyOptions> {
+function readBrought({ vkeys, checkpoint, policy, authorities }: Request): Partial<VerifyOptions> {
   const keys = vkeys.split(/\s+/).filter((word) => word !== '')
   return {
     ...(keys.length > 0 && { vkeys: keys.map((text) => named('The verifier key', () => parseVkey(sha256, text))) }),
     ...(checkpoint.trim() !== '' && { kept: named('The kept checkpoint', () => keptFrom(checkpoint)) }),
     ...(policy.trim() !== '' && { policy: named('The witness policy', () => parsePolicy(sha256, policy)) }),
+    ...(authorities.trim() !== '' && {
+      timestamps: {
+        crypto: webCertificateCrypto,
+        trusted: named("The timestamp authority's certificate", () => parseCertificates(authorities)),
+      },
+    }),
   }
 }
 

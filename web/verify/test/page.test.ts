@@ -10,8 +10,10 @@ import { promisify } from 'node:util'
 import { type Payload, writePack } from '@affidavit/trail'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { hasOpenssl, startTimestampAuthority } from '../../../server/test/timestamp-authority.ts'
 import { nodeSha256 } from '../../../trail/test/node-hash.ts'
 import { REGISTRY_VKEY, registryMembers, WITNESSES } from '../../../trail/test/packed-registry.ts'
+import { timestampMembers } from '../../../trail/test/packed-timestamp.ts'
 import {
   ascii,
   collect,
@@ -181,6 +183,35 @@ describe.skipIf(!hasBrowser)('the page', () => {
     expect(await page.locator('ul.checks li.held').count()).toBe(9)
   })
 
+  test.skipIf(!hasOpenssl)(
+    'an authority that stamped the registry is named, with the time; a stranger leaves it open',
+    async () => {
+      const [authority, stranger] = [await startTimestampAuthority(), await startTimestampAuthority({ keys: 'rsa' })]
+      try {
+        const members = await timestampMembers(trail, { n: 3, size: 500, packed: SIZE, authority })
+        for (const [path, text] of await registryMembers(trail, { size: 500, packed: SIZE }))
+          members.set(path, new TextEncoder().encode(text))
+        const manifest = manifestOf(trail, { optional: [...members.keys()] })
+        const source = await sourceOf(trail, manifest, { optional: async (path) => members.get(path)! })
+        await writeFile(at('stamped.zip'), await collect(writePack(nodeSha256, manifest, source)))
+        await writeFile(at('ca.pem'), authority.ca)
+        await page.click('summary')
+        await page.setInputFiles('#authorities-file', at('ca.pem'))
+        await expect.poll(() => page.inputValue('#authorities')).toContain('BEGIN CERTIFICATE')
+        await choose('stamped.zip')
+        expect(await verdict()).toBe('This log holds')
+        expect(await page.textContent('#result')).toMatch(/Test tsa, 20\S+Z ± 1 s: the first 500 entries/)
+        await shot('stamped')
+        await page.fill('#authorities', stranger.ca)
+        await page.click('#again')
+        await page.locator('.banner.open').waitFor()
+        expect(await verdict()).toBe('Not everything could be checked')
+      } finally {
+        await Promise.all([authority.stop(), stranger.stop()])
+      }
+    },
+  )
+
   test('a key that did not sign is evidence; one that cannot be read accuses nobody', async () => {
     await page.click('summary')
     await page.fill('#vkeys', seededKey(ORIGIN, 'other').vkey)
@@ -219,7 +250,13 @@ describe.skipIf(!hasBrowser)('the page', () => {
     expect(await page.locator('#vkeys').isVisible()).toBe(true)
     await page.keyboard.press('Tab')
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('vkeys')
-    for (const name of ['Evidence pack, a ZIP file', 'Verifier key', 'Checkpoint kept earlier', 'Witness policy'])
+    for (const name of [
+      'Evidence pack, a ZIP file',
+      'Verifier key',
+      'Checkpoint kept earlier',
+      'Witness policy',
+      'Timestamp authority',
+    ])
       expect(await page.getByLabel(name).count(), name).toBeGreaterThan(0)
     expect(await page.getByRole('heading', { level: 1 }).textContent()).toBe('Verify an audit log')
   })
