@@ -32,8 +32,8 @@ export interface Parts {
   personal(): number
   /** Of the part just read, base64; undefined when its salt is none. */
   commitment(hash: Hash, kind: CommitmentKind): string | undefined
-  /** Of the part just read. */
-  readonly content: string
+  /** `highestMarkerOf` the part just read. */
+  highestMarker(): number
 }
 
 /** More gaps than are ever reported need not be remembered. */
@@ -87,7 +87,7 @@ export class ContentVerifier {
 
   /** A value that was cut out of the facts must be in one of the entry's personal lines. */
   private markers(seq: number, entry: Entry, parts: Parts): void {
-    const highest = highestMarkerOf(parts.content)
+    const highest = parts.highestMarker()
     if (highest < entry.personal.length) return
     this.options.findings.fail(
       'content',
@@ -207,8 +207,8 @@ class PayloadParts implements Parts {
     return bytes === undefined ? undefined : commitText(hash, kind, bytes, content)
   }
 
-  get content(): string {
-    return this.part!.content
+  highestMarker(): number {
+    return highestMarkerOf(this.part!.content)
   }
 
   private read(part: SaltedPart | undefined): boolean {

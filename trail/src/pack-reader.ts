@@ -61,7 +61,7 @@ export class PackReader {
 
   /** The content lines of bundle `index`, without newlines. */
   async contentLines(index: number): Promise<string[]> {
-    const lines = (await this.contentText(index)).split('\n')
+    const lines = decodeText(await this.contentBytes(index), `the content of bundle ${index}`).split('\n')
     if (lines.pop() !== '' || lines.length > TILE_WIDTH)
       throw new PackError('malformed', 'content does not end in a line')
     return lines
@@ -69,12 +69,11 @@ export class PackReader {
 
   /** The same, to be read part by part. */
   async content(index: number): Promise<ContentReader> {
-    return new ContentReader(await this.contentText(index))
+    return new ContentReader(await this.contentBytes(index))
   }
 
-  private async contentText(index: number): Promise<string> {
-    const name = `the content of bundle ${index}`
-    return decodeText(await this.member(this.order.content(index), name), name)
+  private contentBytes(index: number): Promise<Uint8Array> {
+    return this.member(this.order.content(index), `the content of bundle ${index}`)
   }
 
   private async member(place: number | undefined, name: string): Promise<Uint8Array> {
