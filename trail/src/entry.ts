@@ -93,10 +93,25 @@ const VERSION_LINE = `${ENTRY_VERSION}\n`
 const PERSONAL = 'personal '
 const PERSONAL_LINE_LENGTH = PERSONAL.length + ID_LENGTH + 1 + HASH_LENGTH + 1
 const NO_PERSONAL: readonly PersonalLine[] = Object.freeze([])
-const EVENT_BODIES: readonly { readonly line: string; readonly body: Entry['body'] }[] = CATEGORIES.map((category) => ({
-  line: `event ${category}`,
-  body: Object.freeze({ event: category }),
-}))
+
+interface EventBody {
+  readonly line: string
+  readonly body: Entry['body']
+}
+/** Where the names of categories differ: by the byte that stands there. */
+const TELLING_AT = 'event '.length + 4
+const EVENT_BODIES: readonly (EventBody | undefined)[] = bodiesByByte()
+
+function bodiesByByte(): (EventBody | undefined)[] {
+  const bodies = new Array<EventBody | undefined>(256).fill(undefined)
+  for (const category of CATEGORIES) {
+    const line = `event ${category}`
+    const byte = line.charCodeAt(TELLING_AT)
+    if (bodies[byte] !== undefined) throw new Error(`${category} needs another place to be told by`)
+    bodies[byte] = { line, body: Object.freeze({ event: category }) }
+  }
+  return bodies
+}
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
@@ -108,8 +123,9 @@ export class EntryReader {
   private readonly bytes: Uint8Array
   /** As long as the bytes: what stands at an offset here stands there too. */
   private readonly text: string
-  /** The trail of the entry before, and when it was sealed: mostly those of the next one, too. */
+  /** The trail of the entry before, with the lines it stands in, and when that was sealed: mostly as in the next one. */
   private lastTrail = ''
+  private lastHead = ''
   private lastTime = ''
   private start = 0
   private at = 0
@@ -129,7 +145,6 @@ export class EntryReader {
     this.start = start
     this.at = start
     this.end = end
-    this.expect(VERSION_LINE)
     const trail = this.trail()
     const seq = this.seq()
     const previous = expected !== undefined && this.skipLine(expected) ? expected : this.hash()
@@ -138,6 +153,7 @@ export class EntryReader {
     const body = this.body()
     this.expect('facts ')
     const entry: Mutable<Entry> = { trail, seq, previous, sealedAt, body, facts: this.hash(), personal: NO_PERSONAL }
+    if (this.at === end) return entry
     if (this.skip('confidential ')) entry.confidential = this.hash()
     if (this.skip('operator ')) entry.operator = this.hash()
     if (this.at < end) entry.personal = this.personal()
@@ -145,7 +161,12 @@ export class EntryReader {
   }
 
   private skip(text: string): boolean {
-    if (this.at + text.length > this.end || !this.text.startsWith(text, this.at)) return false
+    if (
+      this.bytes[this.at] !== text.charCodeAt(0) ||
+      this.at + text.length > this.end ||
+      !this.text.startsWith(text, this.at)
+    )
+      return false
     this.at += text.length
     return true
   }
@@ -171,7 +192,10 @@ export class EntryReader {
   }
 
   private trail(): string {
-    if (this.lastTrail === '' || !this.skipLine(this.lastTrail)) this.lastTrail = this.id(LINE_FEED)
+    if (this.lastTrail !== '' && this.skip(this.lastHead)) return this.lastTrail
+    this.expect(VERSION_LINE)
+    this.lastTrail = this.id(LINE_FEED)
+    this.lastHead = `${VERSION_LINE}${this.lastTrail}\n`
     return this.lastTrail
   }
 
@@ -214,7 +238,8 @@ export class EntryReader {
   }
 
   private body(): Entry['body'] {
-    for (const { line, body } of EVENT_BODIES) if (this.skipLine(line)) return body
+    const event = EVENT_BODIES[this.bytes[this.at + TELLING_AT] ?? 0]
+    if (event !== undefined && this.skipLine(event.line)) return event.body
     const from = this.at
     let i = from
     while (i < this.end && (RULES[this.bytes[i]!]! & CONTROL_CHARACTER) !== 0) i++
