@@ -1,5 +1,5 @@
 /**
- * Hostile input to the parsers of notes, proofs, tiles, slot proofs, policies, requests and accusations: whatever
+ * Hostile input to the parsers of notes, proofs, tiles, packs, slot proofs, policies, requests and accusations: whatever
  * comes, the answer is a value or the parser's own error; what is accepted is the only spelling of itself; and a
  * document that verified never verifies after a change that means something else. AFFIDAVIT_LONG=1 makes over a million
  * cases.
@@ -25,6 +25,8 @@ import {
   makePolicy,
   meetsQuorum,
   NoteError,
+  PackError,
+  PackReader,
   parseAccusation,
   parseAddCheckpoint,
   parseCheckpoint,
@@ -48,7 +50,9 @@ import {
   verifyEd25519,
   verifyInclusion,
   verifyNote,
+  verifyPack,
   verifyTlogProof,
+  writePack,
 } from '../src/index.ts'
 import { casesMade, type Dice, damage, many, manyAsync } from './damage.ts'
 import { nodeSha256 } from './node-hash.ts'
@@ -66,12 +70,23 @@ import {
   SampleLog,
   WITNESSES,
 } from './sample-registry.ts'
-import { LOG, makeTrail, OPEN, readNode, rootOf, seededKey } from './sample-trail.ts'
+import {
+  collect,
+  fileOf,
+  LOG,
+  makeTrail,
+  manifestOf,
+  OPEN,
+  readNode,
+  rootOf,
+  seededKey,
+  sourceOf,
+} from './sample-trail.ts'
 
 const long = process.env.AFFIDAVIT_LONG === '1'
 /** Cases per document; checking the proofs themselves is cheaper and gets more. */
 const CASES = long ? 19_000 : 300
-/** Cases that check signatures, which take a tenth of a millisecond each. */
+/** Cases that check signatures or whole packs, which take a tenth of a millisecond each, or more. */
 const SIGNED_CASES = long ? 3_000 : 60
 
 const plan = Array.from({ length: 9 }, (_, seq) => (seq === 0 ? { control: OPEN } : {}))
@@ -301,6 +316,25 @@ describe('what verified does not verify once it says something else', () => {
         if (!(error instanceof FormatError)) throw error
       }
     })
+  })
+
+  it('packs: their container, and all that is in it', async () => {
+    const manifest = manifestOf(trail)
+    const good = await collect(writePack(nodeSha256, manifest, await sourceOf(trail, manifest)))
+    let opened = 0
+    await manyAsync(SIGNED_CASES, async (dice) => {
+      const changed = damage(good, dice)
+      if (equalBytes(changed, good)) return
+      try {
+        const pack = await PackReader.open(nodeSha256, fileOf(changed))
+        opened++
+        const { outcome } = await verifyPack(pack, { hash: nodeSha256, verify: verifyEd25519 })
+        if (outcome === 'held') expect.fail(`held: ${Buffer.from(changed).toString('base64')}`)
+      } catch (error) {
+        if (!(error instanceof PackError)) throw error
+      }
+    })
+    expect(opened).toBeGreaterThan(0)
   })
 
   it('accusations against an honest log stay unproven, whatever is changed in them', async () => {
