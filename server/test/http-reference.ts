@@ -75,7 +75,14 @@ export async function documented(): Promise<Record<string, Record<string, Docume
 const cell = (text: string) => text.replaceAll('|', '\\|').replaceAll('\n', ' ')
 
 /** Codes that any operation may answer with are told once, above. */
-const everywhere = new Set(['invalid_request', 'invalid_parameter', 'internal_error', 'unavailable', 'unauthorized'])
+const everywhere = new Set([
+  'invalid_request',
+  'invalid_parameter',
+  'internal_error',
+  'unavailable',
+  'keys_unavailable',
+  'unauthorized',
+])
 
 function section(method: string, path: string, operation: Documented): string {
   const { summary, description, 'x-scope': scope, parameters, requestBody, responses } = operation

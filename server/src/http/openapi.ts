@@ -12,7 +12,6 @@ const everywhere: readonly ProblemCode[] = [
   'internal_error',
   'unavailable',
   'keys_unavailable',
-  'trail_stopped',
 ]
 const authenticated: readonly ProblemCode[] = ['unauthorized', 'missing_scope']
 const withBody: readonly ProblemCode[] = [
@@ -146,6 +145,8 @@ function refusals(operation: Operation): object {
   const { body, responses } = operation
   const codes = new Set<ProblemCode>([
     ...everywhere,
+    // Whatever changes something seals an entry that says so.
+    ...(operation.method === 'GET' ? [] : (['trail_stopped'] as const)),
     ...(operation.scope === null ? [] : authenticated),
     ...(body === undefined ? [] : withBody),
     ...(body !== undefined && 'application/json' in body ? withJson : []),
