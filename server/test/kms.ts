@@ -43,6 +43,14 @@ export interface TestKms {
   stop(): Promise<void>
 }
 
+/** moto's server, which ends with the pipe to us: a test run that is killed leaves nothing behind. */
+const program = `
+import os, sys, threading
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(1)), daemon=True).start()
+from moto.server import main
+main(sys.argv[1:])
+`
+
 const region = 'eu-central-1'
 const credentials = { AWS_ACCESS_KEY_ID: 'test', AWS_SECRET_ACCESS_KEY: 'testsecret' }
 
@@ -50,8 +58,8 @@ export async function startKms(): Promise<TestKms | null> {
   const python = await pythonWith('moto')
   if (python === null) return null
   const port = await freePort()
-  const child = spawn(python, ['-m', 'moto.server', '-H', '127.0.0.1', '-p', String(port)], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+  const child = spawn(python, ['-c', program, '-H', '127.0.0.1', '-p', String(port)], {
+    stdio: ['pipe', 'pipe', 'pipe'],
   })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk))
