@@ -41,11 +41,10 @@ create type affidavit.sealed_row as (
   body uuid,
   occurred_at timestamp with time zone,
   actor bigint,
-  target bigint,
-  request bigint,
   trail integer,
   tenant integer,
   action integer,
+  request integer,
   category smallint,
   outcome smallint,
   flags smallint,
@@ -55,7 +54,7 @@ create type affidavit.sealed_row as (
   confidential bytea,
   operator bytea,
   control text,
-  terms bigint[]
+  terms integer[]
 );
 
 create table affidavit.actions (
@@ -250,12 +249,11 @@ create table affidavit.events (
   sealed_at timestamp with time zone not null,
   occurred_at timestamp with time zone not null,
   actor bigint,
-  target bigint,
-  request bigint,
   facts_salt uuid,
   trail integer not null,
   tenant integer not null,
   action integer,
+  request integer,
   day date not null,
   shard smallint not null,
   category smallint not null,
@@ -268,7 +266,7 @@ create table affidavit.events (
   confidential bytea,
   operator bytea,
   control text,
-  terms bigint[]
+  terms integer[]
 ) partition by RANGE (day);
 alter table affidavit.events owner to affidavit_owner;
 alter table affidavit.events enable row level security;
@@ -290,7 +288,7 @@ grant select on affidavit.events to affidavit_notary;
 grant select on affidavit.events to affidavit_operator_reader;
 grant select on affidavit.events to affidavit_scrub;
 grant select (seq, actor, trail, tenant, action, day, flags, terms) on affidavit.events to affidavit_finder;
-grant select (seq, position, sealed_at, occurred_at, actor, target, request, facts_salt, trail, tenant, action, day, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, control, terms) on affidavit.events to affidavit_reader;
+grant select (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, control, terms) on affidavit.events to affidavit_reader;
 grant select (seq, trail, hash, control) on affidavit.events to affidavit_keeper;
 
 create table affidavit.heads (
@@ -1451,7 +1449,7 @@ alter function affidavit.fence(smallint) owner to affidavit_owner;
 revoke all on function affidavit.fence(smallint) from public;
 grant execute on function affidavit.fence(smallint) to affidavit_sealer;
 
-CREATE OR REPLACE FUNCTION affidavit.find(p_trail integer, p_low bigint, p_high bigint, p_first_day date, p_last_day date, p_terms bigint[], p_lengths integer[], p_actors bigint[], p_actions integer[], p_limit integer, p_newest_first boolean)
+CREATE OR REPLACE FUNCTION affidavit.find(p_trail integer, p_low bigint, p_high bigint, p_first_day date, p_last_day date, p_terms integer[], p_lengths integer[], p_actors bigint[], p_actions integer[], p_limit integer, p_newest_first boolean)
  RETURNS SETOF bigint
  LANGUAGE plpgsql
  STABLE SECURITY DEFINER
@@ -1488,7 +1486,7 @@ begin
   if p_actors is not null then v_where := v_where || format(' and actor = any(%L::bigint[])', p_actors); end if;
   if p_actions is not null then v_where := v_where || format(' and action = any(%L::int[])', p_actions); end if;
   foreach v_length in array p_lengths loop
-    v_groups := v_groups || format(' and terms && %L::bigint[]', p_terms[v_at : v_at + v_length - 1]);
+    v_groups := v_groups || format(' and terms && %L::int[]', p_terms[v_at : v_at + v_length - 1]);
     v_at := v_at + v_length;
   end loop;
   -- The fence keeps the limit from tempting the planner into walking the trail until enough events happen to match.
@@ -1500,10 +1498,10 @@ begin
      select seq from found order by seq %3$s limit %4$s',
     v_where, v_groups, case when p_newest_first then 'desc' else 'asc' end, p_limit);
 end $function$;
-alter function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) owner to affidavit_finder;
-revoke all on function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) from public;
-grant execute on function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) to affidavit_operator_reader;
-grant execute on function affidavit.find(integer,bigint,bigint,date,date,bigint[],integer[],bigint[],integer[],integer,boolean) to affidavit_reader;
+alter function affidavit.find(integer,bigint,bigint,date,date,integer[],integer[],bigint[],integer[],integer,boolean) owner to affidavit_finder;
+revoke all on function affidavit.find(integer,bigint,bigint,date,date,integer[],integer[],bigint[],integer[],integer,boolean) from public;
+grant execute on function affidavit.find(integer,bigint,bigint,date,date,integer[],integer[],bigint[],integer[],integer,boolean) to affidavit_operator_reader;
+grant execute on function affidavit.find(integer,bigint,bigint,date,date,integer[],integer[],bigint[],integer[],integer,boolean) to affidavit_reader;
 
 CREATE OR REPLACE FUNCTION affidavit.first_sealed_after(p_trail integer, p_time timestamp with time zone)
  RETURNS bigint
@@ -1892,7 +1890,7 @@ declare
   v_removed bigint;
 begin
   perform set_config('affidavit.guarded', 'removal', true);
-  update events e set facts = null, facts_salt = null, target = null, request = null, terms = '{}',
+  update events e set facts = null, facts_salt = null, request = null, terms = '{}',
       personal = without_personas(e.personal), confidential = substring(e.confidential for 32), operator = substring(e.operator for 32)
     where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.facts is not null
       and (p_category is null or (e.control is null and e.category = p_category and e.sealed_at <= p_until
@@ -1984,13 +1982,13 @@ begin
       raise exception 'an id of this batch was used before' using errcode = 'AF002';
     end if;
   end if;
-  insert into events (seq, position, sealed_at, occurred_at, actor, target, request, facts_salt, trail, tenant, action, day, shard,
+  insert into events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard,
       category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
-    select r.seq, v_bases[width_bucket(r.n, v_starts)] + r.n, p_sealed_at, r.occurred_at, r.actor, r.target, r.request, r.facts_salt,
-      r.trail, r.tenant, r.action, v_day, p_shards[width_bucket(r.n, v_starts)], r.category, r.outcome, r.flags, r.facts_commitment,
+    select r.seq, v_bases[width_bucket(r.n, v_starts)] + r.n, p_sealed_at, r.occurred_at, r.actor, r.facts_salt, r.trail,
+      r.tenant, r.action, r.request, v_day, p_shards[width_bucket(r.n, v_starts)], r.category, r.outcome, r.flags, r.facts_commitment,
       r.hash, r.facts, r.personal, r.confidential, r.operator, r.control, r.terms
-    from unnest(p_rows) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at, actor, target, request, trail,
-      tenant, action, category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
+    from unnest(p_rows) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at, actor, trail, tenant, action,
+      request, category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
   return clock_timestamp();
 end $function$;
 alter function affidavit.seal(smallint[],bigint[],integer[],bigint[],bigint[],timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[],integer) owner to affidavit_owner;

@@ -72,11 +72,10 @@ async function encodeBatches(admin: pg.Client, commits: number): Promise<Buffer[
       rows.uuid(uuid(row.body_token))
       rows.timestamptz(row.occurred_at.getTime())
       rows.int8(row.actor === null ? null : Number(row.actor))
-      rows.int8Bytes(row.target === null ? null : int8(row.target))
-      rows.int8Bytes(row.request === null ? null : int8(row.request))
       rows.int4(row.trail)
       rows.int4(row.tenant)
       rows.int4(row.action)
+      rows.int4(row.request)
       rows.int2(row.category)
       rows.int2(row.outcome)
       rows.int2(row.flags)
@@ -86,17 +85,11 @@ async function encodeBatches(admin: pg.Client, commits: number): Promise<Buffer[
       rows.bytea(row.confidential)
       rows.bytea(row.operator)
       rows.text(row.control)
-      rows.int8ArrayBytes(Buffer.concat((row.terms as string[]).map(int8)))
+      rows.int4Array(Int32Array.from(row.terms as number[]), row.terms.length)
     }
     batches.push(Buffer.from(rows.finish()))
   }
   return batches
-}
-
-function int8(text: string): Buffer {
-  const bytes = Buffer.alloc(8)
-  bytes.writeBigInt64BE(BigInt(text))
-  return bytes
 }
 
 async function insertAll(
@@ -115,9 +108,9 @@ async function insertAll(
   const text = `with r as materialized (select * from unnest($1::affidavit.sealed_row[]) with ordinality),
       i as (insert into affidavit.${table.ids} (id, body, seq, tenant, trail, day, week)
         select id, body, seq, tenant, trail, current_date, date_trunc('week', now() at time zone 'UTC')::date from r)
-    insert into affidavit.${table.name} (seq, position, sealed_at, occurred_at, actor, target, request, facts_salt, trail, tenant, action, day,
-      shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
-    select seq, $2::bigint + ordinality, now(), occurred_at, actor, target, request, facts_salt, trail, tenant, action, current_date,
+    insert into affidavit.${table.name} (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard,
+      category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
+    select seq, $2::bigint + ordinality, now(), occurred_at, actor, facts_salt, trail, tenant, action, request, current_date,
       (tenant % 16)::smallint, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms from r`
   let next = 0
   const start = performance.now()

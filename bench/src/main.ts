@@ -1,5 +1,6 @@
-// npm run bench -- ingest | single | growth | query | registry | forget | pack | tessera | verify   [--folder DIR] [--events N] [--runs N]
+// npm run bench -- ingest | single | growth | query | registry | forget | pack | storage | tessera | verify   [--folder DIR] [--events N] [--runs N]
 //   query: [--searches N] [--only PART OF A NAME] [--keep], which leaves the stored events in DIR for the next run
+//   storage: [--keep], which leaves the data folder for a closer look
 //   growth: [--stored N] of the larger store; --events are sent to each
 //   forget: [--people N] of the large tenant, --events of the one person
 //   registry: [--trails N], --events is the size of the large trail, --runs the number of epochs
@@ -11,6 +12,7 @@ import { pack } from './pack.ts'
 import { query } from './query.ts'
 import { registry } from './registry.ts'
 import { single } from './single.ts'
+import { storage } from './storage.ts'
 import { tessera } from './tessera.ts'
 
 const { positionals, values } = parseArgs({
@@ -39,6 +41,7 @@ const benchmarks: Record<string, () => Promise<void>> = {
     registry({ folder: values.folder, trails: Number(values.trails), events: events(200_000), epochs: runs }),
   forget: () => forget({ ...values, events: events(100_000), people: Number(values.people), runs }),
   pack: () => pack(values.folder, events(1_000_000), runs),
+  storage: () => storage(values.folder, events(300_000), values.keep),
   tessera: () => tessera(values.folder, events(200_000), runs),
 }
 

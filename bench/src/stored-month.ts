@@ -137,15 +137,15 @@ interface Copy {
   readonly first: number
 }
 
-const columns = `seq, position, sealed_at, occurred_at, actor, target, request, facts_salt, trail, tenant, action, day,
-  shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms`
+const columns = `seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard,
+  category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms`
 
-/** The first two terms of every event are those of its own id and of its request's. */
+/** The first term of every event is that of its request's id. */
 function copied({ trail, size, today, back, first }: Copy): string {
   const at = `'${today}'::timestamptz - interval '${back} days' + (seq::float8 / ${size}) * interval '1 day'`
-  return `select ${first} + seq, position, ${at}, ${at}, actor, target, request # ${back}::bigint, gen_random_uuid(), trail, tenant,
-    action, day - ${back}, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator,
-    control, case when control is null then array[terms[1] # ${back}::bigint, terms[2] # ${back}::bigint] || terms[3:] end
+  return `select ${first} + seq, position, ${at}, ${at}, actor, gen_random_uuid(), trail, tenant, action,
+    request # ${back}, day - ${back}, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator,
+    control, case when control is null then array[terms[1] # ${back}] || terms[2:] end
     from affidavit.events where trail = ${trail} and day = '${today}' and seq < ${size}`
 }
 

@@ -179,7 +179,7 @@ describe('something is hidden or shown otherwise by a superuser', () => {
     `update affidavit.events set ${set} where trail = ${trail} and seq = ${struck}`
 
   const attacks: [string, () => string, RegExp][] = [
-    ['all terms', () => update('terms = array[]::bigint[]'), /team|metadata|q=|trace_id|target/],
+    ['all terms', () => update('terms = array[]::int[]'), /team|metadata|q=|trace_id|target/],
     ['one term', () => update('terms = terms[:4] || terms[6:]'), /=/],
     ['the time within a day', () => update(`occurred_at = occurred_at + interval '7 hours'`), /from=/],
     ['the id', () => `delete from affidavit.event_ids where trail = ${trail} and seq = ${struck}`, /^id=event-7$/],

@@ -137,12 +137,11 @@ create table affidavit.events (
   sealed_at timestamptz not null,
   occurred_at timestamptz not null,
   actor bigint,                      -- subject number
-  target bigint,                     -- keyed hash of the first target
-  request bigint,                    -- keyed hash of the request id
   facts_salt uuid,
   trail int not null,
   tenant int not null,
   action int,                        -- dictionary number; null for control entries
+  request int,                       -- keyed hash of the request id
   day date not null,                 -- UTC day of sealing
   shard smallint not null,
   category smallint not null,
@@ -155,7 +154,7 @@ create table affidavit.events (
   confidential bytea,                -- commitment (32) ‖ salt (16) ‖ data key generation (2) ‖ nonce ‖ ciphertext ‖ tag
   operator bytea,                    -- commitment (32) ‖ salt (16) ‖ content
   control text,                      -- the entry's control line without the word "control"
-  terms bigint[],                    -- keyed hashes of everything else a filter can name
+  terms int[],                       -- keyed hashes of everything else a filter can name
   primary key (trail, seq, day)
 ) partition by range (day);
 alter table affidavit.events alter column facts set storage main;
@@ -309,7 +308,7 @@ grant select on affidavit.heads, affidavit.events, affidavit.event_ids, affidavi
   to affidavit_notary, affidavit_follower, affidavit_scrub;
 grant insert, update on affidavit.tiles, affidavit.notarized, affidavit.days, affidavit.cursors to affidavit_notary;
 grant insert, update on affidavit.cursors to affidavit_follower, affidavit_scrub;
-grant select (seq, position, sealed_at, occurred_at, actor, target, request, facts_salt, trail, tenant, action, day, shard, category,
+grant select (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard, category,
   outcome, flags, facts_commitment, hash, facts, personal, confidential, control, terms) on affidavit.events to affidavit_reader;
 -- An entry is encoded from columns, and its `operator` line is a commitment: readers get that much of it.
 grant select on affidavit.events to affidavit_operator_reader;
@@ -394,9 +393,9 @@ $$;
 
 -- Columns of fixed size first: a lane fills in seq and hash where they stand (store/sealed-row.ts).
 create type affidavit.sealed_row as (
-  seq bigint, hash bytea, facts_salt uuid, id uuid, body uuid, occurred_at timestamptz, actor bigint, target bigint,
-  request bigint, trail int, tenant int, action int, category smallint, outcome smallint, flags smallint,
-  facts_commitment bytea, facts text, personal bytea, confidential bytea, operator bytea, control text, terms bigint[]
+  seq bigint, hash bytea, facts_salt uuid, id uuid, body uuid, occurred_at timestamptz, actor bigint, trail int, tenant int,
+  action int, request int, category smallint, outcome smallint, flags smallint, facts_commitment bytea, facts text,
+  personal bytea, confidential bytea, operator bytea, control text, terms int[]
 );
 
 -- Seals a batch each of some shards in one round trip: moves the shards, then stores ids and events, whose rows come shard
@@ -431,13 +430,13 @@ begin
       raise exception 'an id of this batch was used before' using errcode = 'AF002';
     end if;
   end if;
-  insert into events (seq, position, sealed_at, occurred_at, actor, target, request, facts_salt, trail, tenant, action, day, shard,
+  insert into events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard,
       category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
-    select r.seq, v_bases[width_bucket(r.n, v_starts)] + r.n, p_sealed_at, r.occurred_at, r.actor, r.target, r.request, r.facts_salt,
-      r.trail, r.tenant, r.action, v_day, p_shards[width_bucket(r.n, v_starts)], r.category, r.outcome, r.flags, r.facts_commitment,
+    select r.seq, v_bases[width_bucket(r.n, v_starts)] + r.n, p_sealed_at, r.occurred_at, r.actor, r.facts_salt, r.trail,
+      r.tenant, r.action, r.request, v_day, p_shards[width_bucket(r.n, v_starts)], r.category, r.outcome, r.flags, r.facts_commitment,
       r.hash, r.facts, r.personal, r.confidential, r.operator, r.control, r.terms
-    from unnest(p_rows) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at, actor, target, request, trail,
-      tenant, action, category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
+    from unnest(p_rows) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at, actor, trail, tenant, action,
+      request, category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
   return clock_timestamp();
 end $$;
 

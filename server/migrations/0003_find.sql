@@ -13,7 +13,7 @@ set local role affidavit_finder;
 -- conditions where given. AF010: nobody said which tenant.
 -- Under a policy the planner guesses how often a term occurs, and may guess that reading a whole day is cheaper.
 create function affidavit.find(p_trail int, p_low bigint, p_high bigint, p_first_day date, p_last_day date,
-  p_terms bigint[], p_lengths int[], p_actors bigint[], p_actions int[], p_limit int, p_newest_first boolean)
+  p_terms int[], p_lengths int[], p_actors bigint[], p_actions int[], p_limit int, p_newest_first boolean)
   returns setof bigint
   language plpgsql stable security definer set search_path = affidavit, pg_temp set enable_seqscan = off
   set plan_cache_mode = force_generic_plan as $$
@@ -46,7 +46,7 @@ begin
   if p_actors is not null then v_where := v_where || format(' and actor = any(%L::bigint[])', p_actors); end if;
   if p_actions is not null then v_where := v_where || format(' and action = any(%L::int[])', p_actions); end if;
   foreach v_length in array p_lengths loop
-    v_groups := v_groups || format(' and terms && %L::bigint[]', p_terms[v_at : v_at + v_length - 1]);
+    v_groups := v_groups || format(' and terms && %L::int[]', p_terms[v_at : v_at + v_length - 1]);
     v_at := v_at + v_length;
   end loop;
   -- The fence keeps the limit from tempting the planner into walking the trail until enough events happen to match.

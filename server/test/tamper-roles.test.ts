@@ -193,7 +193,7 @@ describe.each<Role>(['reader', 'operator_reader'])('role %s', (role) => {
       `select trail, terms[1]::text as term from affidavit.events where tenant = ${numbers.get('globex')} and cardinality(terms) > 0 limit 1`,
     )
     const find = (trail: number, term: string) => `select affidavit.find(${trail}, 0, 100, '2000-01-01', '2100-01-01',
-      array[${term}]::bigint[], array[1], null, null, 100, true)`
+      array[${term}]::int[], array[1], null, null, 100, true)`
     expect(await asReader(role, acme, find(rows[0].trail, rows[0].term))).toEqual([])
     expect(await asReader(role, numbers.get('globex')!, find(rows[0].trail, rows[0].term))).not.toEqual([])
     await expect(as(role, find(rows[0].trail, rows[0].term))).rejects.toMatchObject({ code: 'AF010' })

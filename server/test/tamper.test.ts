@@ -265,9 +265,8 @@ describe('a column only: packs hold, and --deep names the event that a filter lo
     ['action', `action = (select max(number) from affidavit.actions a where a.number <> events.action)`],
     ['occurred_at', `occurred_at = occurred_at - interval '2 days'`],
     ['actor', 'actor = actor + 1'],
-    ['target', 'target = target + 1, terms = array[]::bigint[]'],
-    ['terms', 'terms = array[]::bigint[]'],
-    ['request', 'request = request + 1, terms = array[]::bigint[]'],
+    ['terms', 'terms = array[]::int[]'],
+    ['request', 'request = request + 1, terms = array[]::int[]'],
   ])('%s', async (_name, set) => {
     await attack(update(set))
     expect((await askPack()).outcome).toBe('held')

@@ -31,8 +31,8 @@ const daysFromToday = async (days: number): Promise<string> => {
 const insert = (client: pg.Client, day: string, seq: number) =>
   client.query(
     `insert into affidavit.events (seq, position, sealed_at, occurred_at, trail, tenant, day, shard, category, outcome, flags,
-        facts_commitment, hash, target, terms)
-      values ($2, $2, now(), now(), 1, 1, $1, 0, 1, 0, 0, '', '', 1, array[$2::bigint, 7])`,
+        facts_commitment, hash, terms)
+      values ($2, $2, now(), now(), 1, 1, $1, 0, 1, 0, 0, '', '', array[$2::int, 7])`,
     [day, seq],
   )
 
@@ -43,7 +43,7 @@ const indexes = async (day: string): Promise<string[]> => {
   ])
   return rows
     .map(({ indexname }) => indexname.slice(prefix.length))
-    .filter((name) => ['terms', 'overflow', 'target', 'request'].includes(name))
+    .filter((name) => ['terms', 'overflow', 'request'].includes(name))
     .sort()
 }
 

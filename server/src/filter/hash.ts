@@ -1,10 +1,10 @@
-// The keyed hash behind search terms: HalfSipHash-2-4 with 64-bit output (Aumasson and Bernstein, "SipHash: a fast
+// The keyed hash behind search terms: HalfSipHash-2-4 with 32-bit output (Aumasson and Bernstein, "SipHash: a fast
 // short-input PRF"; reference implementation github.com/veorq/SipHash, CC0).
 //
-// Terms only find candidates, and every candidate is rechecked, so a collision costs a row read and nothing else. The
-// key keeps an outsider who reads the index from testing guesses offline against another tenant's terms, and keeps a
-// client from building colliding ids. HMAC would cost 3 µs a term, this 0.1 µs, because V8 has no 64-bit integers and
-// HalfSipHash needs none.
+// Terms only find candidates, and every candidate is rechecked, so a collision costs a row read and nothing else: 32 bits
+// are enough (docs/decisions/0015). The key keeps an outsider who reads the index from testing guesses offline against
+// another tenant's terms, and keeps a client from building colliding ids. HMAC would cost 3 µs a term, this 0.1 µs,
+// because V8 has no 64-bit integers and HalfSipHash needs none.
 
 /** A tenant's key for search terms: two 32-bit words. */
 export interface TermKey {
@@ -23,20 +23,15 @@ export function termKey(bytes: Uint8Array): TermKey {
   return { k0: view.getInt32(0, true), k1: view.getInt32(4, true) }
 }
 
-/** Result registers of the last `hashTerm`: the upper and lower half of the 64-bit output. A returned pair would be an
- * allocation per term. */
-export let hashHigh = 0
-export let hashLow = 0
-
 /**
- * Hashes the UTF-16LE code units `space`, then those of `text` from `start` to before `end` (at most `hashedUnits`),
- * into `hashHigh` and `hashLow`. The first unit separates name spaces, so that the word "42" and the subject 42 are
- * different terms.
+ * The hash of the UTF-16LE code units `space`, then those of `text` from `start` to before `end` (at most
+ * `hashedUnits`), as PostgreSQL's int. The first unit separates name spaces, so that the word "42" and the subject 42
+ * are different terms.
  */
-export function hashTerm(key: TermKey, space: number, text: string, start = 0, end: number = text.length): void {
+export function hashTerm(key: TermKey, space: number, text: string, start = 0, end: number = text.length): number {
   const last = end - start < hashedUnits ? end : start + hashedUnits
   let v0 = key.k0
-  let v1 = key.k1 ^ 0xee
+  let v1 = key.k1
   let v2 = 0x6c796765 ^ key.k0
   let v3 = 0x74656462 ^ key.k1
   // Two units make one 32-bit word; `unit` is the one that still waits for its second half.
@@ -64,13 +59,10 @@ export function hashTerm(key: TermKey, space: number, text: string, start = 0, e
   // The last word: the length in bytes, and the unit that was left over.
   m = ((2 * total) << 24) | ((total & 1) === 1 ? unit : 0)
   v3 ^= m
-  for (let round = 0; round < 10; round++) {
+  for (let round = 0; round < 6; round++) {
     if (round === 2) {
       v0 ^= m
-      v2 ^= 0xee
-    } else if (round === 6) {
-      hashLow = v1 ^ v3
-      v1 ^= 0xdd
+      v2 ^= 0xff
     }
     v0 = (v0 + v1) | 0
     v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0
@@ -83,11 +75,5 @@ export function hashTerm(key: TermKey, space: number, text: string, start = 0, e
     v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2
     v2 = (v2 << 16) | (v2 >>> 16)
   }
-  hashHigh = v1 ^ v3
-}
-
-/** The term of a text as PostgreSQL's bigint, in decimal. */
-export function termNumber(key: TermKey, space: number, text: string): string {
-  hashTerm(key, space, text)
-  return ((BigInt(hashHigh) << 32n) | BigInt(hashLow >>> 0)).toString()
+  return v1 ^ v3
 }

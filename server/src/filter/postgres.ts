@@ -15,10 +15,10 @@ export interface Plan {
   readonly actors: readonly number[] | null
   /** Dictionary numbers, or null for any action. */
   readonly actions: readonly number[] | null
-  /** Of each group an event has at least one term (signed decimal). */
-  readonly groups: readonly (readonly string[])[]
+  /** Of each group an event has at least one term. */
+  readonly groups: readonly (readonly number[])[]
   /** Terms of request ids, when nothing but a request id can satisfy the filter: the open day has an index of them. */
-  readonly requests: readonly string[] | null
+  readonly requests: readonly number[] | null
   readonly from: number | null
   readonly to: number | null
   /** Whether control entries are wanted. */
@@ -126,7 +126,7 @@ export function requests(plan: Plan, window: Window, ask: Ask): Query {
   const where = [
     ...range(window, p),
     ...aside(window, p),
-    `e.request = any(${p.add(plan.requests)}::bigint[])`,
+    `e.request = any(${p.add(plan.requests)}::int[])`,
     ...filters(plan, p),
   ]
   return { name: `requests ${ask.order}`, ...fenced(where, p, ask) }
@@ -204,7 +204,7 @@ function filters(plan: Plan, p: Parameters): string[] {
   const to = `${p.add(plan.to === null ? null : new Date(plan.to).toISOString())}::timestamptz`
   const shortest = plan.groups.toSorted((a, b) => a.length - b.length)
   const groups = Array.from({ length: filteredGroups }, (_, n) => {
-    const group = `${p.add(shortest[n] ?? null)}::bigint[]`
+    const group = `${p.add(shortest[n] ?? null)}::int[]`
     return `(${group} is null or e.terms && ${group})`
   })
   return [

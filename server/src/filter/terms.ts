@@ -1,16 +1,15 @@
-// Search terms: everything that a filter can name and that has no column of its own, as keyed 64-bit hashes in one array
+// Search terms: everything that a filter can name and that has no column of its own, as keyed 32-bit hashes in one array
 // per event. Made when an event is sealed and remade by the scrub and `verify --deep`, so they depend on nothing but the
 // facts, the operator's session id and the numbers in the personal lines.
 //
 // Terms only find candidates: whatever they find is read again under row-level security and compared with the filter.
 // No personal value becomes a term. Where one was cut, facts hold an object, and only strings, numbers and booleans are
 // read here.
-import { hashHigh, hashLow, hashTerm, type TermKey } from './hash.ts'
+import { hashTerm, type TermKey } from './hash.ts'
 import { scalarText, visitWords } from './words.ts'
 
 /** Name spaces of terms, by the first code unit that is hashed. They are stored: never renumber them. */
 export const space = {
-  id: 1,
   target: 2,
   subject: 3,
   persona: 4,
@@ -48,27 +47,22 @@ export interface TermSource {
 }
 
 export interface EventTerms {
-  /** The distinct terms, 8 big-endian bytes each. */
-  readonly terms: Buffer
+  readonly terms: readonly number[]
   /**
    * Whether all but the words are there (bit 1 of the column `flags`). An event without it is a candidate of every
    * search. Cut words are not counted here: they leave the term `wordsCut`, which searches for words look for, too.
    */
   readonly complete: boolean
-  /** Term of the first target's id, 8 bytes. */
-  readonly target: Buffer | null
-  /** Term of the request id, 8 bytes. */
-  readonly request: Buffer | null
+  /** Term of the request id. */
+  readonly request: number | null
 }
 
-/** The same as upper and lower halves, without an allocation for each. */
-export interface TermHalves {
-  readonly high: Int32Array
-  readonly low: Int32Array
+/** The same in a scratch: its first `count` elements. */
+export interface CollectedTerms {
+  readonly terms: Int32Array
   count: number
   complete: boolean
-  target: readonly [high: number, low: number] | null
-  request: readonly [high: number, low: number] | null
+  request: number | null
 }
 
 type Part = Readonly<Record<string, unknown>>
@@ -106,50 +100,40 @@ function visitActorNames(actor: Part, text: (value: unknown) => void): void {
 
 // One event at a time is worked on, and its terms are copied out before the next: a scratch of their own would be two
 // allocations an event. The last slot is kept for `wordsCut`.
-const high = new Int32Array(maxTerms)
-const low = new Int32Array(maxTerms)
+const terms = new Int32Array(maxTerms)
 let count = 0
 let overflowed = false
 let key: TermKey = { k0: 0, k1: 0 }
 
-/** Keeps the term in the hash registers unless it is there already; notes an overflow when there is no room. */
-function keep(room: number): void {
+/** Keeps the term unless it is there already; notes an overflow when there is no room. */
+function keep(term: number, room: number): void {
   for (let i = 0; i < count; i++) {
-    if (low[i] === hashLow && high[i] === hashHigh) return
+    if (terms[i] === term) return
   }
-  if (count >= room) {
-    overflowed = true
-    return
-  }
-  high[count] = hashHigh
-  low[count] = hashLow
-  count++
+  if (count >= room) overflowed = true
+  else terms[count++] = term
 }
 
 function add(space: number, value: unknown): void {
-  if (typeof value !== 'string') return
-  hashTerm(key, space, value)
-  keep(maxTerms - 1)
+  if (typeof value === 'string') keep(hashTerm(key, space, value), maxTerms - 1)
 }
 
 function addWord(text: string, start: number, end: number): void {
-  if (overflowed) return
-  hashTerm(key, space.word, text, start, end)
-  keep(maxTerms - 1)
+  if (!overflowed) keep(hashTerm(key, space.word, text, start, end), maxTerms - 1)
 }
 
 const addWords = (text: string): void => visitWords(text, addWord)
 
-/** All terms of an event and its two hashed columns. */
+/** All distinct terms of an event. */
 export function termsOf(tenantKey: TermKey, source: TermSource): EventTerms {
-  const { complete, target, request } = collectTerms(tenantKey, source)
-  return { terms: packed(), complete, target: eightBytes(target), request: eightBytes(request) }
+  const { complete, request } = collectTerms(tenantKey, source)
+  return { terms: [...terms.subarray(0, count)], complete, request }
 }
 
-const collected: TermHalves = { high, low, count: 0, complete: true, target: null, request: null }
+const collected: CollectedTerms = { terms, count: 0, complete: true, request: null }
 
 /** As `termsOf`, for the write path: what is returned is valid until the next call of either. */
-export function collectTerms(tenantKey: TermKey, source: TermSource): TermHalves {
+export function collectTerms(tenantKey: TermKey, source: TermSource): CollectedTerms {
   key = tenantKey
   count = 0
   overflowed = false
@@ -165,33 +149,15 @@ export function collectTerms(tenantKey: TermKey, source: TermSource): TermHalves
   const complete = !overflowed
   overflowed = false
   visitTexts(source.facts, addWords)
-  if (overflowed) {
-    hashTerm(key, space.wordsCut, '')
-    keep(maxTerms)
-  }
+  if (overflowed) keep(hashTerm(key, space.wordsCut, ''), maxTerms)
   collected.count = count
   collected.complete = complete
-  collected.target = termHalves(space.target, part(targets[0]).id)
-  collected.request = termHalves(space.request, context.request_id)
+  const id = context.request_id
+  collected.request = typeof id === 'string' ? hashTerm(key, space.request, id) : null
   return collected
 }
 
-function termHalves(space: number, value: unknown): readonly [number, number] | null {
-  if (typeof value !== 'string') return null
-  hashTerm(key, space, value)
-  return [hashHigh, hashLow]
-}
-
-function eightBytes(halves: readonly [number, number] | null): Buffer | null {
-  if (halves === null) return null
-  const bytes = Buffer.allocUnsafe(8)
-  bytes.writeInt32BE(halves[0], 0)
-  bytes.writeInt32BE(halves[1], 4)
-  return bytes
-}
-
 function addIds(source: TermSource, event: Part, context: Part, targets: readonly unknown[]): void {
-  add(space.id, event.id)
   add(space.request, context.request_id)
   add(space.trace, context.trace_id)
   add(space.session, source.sessionId)
@@ -206,13 +172,4 @@ function addIds(source: TermSource, event: Part, context: Part, targets: readonl
     if (line.persona !== null) add(space.persona, String(line.persona))
   }
   for (const target of targets) add(space.target, part(target).id)
-}
-
-function packed(): Buffer {
-  const bytes = Buffer.allocUnsafe(8 * count)
-  for (let i = 0; i < count; i++) {
-    bytes.writeInt32BE(high[i] as number, 8 * i)
-    bytes.writeInt32BE(low[i] as number, 8 * i + 4)
-  }
-  return bytes
 }

@@ -3,7 +3,7 @@
 // least as old as the events that name them.
 import { actionMatch } from '../filter/closure.ts'
 import type { Filter } from '../filter/filter.ts'
-import { type TermKey, termKey, termNumber } from '../filter/hash.ts'
+import { hashTerm, type TermKey, termKey } from '../filter/hash.ts'
 import { wholeText } from '../filter/people.ts'
 import { maxProbes, type Plan } from '../filter/postgres.ts'
 import { metadataPair, space } from '../filter/terms.ts'
@@ -133,44 +133,45 @@ async function resolveActors(
 }
 
 /** For each condition the terms of which an event must have one; conditions that too many people satisfy are left out. */
-function groupsOf(key: TermKey, filter: Filter, people: People): string[][] {
-  const groups: string[][] = []
-  const add = (asked: readonly string[], terms: (value: string) => (string | 'many')[]) => {
+function groupsOf(key: TermKey, filter: Filter, people: People): number[][] {
+  const groups: number[][] = []
+  const add = (asked: readonly string[], terms: (value: string) => (number | 'many')[]) => {
     if (asked.length === 0) return
     const all = asked.flatMap(terms)
-    if (!all.includes('many')) groups.push([...new Set(all)])
+    const known = all.filter((term) => term !== 'many')
+    if (known.length === all.length) groups.push([...new Set(known)])
   }
-  const personas = (text: string): (string | 'many')[] => {
+  const personas = (text: string): (number | 'many')[] => {
     const found = people.get(text) ?? []
-    return found === 'many' ? ['many'] : found.map((persona) => termNumber(key, space.persona, String(persona)))
+    return found === 'many' ? ['many'] : found.map((persona) => hashTerm(key, space.persona, String(persona)))
   }
-  const whole = (in_: number) => (value: string) => [termNumber(key, in_, value), ...personas(wholeText(value))]
+  const whole = (in_: number) => (value: string) => [hashTerm(key, in_, value), ...personas(wholeText(value))]
   add(filter.request_id, whole(space.request))
   add(filter.trace_id, whole(space.trace))
-  add(filter.session_id, (value) => [termNumber(key, space.session, value)])
+  add(filter.session_id, (value) => [hashTerm(key, space.session, value)])
   add(filter.target, whole(space.target))
   add(filter.ip, personas)
   add(filter.team, whole(space.team))
   add(filter.auth_method, whole(space.authMethod))
-  add(filter.category, (value) => [termNumber(key, space.category, value)])
+  add(filter.category, (value) => [hashTerm(key, space.category, value)])
   // The usual outcome has no term.
-  if (!filter.outcome.includes('success')) add(filter.outcome, (value) => [termNumber(key, space.outcome, value)])
+  if (!filter.outcome.includes('success')) add(filter.outcome, (value) => [hashTerm(key, space.outcome, value)])
   for (const [name, values] of filter.metadata) {
-    add(values, (value) => [termNumber(key, space.metadata, metadataPair(name, value)), ...personas(wholeText(value))])
+    add(values, (value) => [hashTerm(key, space.metadata, metadataPair(name, value)), ...personas(wholeText(value))])
   }
-  const cut = termNumber(key, space.wordsCut, '')
-  for (const word of filter.words) add([word], () => [termNumber(key, space.word, word), cut, ...personas(word)])
+  const cut = hashTerm(key, space.wordsCut, '')
+  for (const word of filter.words) add([word], () => [hashTerm(key, space.word, word), cut, ...personas(word)])
   return narrow(groups)
 }
 
 /** A condition that many people satisfy costs a search more than it narrows, if another one narrows, too. */
-function narrow(groups: readonly string[][]): string[][] {
+function narrow(groups: readonly number[][]): number[][] {
   const short = groups.filter((group) => group.length <= maxTermsOfGroup)
   return short.length > 0 ? short : [...groups]
 }
 
 /** Terms of the request ids, unless some could also be personal values. */
-function requestsOf(key: TermKey, filter: Filter, people: People): string[] | null {
+function requestsOf(key: TermKey, filter: Filter, people: People): number[] | null {
   if (filter.request_id.length === 0 || filter.request_id.some((value) => people.has(wholeText(value)))) return null
-  return filter.request_id.map((value) => termNumber(key, space.request, value))
+  return filter.request_id.map((value) => hashTerm(key, space.request, value))
 }

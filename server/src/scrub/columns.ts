@@ -62,14 +62,9 @@ function* wrongTerms(tenant: Tenant<TenantKeys>, row: ScrubRow, facts: Part): Ge
     lines: linesOf(row.personal),
   })
   const wrong = (what: string, message: string) => mismatch(row.seq, what, message, (row as Part)[what])
-  const terms: string[] = []
-  for (let at = 0; at < made.terms.length; at += 8) terms.push(String(made.terms.readBigInt64BE(at)))
-  const stored = row.terms === null || row.terms === '' ? [] : row.terms.split(',')
-  if (terms.sort().join() !== stored.sort().join())
+  if (made.terms.toSorted().join() !== (row.terms ?? []).toSorted().join())
     yield wrong('terms', `the search terms of entry ${row.seq} are not those of its facts`)
-  if (number(made.target) !== row.target)
-    yield wrong('target', `the target of entry ${row.seq} is not that of its facts`)
-  if (number(made.request) !== row.request)
+  if (made.request !== row.request)
     yield wrong('request', `the request id of entry ${row.seq} is not that of its facts`)
   const late = Date.parse(String(facts.received_at)) - Date.parse(String(facts.occurred_at)) > lateAfter_ms
   const flags =
@@ -79,8 +74,6 @@ function* wrongTerms(tenant: Tenant<TenantKeys>, row: ScrubRow, facts: Part): Ge
   if ((row.flags & ~flag.clientId) !== flags)
     yield wrong('flags', `the flags of entry ${row.seq} are not those of its facts`)
 }
-
-const number = (bytes: Buffer | null): string | null => (bytes === null ? null : String(bytes.readBigInt64BE(0)))
 
 function sessionOf(row: ScrubRow): string | null {
   if (row.operator === null) return null

@@ -30,13 +30,12 @@ export interface ScrubRow extends Record<string, unknown> {
   readonly position: number
   readonly sealed_at: number
   readonly occurred_at: number
-  /** bigint as text: keyed hashes fill all 64 bits. */
+  /** bigint as text. */
   readonly actor: string | null
-  readonly target: string | null
-  readonly request: string | null
   readonly facts_salt: string | null
   readonly tenant: number
   readonly action: number | null
+  readonly request: number | null
   readonly day: string
   readonly shard: number
   readonly category: number
@@ -49,8 +48,7 @@ export interface ScrubRow extends Record<string, unknown> {
   readonly confidential: Buffer | null
   readonly operator: Buffer | null
   readonly control: string | null
-  /** As text, separated by commas. */
-  readonly terms: string | null
+  readonly terms: readonly number[] | null
 }
 
 export interface StoredSubject {
@@ -145,9 +143,8 @@ async function readTrail(session: Queryable, trail: number): Promise<ScrubbedTra
 
 async function readRows(session: Queryable, trail: number, from: number, to: number): Promise<ScrubRow[]> {
   const { rows } = await session.query<ScrubRow>(
-    `select seq, position, sealed_at, occurred_at, actor::text, target::text, request::text, facts_salt, tenant, action, day,
-        shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control,
-        array_to_string(terms, ',') as terms
+    `select seq, position, sealed_at, occurred_at, actor::text, facts_salt, tenant, action, request, day, shard,
+        category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms
       from affidavit.events where trail = $1 and seq >= $2 and seq < $3 order by seq`,
     [trail, from, to],
   )

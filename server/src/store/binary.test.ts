@@ -12,7 +12,7 @@ beforeAll(async () => {
   database = await freshDatabase({ empty: true })
   client = database.superuser
   await client.query(`create type public.sample as (
-    a smallint, b int, c bigint, d bigint, e timestamptz, f bytea, g uuid, h bytea, i text, j bigint[], k bigint[])`)
+    a smallint, b int, c bigint, e timestamptz, f bytea, g uuid, h bytea, i text, j int[])`)
 })
 afterAll(() => database.drop())
 
@@ -31,7 +31,6 @@ const orNull = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { freq: 4
 const hex = (value: Uint8Array) => Buffer.from(value).toString('hex')
 const utf8 = (value: string) => Buffer.from(value).toString() // lone surrogates become U+FFFD
 const printed = <T, R>(value: T | null, print: (value: T) => R) => (value === null ? null : print(value))
-const signed = (value: Uint8Array) => Buffer.from(value).readBigInt64BE().toString()
 
 /** Encoder method, SQL cast and how PostgreSQL prints the value so that both sides compare as text. */
 interface Kind {
@@ -48,14 +47,6 @@ const kinds: Record<string, Kind> = {
   int2: { type: oid.int2, array: 'int2[]', element: 'x::text', value: int2, put: (p, v) => p.int2(v), print: String },
   int4: { type: oid.int4, array: 'int4[]', element: 'x::text', value: int4, put: (p, v) => p.int4(v), print: String },
   int8: { type: oid.int8, array: 'int8[]', element: 'x::text', value: safe, put: (p, v) => p.int8(v), print: String },
-  int8Bytes: {
-    type: oid.int8,
-    array: 'int8[]',
-    element: 'x::text',
-    value: bytes(8),
-    put: (p, v) => p.int8Bytes(v),
-    print: signed,
-  },
   timestamptz: {
     type: oid.timestamptz,
     array: 'timestamptz[]',
@@ -130,17 +121,13 @@ const row = fc.record({
   a: orNull(int2),
   b: orNull(int4),
   c: orNull(safe),
-  d: orNull(fc.tuple(int4, int4)),
   e: orNull(ms),
   f: bytes(32).map((hash) => Buffer.from(hash).toString('base64')),
   g: orNull(bytes(16)),
   h: orNull(anyBytes),
   i: orNull(text),
-  j: fc.array(fc.tuple(int4, int4), { maxLength: 64 }),
-  k: orNull(fc.array(bytes(8), { maxLength: 64 })),
+  j: fc.array(int4, { maxLength: 64 }),
 })
-
-const join = (high: number, low: number) => ((BigInt(high) << 32n) | BigInt(low >>> 0)).toString()
 
 test('rows arrive as they were, nested arrays included', async () => {
   const parameter = new RowsParameter(await rowType(client, 'public.sample'), 64)
@@ -152,36 +139,30 @@ test('rows arrive as they were, nested arrays included', async () => {
         parameter.int2(value.a)
         parameter.int4(value.b)
         parameter.int8(value.c)
-        if (value.d) parameter.int8Halves(value.d)
-        else parameter.int8(null)
         parameter.timestamptz(value.e)
         parameter.hash(value.f)
         parameter.uuid(value.g)
         parameter.bytea(value.h)
         parameter.text(value.i)
-        const [high, low] = [0, 1].map((half) => Int32Array.from(value.j, (halves) => halves[half]!))
-        parameter.int8ArrayHalves(high!, low!, value.j.length)
-        parameter.int8ArrayBytes(value.k && Buffer.concat(value.k))
+        parameter.int4Array(Int32Array.of(...value.j, 7), value.j.length)
       }
       const { rows } = await client.query(
-        `select a::text, b::text, c::text, d::text, ${epoch('e')} as e, encode(f, 'base64') as f,
-                replace(g::text, '-', '') as g, encode(h, 'hex') as h, i, j::text[], k::text[]
-           from unnest($1::public.sample[]) with ordinality as u (a, b, c, d, e, f, g, h, i, j, k, n) order by n`,
+        `select a::text, b::text, c::text, ${epoch('e')} as e, encode(f, 'base64') as f,
+                replace(g::text, '-', '') as g, encode(h, 'hex') as h, i, j
+           from unnest($1::public.sample[]) with ordinality as u (a, b, c, e, f, g, h, i, j, n) order by n`,
         [parameter.finish()],
       )
       expect(rows).toEqual(
-        values.map(({ a, b, c, d, e, f, g, h, i, j, k }) => ({
+        values.map(({ a, b, c, e, f, g, h, i, j }) => ({
           a: printed(a, String),
           b: printed(b, String),
           c: printed(c, String),
-          d: printed(d, (halves) => join(...halves)),
           e: printed(e, String),
           f,
           g: printed(g, hex),
           h: printed(h, hex),
           i: printed(i, utf8),
-          j: j.map((halves) => join(...halves)),
-          k: printed(k, (all) => all.map(signed)),
+          j,
         })),
       )
     }),
@@ -195,7 +176,6 @@ test('what a type cannot hold is refused', () => {
     [oid.int4, (p) => p.int4(2 ** 31)],
     [oid.int4, (p) => p.int4(1.5)],
     [oid.int8, (p) => p.int8(2 ** 53)],
-    [oid.int8, (p) => p.int8Bytes(new Uint8Array(7))],
     [oid.timestamptz, (p) => p.timestamptz(Number.NaN)],
     [oid.timestamptz, (p) => p.timestamptz(0.5)],
     [oid.uuid, (p) => p.uuidLatin1('x'.repeat(15))],

@@ -21,7 +21,7 @@ export const oid = {
   int2: 21,
   int4: 23,
   text: 25,
-  int8Array: 1016,
+  int4Array: 1007,
   timestamptz: 1184,
   uuid: 2950,
 } as const
@@ -115,24 +115,6 @@ abstract class Values extends Growing {
     this.put64(value)
   }
 
-  /** A 64-bit value as two 32-bit halves, signed or unsigned: keyed hashes never pass through a bigint. */
-  int8Halves(halves: readonly [high: number, low: number] | null) {
-    if (halves === null) return this.null(oid.int8)
-    this.begin(oid.int8, 12)
-    this.put32(8)
-    this.put32(halves[0])
-    this.put32(halves[1])
-  }
-
-  /** A 64-bit value as its eight bytes, most significant first. */
-  int8Bytes(value: Uint8Array | null) {
-    if (value === null) return this.null(oid.int8)
-    if (value.length !== 8) throw new RangeError(`${value.length} bytes are no int8`)
-    this.begin(oid.int8, 12)
-    this.put32(8)
-    this.putBytes(value)
-  }
-
   /** @param ms integer milliseconds since 1970, years −4712 to 287396 as in JavaScript's own Date */
   timestamptz(ms: number | null) {
     if (ms === null) return this.null(oid.timestamptz)
@@ -195,47 +177,25 @@ abstract class Values extends Growing {
     this.at += size
   }
 
-  /** A nested bigint[] from the upper and lower halves of `count` elements. */
-  int8ArrayHalves(high: Int32Array, low: Int32Array, count: number): void {
-    this.beginInt8Array(count)
-    const { view } = this
-    let at = this.at
-    for (let n = 0; n < count; n++) {
-      view.setInt32(at, 8)
-      view.setInt32(at + 4, high[n]!)
-      view.setInt32(at + 8, low[n]!)
-      at += 12
-    }
-    this.at = at
-  }
-
-  /** A nested bigint[] from eight bytes per element, most significant first. */
-  int8ArrayBytes(packed: Uint8Array | null) {
-    if (packed === null) return this.null(oid.int8Array)
-    const count = packed.length / 8
-    if (!Number.isInteger(count)) throw new RangeError(`${packed.length} bytes are no whole number of int8`)
-    this.beginInt8Array(count)
-    const { view, buffer } = this
-    let at = this.at
-    for (let from = 0; from < packed.length; from += 8) {
-      view.setInt32(at, 8)
-      for (let byte = 0; byte < 8; byte++) buffer[at + 4 + byte] = packed[from + byte]!
-      at += 12
-    }
-    this.at = at
-  }
-
-  private beginInt8Array(count: number): void {
-    const size = count === 0 ? 12 : 20 + 12 * count
-    this.begin(oid.int8Array, size + 4)
+  /** A nested int[] of the first `count` elements. */
+  int4Array(values: Int32Array, count: number): void {
+    const size = count === 0 ? 12 : 20 + 8 * count
+    this.begin(oid.int4Array, size + 4)
     this.put32(size)
     this.put32(count === 0 ? 0 : 1)
     this.put32(0)
-    this.put32(oid.int8)
-    if (count > 0) {
-      this.put32(count)
-      this.put32(1)
+    this.put32(oid.int4)
+    if (count === 0) return
+    this.put32(count)
+    this.put32(1)
+    const { view } = this
+    let at = this.at
+    for (let n = 0; n < count; n++) {
+      view.setInt32(at, 4)
+      view.setInt32(at + 4, values[n]!)
+      at += 8
     }
+    this.at = at
   }
 }
 

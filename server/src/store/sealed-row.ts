@@ -34,15 +34,13 @@ export interface SealedColumns {
   readonly terms: SearchTerms | null
 }
 
-/** Keyed 64-bit hashes as upper and lower halves. */
+/** Keyed 32-bit hashes. */
 export interface SearchTerms {
-  readonly high: Int32Array
-  readonly low: Int32Array
+  readonly terms: Int32Array
   /** How many of the elements count. */
   readonly count: number
-  /** Null: the event has no target with an id, or no request id. */
-  readonly target: readonly [high: number, low: number] | null
-  readonly request: readonly [high: number, low: number] | null
+  /** Null: the event has no request id. */
+  readonly request: number | null
 }
 
 /** Types of the columns of `affidavit.sealed_row`, in order. */
@@ -54,11 +52,10 @@ export const sealedRowColumns: readonly number[] = [
   oid.uuid, // body
   oid.timestamptz, // occurred_at
   oid.int8, // actor
-  oid.int8, // target
-  oid.int8, // request
   oid.int4, // trail
   oid.int4, // tenant
   oid.int4, // action
+  oid.int4, // request
   oid.int2, // category
   oid.int2, // outcome
   oid.int2, // flags
@@ -68,7 +65,7 @@ export const sealedRowColumns: readonly number[] = [
   oid.bytea, // confidential
   oid.bytea, // operator
   oid.text, // control
-  oid.int8Array, // terms
+  oid.int4Array, // terms
 ]
 
 /** Where the leading columns lie in a row: int32 column count, then per column int32 type, int32 size, bytes. */
@@ -101,11 +98,10 @@ export function encodeSealedRow(columns: SealedColumns, entryContent: string): S
   encoder.uuidLatin1(columns.bodyDigest)
   encoder.timestamptz(columns.occurredAt)
   encoder.int8(columns.actor)
-  encoder.int8Halves(columns.terms === null ? null : columns.terms.target)
-  encoder.int8Halves(columns.terms === null ? null : columns.terms.request)
   encoder.int4(columns.trail)
   encoder.int4(columns.tenant)
   encoder.int4(columns.action)
+  encoder.int4(columns.terms === null ? null : columns.terms.request)
   encoder.int2(columns.category)
   encoder.int2(columns.outcome)
   encoder.int2(columns.flags)
@@ -116,8 +112,8 @@ export function encodeSealedRow(columns: SealedColumns, entryContent: string): S
   encoder.bytea(columns.operator)
   encoder.text(columns.control)
   const { terms } = columns
-  if (terms === null) encoder.int8ArrayHalves(noTerms, noTerms, 0)
-  else encoder.int8ArrayHalves(terms.high, terms.low, terms.count)
+  if (terms === null) encoder.int4Array(noTerms, 0)
+  else encoder.int4Array(terms.terms, terms.count)
   return encoder.take(chunks, entryContent)
 }
 

@@ -2,7 +2,7 @@
 //
 //   bigint         number; a value beyond 2^53 is an error, for every bigint that is read alone is a count, a sequence
 //                  number or a position. Read keyed hashes as bigint[] or as text.
-//   bigint[]       bigint[]: terms are 64-bit hashes
+//   bigint[]       bigint[]: keyed hashes fill all 64 bits
 //   timestamptz    number: milliseconds since 1970, finer digits cut off; ±Infinity for PostgreSQL's infinities
 //   date           string, YYYY-MM-DD: a day has no time zone to get wrong
 //   all else       as `pg` does it (bytea: Buffer, uuid: string, numeric: string, json: parsed)

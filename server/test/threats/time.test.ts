@@ -34,7 +34,7 @@ beforeAll(async () => {
 afterAll(() => deployment?.stop())
 
 attacked('serves a payload after its prune', async (threat) => {
-  const columns = ['facts', 'facts_salt', 'personal', 'target', 'terms']
+  const columns = ['facts', 'facts_salt', 'personal', 'terms']
   const from = (table: string) =>
     `update affidavit.events e set ${columns.map((column) => `${column} = o.${column}`)} from ${table} o
        where o.trail = e.trail and o.seq = e.seq and e.seq = ${struck}`
@@ -66,7 +66,7 @@ attacked('prunes before the time is up', async (threat) => {
   }
   await attack(deployment, (superuser, trail) =>
     superuser.query(
-      `update affidavit.events set facts = null, facts_salt = null, target = null, request = null, terms = array[]::bigint[]
+      `update affidavit.events set facts = null, facts_salt = null, request = null, terms = array[]::int[]
          where trail = $1 and seq >= $2 and control is null`,
       [trail, told!.seq],
     ),
