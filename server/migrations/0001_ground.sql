@@ -130,7 +130,8 @@ create table affidavit.actions (
 
 -- ─── Events ─────────────────────────────────────────────────────────────────────────────────────────────────────
 -- Columns are ordered by alignment. What a filter needs is a plain column or a term; all of it is derived from facts,
--- and `verify --deep` and the scrub recompute it.
+-- and `verify --deep` and the scrub recompute it. Indexes are made for each day, others for an open than for a closed one
+-- (docs/decisions/0016): that a place in a trail is taken once follows from the compare-and-set on its head.
 create table affidavit.events (
   seq bigint not null,
   position bigint not null,          -- place within the shard
@@ -154,14 +155,9 @@ create table affidavit.events (
   confidential bytea,                -- commitment (32) ‖ salt (16) ‖ data key generation (2) ‖ nonce ‖ ciphertext ‖ tag
   operator bytea,                    -- commitment (32) ‖ salt (16) ‖ content
   control text,                      -- the entry's control line without the word "control"
-  terms int[],                       -- keyed hashes of everything else a filter can name
-  primary key (trail, seq, day)
+  terms int[]                        -- keyed hashes of everything else a filter can name
 ) partition by range (day);
 alter table affidavit.events alter column facts set storage main;
-create index events_position on affidavit.events (shard, position);
-create index events_actor on affidavit.events (tenant, actor, action, seq) where actor is not null;
-create index events_action on affidavit.events (tenant, action, seq) where action is not null;
-create index events_control on affidavit.events (trail, seq) where control is not null;
 
 -- One row per event of the hot tier: finds an event by id, and refuses an id that was used in the last 7 to 14 days.
 create table affidavit.event_ids (
@@ -451,6 +447,19 @@ begin
     using errcode = 'AF009', hint = 'Payloads are removed by affidavit.redact and affidavit.prune, after their control entry.';
 end $$;
 
+-- Indexes of a day's events. `place` also refuses a second entry at a place of a trail.
+create function affidavit.index_events(p_name text, p_suffix text) returns void
+  language plpgsql set search_path = affidavit, pg_temp as $$
+declare
+  -- An open day's grow in the middle, a closed day's not at all.
+  v_with text := format('with (fillfactor = %s)', case p_suffix when '' then 100 else 90 end);
+begin
+  execute format('create unique index %I on %I (trail, seq) %s', p_name || '_place' || p_suffix, p_name, v_with);
+  execute format('create index %I on %I (actor, action, seq) %s where actor is not null', p_name || '_actor' || p_suffix, p_name, v_with);
+  execute format('create index %I on %I (action, seq) %s where action is not null', p_name || '_action' || p_suffix, p_name, v_with);
+  execute format('create index %I on %I (trail, seq) %s where control is not null', p_name || '_control' || p_suffix, p_name, v_with);
+end $$;
+
 -- Makes the partition of one day, attached without a lock that stops ingest. Idempotent.
 create function affidavit.create_day(p_day date) returns void
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
@@ -462,7 +471,9 @@ begin
   if exists (select from event_days where day = p_day) then return; end if;
   execute format('create table %I (like events including all)', v_name);
   execute format('alter table %I add constraint day check (day = %L)', v_name, p_day);
-  execute format('create index %I on %I (tenant, request, seq) where request is not null', v_name || '_request', v_name);
+  perform index_events(v_name, '_open');
+  execute format('create index %I on %I (shard, position)', v_name || '_position_open', v_name);
+  execute format('create index %I on %I (request) where request is not null', v_name || '_request_open', v_name);
   execute format('create trigger refuse_change before update or delete on %I for each row execute function refuse_change()', v_name);
   execute format('create trigger refuse_truncate before truncate on %I for each statement execute function refuse_change()', v_name);
   execute format('alter table %I enable row level security', v_name);

@@ -5,9 +5,10 @@ set local role affidavit_owner;
 insert into affidavit.cursors (name, shard, position, day)
   select 'notary', shard, 0, '1970-01-01' from affidavit.shards;
 
--- Closes a past day: its terms get their index. CREATE INDEX lets readers through and keeps out only writers of that
--- day, of which there are none. Dropping what an open day needs is trim_day's: it locks readers out for a moment, and
--- a transaction that has just built a large index must not hold or wait for such a lock.
+-- Closes a past day: its terms get their index, and the indexes that grew with the day are built again without their
+-- gaps. CREATE INDEX lets readers through and keeps out only writers of that day, of which there are none. Dropping what
+-- an open day needs is trim_day's: it locks readers out for a moment, and a transaction that has just built a large
+-- index must not hold or wait for such a lock.
 create function affidavit.close_day(p_day date) returns boolean
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
@@ -20,12 +21,13 @@ begin
   if not found then return false; end if;
   execute format('create index %I on %I using gin (terms) with (fastupdate = off)', v_name || '_terms', v_name);
   execute format('create index %I on %I (tenant, seq) where flags & 1 = 0', v_name || '_overflow', v_name);
+  perform index_events(v_name, '');
   execute format('analyze %I', v_name);
   update event_days set closed_at = clock_timestamp() where day = p_day;
   return true;
 end $$;
 
--- Drops the index that only an open day needs. Returns whether there was one.
+-- Drops the indexes that only an open day needs. Returns whether there were any.
 create function affidavit.trim_day(p_day date) returns boolean
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
@@ -34,8 +36,9 @@ begin
   if not exists (select from event_days where day = p_day and closed_at is not null) then
     raise exception 'day % is not closed', p_day using errcode = 'AF009';
   end if;
-  if to_regclass(v_name || '_request') is null then return false; end if;
-  execute format('drop index if exists %I', v_name || '_request');
+  if to_regclass(v_name || '_place_open') is null then return false; end if;
+  execute (select 'drop index ' || string_agg(format('%I', v_name || '_' || kind || '_open'), ', ')
+    from unnest(array['place', 'actor', 'action', 'control', 'position', 'request']) as kind);
   return true;
 end $$;
 
@@ -47,7 +50,7 @@ create function affidavit.days_due() returns table (day date, closed boolean)
   select d.day, d.closed_at is not null from event_days d
     where d.day < ((clock_timestamp() - interval '10 minutes') at time zone 'UTC')::date
       and case when d.closed_at is null then not exists (select from cursors c where c.day <= d.day)
-        else to_regclass('events_' || to_char(d.day, 'YYYYMMDD') || '_request') is not null end
+        else to_regclass('events_' || to_char(d.day, 'YYYYMMDD') || '_place_open') is not null end
     order by d.day;
 $$;
 

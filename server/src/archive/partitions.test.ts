@@ -41,11 +41,10 @@ const indexes = async (day: string): Promise<string[]> => {
   const { rows } = await database.superuser.query(`select indexname from pg_indexes where indexname like $1`, [
     `${prefix}%`,
   ])
-  return rows
-    .map(({ indexname }) => indexname.slice(prefix.length))
-    .filter((name) => ['terms', 'overflow', 'request'].includes(name))
-    .sort()
+  return rows.map(({ indexname }) => indexname.slice(prefix.length)).sort()
 }
+const closedIndexes = ['action', 'actor', 'control', 'overflow', 'place', 'terms']
+const openIndexes = ['action_open', 'actor_open', 'control_open', 'place_open', 'position_open', 'request_open']
 
 const moveCursors = (day: string) => database.superuser.query('update affidavit.cursors set day = $1', [day])
 
@@ -76,14 +75,14 @@ test('a day is closed once it is over and every cursor has left it, then trimmed
   await moveCursors(today)
   await database.superuser.query('update affidavit.cursors set day = $1 where shard = 3', [day])
   expect((await partitions.upkeep()).closed).toEqual([])
-  expect(await indexes(day)).toEqual(['request'])
+  expect(await indexes(day)).toEqual(openIndexes)
   await moveCursors(today)
   const upkeep = await partitions.upkeep()
   expect(upkeep.closed).toContain(day)
   expect(upkeep.trimmed).toEqual(upkeep.closed)
   expect(upkeep.left).toEqual([])
-  expect(await indexes(day)).toEqual(['overflow', 'terms'])
-  expect(await indexes(today)).toEqual(['request'])
+  expect(await indexes(day)).toEqual(closedIndexes)
+  expect(await indexes(today)).toEqual(openIndexes)
   expect(await partitions.upkeep()).toEqual({ closed: [], trimmed: [], left: [] })
 })
 
@@ -149,7 +148,7 @@ test('inserts go on, without waiting, while partitions are created, attached and
   await upkeep.query('commit')
   await insert(holder, today, 1_000_001)
   await holder.query('commit')
-  expect(await indexes(day)).toEqual(['overflow', 'request', 'terms'])
+  expect(await indexes(day)).toEqual([...closedIndexes, ...openIndexes].sort())
   expect((await partitions.upkeep()).trimmed).toContain(day)
   const { rows } = await database.superuser.query('select count(*) from affidavit.events where day = $1', [today])
   expect(rows[0].count).toBe(52)
@@ -164,5 +163,5 @@ test('two servers keeping house at once do every step once', async () => {
   const closed = [...a.closed, ...b.closed].sort()
   expect(closed).toContain(day)
   expect(new Set(closed).size).toBe(closed.length)
-  expect(await indexes(day)).toEqual(['overflow', 'terms'])
+  expect(await indexes(day)).toEqual(closedIndexes)
 })

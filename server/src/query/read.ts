@@ -13,7 +13,7 @@ const columns = (operator: boolean) => `e.seq, e.sealed_at, e.occurred_at, e.fac
 
 /**
  * The rows of the given sequence numbers, each with the hash of the entry before it, in the order of the numbers. What
- * is not there (any more), or is another tenant's, is left out. Each number is one probe of one day's primary key.
+ * is not there (any more), or is another tenant's, is left out. Each number is one probe of one day's index of places.
  */
 export async function readRows(
   session: Queryable,
@@ -56,7 +56,7 @@ export async function readRows(
 }
 
 /**
- * `readRows` for numbers without a gap, ascending: one walk along the days' primary keys instead of two probes for each
+ * `readRows` for numbers without a gap, ascending: one walk along the days' indexes of places instead of two probes for each
  * number. Packs and exports read millions of rows like this.
  */
 export async function readRun(

@@ -1,5 +1,5 @@
 // When entries were sealed, and which entries were sealed within a time: sealing times never decrease along a trail, so
-// a search by halves finds the place in some thirty probes, each of one day's primary key.
+// a search by halves finds the place in some thirty probes, each of one day's index of places.
 import type { Queryable } from '../store/database.ts'
 import type { Reader } from './row.ts'
 import { type Span, spanOf, type Trail } from './spans.ts'
