@@ -38,7 +38,7 @@ create type affidavit.sealed_row as (
   hash bytea,
   facts_salt uuid,
   id uuid,
-  body uuid,
+  body bigint,
   occurred_at timestamp with time zone,
   actor bigint,
   trail integer,
@@ -220,28 +220,27 @@ grant select on affidavit.event_days to affidavit_sealer;
 
 create table affidavit.event_ids (
   id uuid not null,
-  body uuid not null,
+  body bigint,
   seq bigint not null,
-  tenant integer not null,
   trail integer not null,
-  day date not null,
-  week date not null
-) partition by RANGE (week);
+  day date not null
+) partition by RANGE (day);
 alter table affidavit.event_ids owner to affidavit_owner;
 alter table affidavit.event_ids enable row level security;
 alter table affidavit.event_ids force row level security;
-alter table affidavit.event_ids add constraint event_ids_pkey PRIMARY KEY (tenant, id, week);
 create policy followers on affidavit.event_ids for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy owner_all on affidavit.event_ids for all to affidavit_owner using (true) with check (true);
 create policy sealer on affidavit.event_ids for all to affidavit_sealer using (true) with check (true);
-create policy tenant on affidavit.event_ids for select to affidavit_operator_reader, affidavit_reader using ((tenant = affidavit.current_tenant()));
+create policy tenant on affidavit.event_ids for select to affidavit_operator_reader, affidavit_reader using ((trail IN ( SELECT trails.number
+   FROM affidavit.trails
+  WHERE (trails.tenant = affidavit.current_tenant()))));
 grant insert on affidavit.event_ids to affidavit_sealer;
 grant select on affidavit.event_ids to affidavit_follower;
 grant select on affidavit.event_ids to affidavit_notary;
 grant select on affidavit.event_ids to affidavit_operator_reader;
 grant select on affidavit.event_ids to affidavit_reader;
 grant select on affidavit.event_ids to affidavit_scrub;
-grant select (id, body, seq, tenant, trail, day, week) on affidavit.event_ids to affidavit_sealer;
+grant select (id, body, seq, trail, day) on affidavit.event_ids to affidavit_sealer;
 
 create table affidavit.events (
   seq bigint not null,
@@ -271,11 +270,6 @@ create table affidavit.events (
 alter table affidavit.events owner to affidavit_owner;
 alter table affidavit.events enable row level security;
 alter table affidavit.events force row level security;
-alter table affidavit.events add constraint events_pkey PRIMARY KEY (trail, seq, day);
-CREATE INDEX events_action ON ONLY affidavit.events USING btree (tenant, action, seq) WHERE (action IS NOT NULL);
-CREATE INDEX events_actor ON ONLY affidavit.events USING btree (tenant, actor, action, seq) WHERE (actor IS NOT NULL);
-CREATE INDEX events_control ON ONLY affidavit.events USING btree (trail, seq) WHERE (control IS NOT NULL);
-CREATE INDEX events_position ON ONLY affidavit.events USING btree (shard, "position");
 create policy finder on affidavit.events for select to affidavit_finder using (true);
 create policy followers on affidavit.events for select to affidavit_follower, affidavit_notary, affidavit_scrub using (true);
 create policy owner_all on affidavit.events for all to affidavit_owner using (true) with check (true);
@@ -1087,6 +1081,7 @@ CREATE OR REPLACE FUNCTION affidavit.close_day(p_day date)
 AS $function$
 declare
   v_name text := 'events_' || to_char(p_day, 'YYYYMMDD');
+  v_ids text := 'event_ids_' || to_char(p_day - 6, 'YYYYMMDD'); -- of the week that ends with a Sunday
 begin
   if p_day >= (clock_timestamp() at time zone 'UTC')::date then
     raise exception 'day % is not over', p_day using errcode = 'AF009';
@@ -1095,6 +1090,10 @@ begin
   if not found then return false; end if;
   execute format('create index %I on %I using gin (terms) with (fastupdate = off)', v_name || '_terms', v_name);
   execute format('create index %I on %I (tenant, seq) where flags & 1 = 0', v_name || '_overflow', v_name);
+  perform index_events(v_name, '');
+  if to_regclass(v_ids) is not null then
+    execute format('create unique index %I on %I (id) with (fillfactor = 100)', v_ids || '_id', v_ids);
+  end if;
   execute format('analyze %I', v_name);
   update event_days set closed_at = clock_timestamp() where day = p_day;
   return true;
@@ -1163,7 +1162,9 @@ begin
   if exists (select from event_days where day = p_day) then return; end if;
   execute format('create table %I (like events including all)', v_name);
   execute format('alter table %I add constraint day check (day = %L)', v_name, p_day);
-  execute format('create index %I on %I (tenant, request, seq) where request is not null', v_name || '_request', v_name);
+  perform index_events(v_name, '_open');
+  execute format('create index %I on %I (shard, position)', v_name || '_position_open', v_name);
+  execute format('create index %I on %I (request) where request is not null', v_name || '_request_open', v_name);
   execute format('create trigger refuse_change before update or delete on %I for each row execute function refuse_change()', v_name);
   execute format('create trigger refuse_truncate before truncate on %I for each statement execute function refuse_change()', v_name);
   execute format('alter table %I enable row level security', v_name);
@@ -1233,7 +1234,8 @@ begin
   perform pg_advisory_xact_lock(hashtext('affidavit.create_day'));
   if to_regclass('affidavit.' || v_name) is not null then return; end if;
   execute format('create table %I (like event_ids including all)', v_name);
-  execute format('alter table %I add constraint week check (week = %L)', v_name, p_week);
+  execute format('alter table %I add constraint week check (day >= %L and day < %L)', v_name, p_week, p_week + 7);
+  execute format('create unique index %I on %I (id)', v_name || '_id_open', v_name);
   execute format('alter table %I enable row level security', v_name);
   execute format('alter table %I force row level security', v_name);
   execute format('alter table event_ids attach partition %I for values from (%L) to (%L)', v_name, p_week, p_week + 7);
@@ -1259,7 +1261,7 @@ AS $function$
   select d.day, d.closed_at is not null from event_days d
     where d.day < ((clock_timestamp() - interval '10 minutes') at time zone 'UTC')::date
       and case when d.closed_at is null then not exists (select from cursors c where c.day <= d.day)
-        else to_regclass('events_' || to_char(d.day, 'YYYYMMDD') || '_request') is not null end
+        else to_regclass('events_' || to_char(d.day, 'YYYYMMDD') || '_place_open') is not null end
     order by d.day;
 $function$;
 alter function affidavit.days_due() owner to affidavit_owner;
@@ -1614,6 +1616,23 @@ end $function$;
 alter function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint,bigint) owner to affidavit_owner;
 revoke all on function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint,bigint) from public;
 grant execute on function affidavit.holds_on_subjects(integer,bigint[],bigint,bigint,bigint) to affidavit_retention;
+
+CREATE OR REPLACE FUNCTION affidavit.index_events(p_name text, p_suffix text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+declare
+  -- An open day's grow in the middle, a closed day's not at all.
+  v_with text := format('with (fillfactor = %s)', case p_suffix when '' then 100 else 90 end);
+begin
+  execute format('create unique index %I on %I (trail, seq) %s', p_name || '_place' || p_suffix, p_name, v_with);
+  execute format('create index %I on %I (actor, action, seq) %s where actor is not null', p_name || '_actor' || p_suffix, p_name, v_with);
+  execute format('create index %I on %I (action, seq) %s where action is not null', p_name || '_action' || p_suffix, p_name, v_with);
+  execute format('create index %I on %I (trail, seq) %s where control is not null', p_name || '_control' || p_suffix, p_name, v_with);
+end $function$;
+alter function affidavit.index_events(text,text) owner to affidavit_owner;
+revoke all on function affidavit.index_events(text,text) from public;
 
 CREATE OR REPLACE FUNCTION affidavit.is_held(p_trail integer, p_seq bigint, p_personal bytea, p_at bigint)
  RETURNS boolean
@@ -1972,12 +1991,12 @@ begin
     v_next := v_next + p_counts[i];
   end loop;
   if p_ids > 0 then
-    insert into event_ids (id, body, seq, tenant, trail, day, week)
-      select r.id, r.body, r.seq, r.tenant, r.trail, v_day, v_week from unnest(p_rows) as r where r.id is not null
+    insert into event_ids (id, body, seq, trail, day)
+      select r.id, r.body, r.seq, r.trail, v_day from unnest(p_rows) as r where r.id is not null
       on conflict do nothing;
     get diagnostics v_new = row_count;
     if v_new <> p_ids or exists (
-      select from unnest(p_rows) as r join event_ids e on e.tenant = r.tenant and e.id = r.id and e.week = v_week - 7
+      select from unnest(p_rows) as r join event_ids e on e.id = r.id and e.day >= v_week - 7 and e.day < v_week
       where r.flags & 4 > 0) then
       raise exception 'an id of this batch was used before' using errcode = 'AF002';
     end if;
@@ -2068,12 +2087,15 @@ CREATE OR REPLACE FUNCTION affidavit.trim_day(p_day date)
 AS $function$
 declare
   v_name text := 'events_' || to_char(p_day, 'YYYYMMDD');
+  v_ids text := 'event_ids_' || to_char(p_day - 6, 'YYYYMMDD');
 begin
   if not exists (select from event_days where day = p_day and closed_at is not null) then
     raise exception 'day % is not closed', p_day using errcode = 'AF009';
   end if;
-  if to_regclass(v_name || '_request') is null then return false; end if;
-  execute format('drop index if exists %I', v_name || '_request');
+  if to_regclass(v_name || '_place_open') is null then return false; end if;
+  execute (select 'drop index ' || string_agg(format('%I', v_name || '_' || kind || '_open'), ', ')
+    from unnest(array['place', 'actor', 'action', 'control', 'position', 'request']) as kind);
+  if to_regclass(v_ids) is not null then execute format('drop index %I', v_ids || '_id_open'); end if;
   return true;
 end $function$;
 alter function affidavit.trim_day(date) owner to affidavit_owner;

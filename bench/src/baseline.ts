@@ -47,7 +47,7 @@ async function makeTable(admin: pg.Client, count: number): Promise<Table> {
 
 async function encodeBatches(admin: pg.Client, commits: number): Promise<Buffer[]> {
   const sealed = await admin.query({
-    text: `select e.*, i.id as id_token, i.body as body_token from affidavit.events e
+    text: `select e.*, i.id as id_token, int8send(i.body) as body_token from affidavit.events e
        join affidavit.event_ids i on i.trail = e.trail and i.seq = e.seq and i.day = e.day
        where e.control is null order by e.day desc, e.shard, e.position limit $1`,
     values: [20_000],
@@ -69,7 +69,7 @@ async function encodeBatches(admin: pg.Client, commits: number): Promise<Buffer[
       rows.bytea(row.hash)
       rows.uuid(row.facts_salt === null ? null : uuid(row.facts_salt))
       rows.uuid(id)
-      rows.uuid(uuid(row.body_token))
+      rows.int8Latin1((row.body_token as Buffer).toString('latin1'))
       rows.timestamptz(row.occurred_at.getTime())
       rows.int8(row.actor === null ? null : Number(row.actor))
       rows.int4(row.trail)
@@ -106,8 +106,8 @@ async function insertAll(
     }),
   )
   const text = `with r as materialized (select * from unnest($1::affidavit.sealed_row[]) with ordinality),
-      i as (insert into affidavit.${table.ids} (id, body, seq, tenant, trail, day, week)
-        select id, body, seq, tenant, trail, current_date, date_trunc('week', now() at time zone 'UTC')::date from r)
+      i as (insert into affidavit.${table.ids} (id, body, seq, trail, day)
+        select id, body, seq, trail, current_date from r)
     insert into affidavit.${table.name} (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard,
       category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
     select seq, $2::bigint + ordinality, now(), occurred_at, actor, facts_salt, trail, tenant, action, request, current_date,

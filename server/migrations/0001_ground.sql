@@ -161,15 +161,12 @@ alter table affidavit.events alter column facts set storage main;
 
 -- One row per event of the hot tier: finds an event by id, and refuses an id that was used in the last 7 to 14 days.
 create table affidavit.event_ids (
-  id uuid not null,                  -- keyed hash of the id
-  body uuid not null,                -- keyed hash of the normalised event before defaults
+  id uuid not null,                  -- hash of the id under a key of the tenant's: no two tenants share one
+  body bigint,                       -- keyed hash of the normalised event before defaults; null for ids of our own
   seq bigint not null,
-  tenant int not null,
   trail int not null,
-  day date not null,
-  week date not null,                -- Monday of the sealing week
-  primary key (tenant, id, week)
-) partition by range (week);
+  day date not null
+) partition by range (day);          -- by weeks
 
 create table affidavit.event_days (
   day date primary key,
@@ -267,11 +264,11 @@ begin
     execute format('create policy owner_all on affidavit.%I to affidavit_owner using (true) with check (true)', t);
     execute format('create policy followers on affidavit.%I for select to affidavit_notary, affidavit_follower, affidavit_scrub using (true)', t);
   end loop;
-  foreach t in array array['events', 'event_ids', 'subjects', 'personas', 'persona_tokens', 'actions', 'days', 'trails'] loop
+  foreach t in array array['events', 'subjects', 'personas', 'persona_tokens', 'actions', 'days', 'trails'] loop
     execute format('create policy tenant on affidavit.%I for select to affidavit_reader, affidavit_operator_reader using (tenant = affidavit.current_tenant())', t);
   end loop;
   create policy tenant on affidavit.tenants for select to affidavit_reader, affidavit_operator_reader using (number = affidavit.current_tenant());
-  foreach t in array array['tiles', 'notarized', 'heads'] loop
+  foreach t in array array['event_ids', 'tiles', 'notarized', 'heads'] loop
     execute format('create policy tenant on affidavit.%I for select to affidavit_reader, affidavit_operator_reader
       using (trail in (select number from affidavit.trails where tenant = affidavit.current_tenant()))', t);
   end loop;
@@ -297,7 +294,7 @@ grant select on affidavit.shards, affidavit.event_days to affidavit_ingest, affi
   affidavit_scrub, affidavit_reader, affidavit_operator_reader;
 grant select, insert on affidavit.subjects, affidavit.personas, affidavit.persona_tokens, affidavit.actions to affidavit_ingest;
 grant insert on affidavit.events, affidavit.event_ids to affidavit_sealer;
-grant select (tenant, id, week, body, trail, seq, day) on affidavit.event_ids to affidavit_sealer;
+grant select (id, body, trail, seq, day) on affidavit.event_ids to affidavit_sealer;
 grant select on affidavit.heads to affidavit_sealer;
 grant select on affidavit.heads, affidavit.events, affidavit.event_ids, affidavit.subjects, affidavit.personas,
   affidavit.persona_tokens, affidavit.actions, affidavit.days, affidavit.tiles, affidavit.notarized, affidavit.cursors
@@ -389,7 +386,7 @@ $$;
 
 -- Columns of fixed size first: a lane fills in seq and hash where they stand (store/sealed-row.ts).
 create type affidavit.sealed_row as (
-  seq bigint, hash bytea, facts_salt uuid, id uuid, body uuid, occurred_at timestamptz, actor bigint, trail int, tenant int,
+  seq bigint, hash bytea, facts_salt uuid, id uuid, body bigint, occurred_at timestamptz, actor bigint, trail int, tenant int,
   action int, request int, category smallint, outcome smallint, flags smallint, facts_commitment bytea, facts text,
   personal bytea, confidential bytea, operator bytea, control text, terms int[]
 );
@@ -416,12 +413,12 @@ begin
     v_next := v_next + p_counts[i];
   end loop;
   if p_ids > 0 then
-    insert into event_ids (id, body, seq, tenant, trail, day, week)
-      select r.id, r.body, r.seq, r.tenant, r.trail, v_day, v_week from unnest(p_rows) as r where r.id is not null
+    insert into event_ids (id, body, seq, trail, day)
+      select r.id, r.body, r.seq, r.trail, v_day from unnest(p_rows) as r where r.id is not null
       on conflict do nothing;
     get diagnostics v_new = row_count;
     if v_new <> p_ids or exists (
-      select from unnest(p_rows) as r join event_ids e on e.tenant = r.tenant and e.id = r.id and e.week = v_week - 7
+      select from unnest(p_rows) as r join event_ids e on e.id = r.id and e.day >= v_week - 7 and e.day < v_week
       where r.flags & 4 > 0) then
       raise exception 'an id of this batch was used before' using errcode = 'AF002';
     end if;
@@ -493,7 +490,8 @@ begin
   perform pg_advisory_xact_lock(hashtext('affidavit.create_day'));
   if to_regclass('affidavit.' || v_name) is not null then return; end if;
   execute format('create table %I (like event_ids including all)', v_name);
-  execute format('alter table %I add constraint week check (week = %L)', v_name, p_week);
+  execute format('alter table %I add constraint week check (day >= %L and day < %L)', v_name, p_week, p_week + 7);
+  execute format('create unique index %I on %I (id)', v_name || '_id_open', v_name);
   execute format('alter table %I enable row level security', v_name);
   execute format('alter table %I force row level security', v_name);
   execute format('alter table event_ids attach partition %I for values from (%L) to (%L)', v_name, p_week, p_week + 7);

@@ -6,13 +6,14 @@ insert into affidavit.cursors (name, shard, position, day)
   select 'notary', shard, 0, '1970-01-01' from affidavit.shards;
 
 -- Closes a past day: its terms get their index, and the indexes that grew with the day are built again without their
--- gaps. CREATE INDEX lets readers through and keeps out only writers of that day, of which there are none. Dropping what
+-- gaps; with a Sunday also that of its week's ids. CREATE INDEX lets readers through and keeps out only writers of that day, of which there are none. Dropping what
 -- an open day needs is trim_day's: it locks readers out for a moment, and a transaction that has just built a large
 -- index must not hold or wait for such a lock.
 create function affidavit.close_day(p_day date) returns boolean
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
   v_name text := 'events_' || to_char(p_day, 'YYYYMMDD');
+  v_ids text := 'event_ids_' || to_char(p_day - 6, 'YYYYMMDD'); -- of the week that ends with a Sunday
 begin
   if p_day >= (clock_timestamp() at time zone 'UTC')::date then
     raise exception 'day % is not over', p_day using errcode = 'AF009';
@@ -22,6 +23,9 @@ begin
   execute format('create index %I on %I using gin (terms) with (fastupdate = off)', v_name || '_terms', v_name);
   execute format('create index %I on %I (tenant, seq) where flags & 1 = 0', v_name || '_overflow', v_name);
   perform index_events(v_name, '');
+  if to_regclass(v_ids) is not null then
+    execute format('create unique index %I on %I (id) with (fillfactor = 100)', v_ids || '_id', v_ids);
+  end if;
   execute format('analyze %I', v_name);
   update event_days set closed_at = clock_timestamp() where day = p_day;
   return true;
@@ -32,6 +36,7 @@ create function affidavit.trim_day(p_day date) returns boolean
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
 declare
   v_name text := 'events_' || to_char(p_day, 'YYYYMMDD');
+  v_ids text := 'event_ids_' || to_char(p_day - 6, 'YYYYMMDD');
 begin
   if not exists (select from event_days where day = p_day and closed_at is not null) then
     raise exception 'day % is not closed', p_day using errcode = 'AF009';
@@ -39,6 +44,7 @@ begin
   if to_regclass(v_name || '_place_open') is null then return false; end if;
   execute (select 'drop index ' || string_agg(format('%I', v_name || '_' || kind || '_open'), ', ')
     from unnest(array['place', 'actor', 'action', 'control', 'position', 'request']) as kind);
+  if to_regclass(v_ids) is not null then execute format('drop index %I', v_ids || '_id_open'); end if;
   return true;
 end $$;
 

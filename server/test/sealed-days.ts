@@ -138,8 +138,8 @@ const insert = `with r as materialized (
       actor, trail, tenant, action, request, category, outcome, flags, facts_commitment, facts, personal, confidential,
       operator, control, terms, n)
   ), ids as (
-    insert into affidavit.event_ids (id, body, seq, tenant, trail, day, week)
-      select id, body, seq, tenant, trail, $3::date, date_trunc('week', $3::date)::date from r where id is not null
+    insert into affidavit.event_ids (id, body, seq, trail, day)
+      select id, body, seq, trail, $3::date from r where id is not null
   )
   insert into affidavit.events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request,
       day, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator,

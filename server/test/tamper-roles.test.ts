@@ -161,7 +161,10 @@ describe.each<Role>(['reader', 'operator_reader'])('role %s', (role) => {
     'notarized',
     'heads',
   ]
-  const mine = { tenants: 'number', tiles: null, notarized: null, heads: null } as Record<string, string | null>
+  const mine = { tenants: 'number', event_ids: null, tiles: null, notarized: null, heads: null } as Record<
+    string,
+    string | null
+  >
 
   test('sees nothing of any tenant as long as nobody said which', async () => {
     for (const table of tables) {

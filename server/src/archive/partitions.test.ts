@@ -32,7 +32,7 @@ const insert = (client: pg.Client, day: string, seq: number) =>
   client.query(
     `insert into affidavit.events (seq, position, sealed_at, occurred_at, trail, tenant, day, shard, category, outcome, flags,
         facts_commitment, hash, terms)
-      values ($2, $2, now(), now(), 1, 1, $1, 0, 1, 0, 0, '', '', array[$2::int, 7])`,
+      values ($2, $2, now(), now(), 1, 1, $1, 0, 1, 0, 0, '', '', array[($2::bigint)::int, 7])`,
     [day, seq],
   )
 

@@ -47,14 +47,8 @@ const personalLineBytes = 48
 
 // Everything here runs to its end in one call, so one of each serves all events: a row is a copy.
 const factsSalt = Buffer.alloc(16)
-const someBytes = Buffer.alloc(16)
 const personalColumn = Buffer.alloc(personalLineBytes * maxLines)
 const personalNumbers = new DataView(personalColumn.buffer, personalColumn.byteOffset, personalColumn.length)
-
-function randomText(): string {
-  fillSalt(someBytes)
-  return someBytes.toString('latin1')
-}
 
 /** Everything of an entry and a row that does not depend on the place in the trail. */
 export function prepare(prepared: Prepared): Sealable {
@@ -79,7 +73,7 @@ export function prepare(prepared: Prepared): Sealable {
   return sealable(tenant.trail, prepared.keyEpoch, entry, {
     factsSalt,
     id: tenant.keys.idToken(prepared.id),
-    bodyDigest: prepared.clientId ? tenant.keys.bodyToken(fingerprint(event)) : randomText(),
+    bodyDigest: prepared.clientId ? tenant.keys.bodyToken(fingerprint(event)) : null,
     occurredAt: event.occurredMs,
     actor: prepared.actor,
     action: prepared.action,

@@ -52,9 +52,9 @@ export class TenantKeys {
     return Buffer.from(this.idToken(id), 'latin1').toString('hex')
   }
 
-  /** Column `event_ids.body`, 16 bytes as latin1 text: of the normalised event before defaults. */
+  /** Column `event_ids.body`, 8 bytes as latin1 text: of the normalised event before defaults. */
   bodyToken(body: string): string {
-    return this.#tokens.token(`body\n${body}`)
+    return this.#tokens.token(`body\n${body}`).slice(0, 8)
   }
 
   /** Column `subjects.token`, 16 bytes. @param identity see `identityText` */

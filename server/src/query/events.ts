@@ -88,9 +88,9 @@ export async function findId(
   const { rows } = await session.query<{ trail: number; seq: number }>(
     {
       name: 'id',
-      text: 'select trail, seq from affidavit.event_ids where tenant = $1 and id = $2::uuid order by week desc limit 1',
+      text: 'select trail, seq from affidavit.event_ids where id = $1::uuid order by day desc limit 1',
     },
-    [reader.tenant.number, reader.tenant.keys.idHex(id)],
+    [reader.tenant.keys.idHex(id)],
   )
   const found = rows[0]
   if (found === undefined) return undefined

@@ -226,8 +226,8 @@ async function readIds(
   const [found, weeks] = [
     await session.query<{ id: string; seq: number }>(
       `select replace(id::text, '-', '') as id, seq from affidavit.event_ids
-        where tenant = $1 and id = any ($2::uuid[]) and trail = $3`,
-      [tenant.number, tokens, trail],
+        where id = any ($1::uuid[]) and trail = $2`,
+      [tokens, trail],
     ),
     await session.query<{ week: string }>(
       `select to_char(to_date(substr(c.relname, 11), 'YYYYMMDD'), 'YYYY-MM-DD') as week

@@ -34,8 +34,7 @@ const shardRow = (row: RawShard | undefined): ShardRow => {
   return { position: row.position, fence: row.fence, keyEpoch: row.key_epoch, sealedAtMs: row.sealed_at }
 }
 
-/** Week partitions are named by their Monday (UTC). */
-const twoWeeksMs = 14 * 86_400_000
+const weekMs = 7 * 86_400_000
 
 export class SealStatements {
   readonly #db: Queryable
@@ -107,29 +106,24 @@ export class SealStatements {
   async findRepeats(items: readonly Waiting[]): Promise<(Repeat | 'other' | undefined)[]> {
     const asked = items.filter((item) => item.sealable.id !== null)
     const { rows } = await this.#db.query<{
-      tenant: number
       id: string
-      body: string
+      body: string | null
       trail: number
       seq: number
       day: string
     }>(
-      `select e.tenant, e.id, e.body, e.trail, e.seq, e.day from unnest($1::int[], $2::uuid[]) as u (tenant, id)
-         join affidavit.event_ids e on e.tenant = u.tenant and e.id = u.id and e.week >= $3::date
-         order by e.week`,
-      [
-        asked.map((item) => item.sealable.trail.tenant),
-        asked.map((item) => hexOf(item.sealable.id!)),
-        new Date(Date.now() - twoWeeksMs).toISOString().slice(0, 10),
-      ],
+      `select e.id, e.body::text, e.trail, e.seq, e.day from unnest($1::uuid[]) as u (id)
+         join affidavit.event_ids e on e.id = u.id and e.day >= date_trunc('week', $2::date)::date
+         order by e.day`,
+      [asked.map((item) => hexOf(item.sealable.id!)), new Date(Date.now() - weekMs).toISOString().slice(0, 10)],
     )
-    const used = new Map(rows.map((row) => [`${row.tenant} ${row.id.replaceAll('-', '')}`, row]))
+    const used = new Map(rows.map((row) => [row.id.replaceAll('-', ''), row]))
     const receipts = await this.#readSealed(rows)
     return items.map(({ sealable }) => {
       const { id, bytes } = sealable
-      const row = id === null ? undefined : used.get(`${sealable.trail.tenant} ${hexOf(id)}`)
+      const row = id === null ? undefined : used.get(hexOf(id))
       if (row === undefined) return undefined
-      if (row.body.replaceAll('-', '') !== bodyDigestOf(bytes)) return 'other'
+      if (row.body === null || row.body !== bodyDigestOf(bytes)) return 'other'
       return receipts.get(`${row.trail} ${row.seq}`) ?? 'other'
     })
   }

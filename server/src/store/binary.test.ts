@@ -47,6 +47,14 @@ const kinds: Record<string, Kind> = {
   int2: { type: oid.int2, array: 'int2[]', element: 'x::text', value: int2, put: (p, v) => p.int2(v), print: String },
   int4: { type: oid.int4, array: 'int4[]', element: 'x::text', value: int4, put: (p, v) => p.int4(v), print: String },
   int8: { type: oid.int8, array: 'int8[]', element: 'x::text', value: safe, put: (p, v) => p.int8(v), print: String },
+  int8Latin1: {
+    type: oid.int8,
+    array: 'int8[]',
+    element: 'x::text',
+    value: bytes(8),
+    put: (p, v: Uint8Array | null) => p.int8Latin1(v && Buffer.from(v).toString('latin1')),
+    print: (v: Uint8Array) => String(Buffer.from(v).readBigInt64BE()),
+  },
   timestamptz: {
     type: oid.timestamptz,
     array: 'timestamptz[]',
@@ -178,6 +186,7 @@ test('what a type cannot hold is refused', () => {
     [oid.int8, (p) => p.int8(2 ** 53)],
     [oid.timestamptz, (p) => p.timestamptz(Number.NaN)],
     [oid.timestamptz, (p) => p.timestamptz(0.5)],
+    [oid.int8, (p) => p.int8Latin1('x'.repeat(16))],
     [oid.uuid, (p) => p.uuidLatin1('x'.repeat(15))],
     [oid.uuid, (p) => p.uuid(new Uint8Array(15))],
   ]

@@ -143,6 +143,17 @@ abstract class Values extends Growing {
     this.at += 16
   }
 
+  /** A 64-bit value as 8 latin1 characters, most significant first. */
+  int8Latin1(value: string | null) {
+    if (value === null) return this.null(oid.int8)
+    if (value.length !== 8) throw new RangeError(`${value.length} characters are no int8`)
+    this.begin(oid.int8, 12)
+    this.put32(8)
+    const { buffer } = this
+    for (let n = 0; n < 8; n++) buffer[this.at + n] = value.charCodeAt(n)
+    this.at += 8
+  }
+
   /** 32 bytes that are at hand as base64. */
   hash(base64: string): void {
     this.begin(oid.bytea, 36)

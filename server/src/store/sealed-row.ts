@@ -11,8 +11,9 @@ export interface SealedColumns {
   readonly tenant: number
   /** 16 bytes. */
   readonly factsSalt: Uint8Array
-  /** Keyed hashes, 16 bytes each as latin1 text; null for control entries. */
+  /** Keyed hash, 16 bytes as latin1 text; null for control entries. */
   readonly id: string | null
+  /** Keyed hash, 8 bytes as latin1 text; null where no client gave the id. */
   readonly bodyDigest: string | null
   /** Milliseconds since 1970. */
   readonly occurredAt: number
@@ -49,7 +50,7 @@ export const sealedRowColumns: readonly number[] = [
   oid.bytea, // hash
   oid.uuid, // facts_salt
   oid.uuid, // id
-  oid.uuid, // body
+  oid.int8, // body
   oid.timestamptz, // occurred_at
   oid.int8, // actor
   oid.int4, // trail
@@ -95,7 +96,7 @@ export function encodeSealedRow(columns: SealedColumns, entryContent: string): S
   encoder.bytea(noHash)
   encoder.uuid(columns.factsSalt)
   encoder.uuidLatin1(columns.id)
-  encoder.uuidLatin1(columns.bodyDigest)
+  encoder.int8Latin1(columns.bodyDigest)
   encoder.timestamptz(columns.occurredAt)
   encoder.int8(columns.actor)
   encoder.int4(columns.trail)
@@ -133,7 +134,7 @@ export function factsSaltOf({ chunk, at }: SealedBytes): string {
   return chunk.toString('hex', at + factsSaltAt, at + factsSaltAt + 16)
 }
 
-/** The body digest of an event's row, 32 hex digits; control entries have none. */
-export function bodyDigestOf({ chunk, at }: SealedBytes): string {
-  return chunk.toString('hex', at + bodyAt, at + bodyAt + 16)
+/** The body digest of an event's row, as PostgreSQL prints it; null where no client gave the id. */
+export function bodyDigestOf({ chunk, at }: SealedBytes): string | null {
+  return chunk.readInt32BE(at + bodyAt - 4) < 0 ? null : String(chunk.readBigInt64BE(at + bodyAt))
 }
