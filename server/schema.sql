@@ -44,7 +44,6 @@ create type affidavit.sealed_row as (
   trail integer,
   tenant integer,
   action integer,
-  request integer,
   category smallint,
   outcome smallint,
   flags smallint,
@@ -252,7 +251,6 @@ create table affidavit.events (
   trail integer not null,
   tenant integer not null,
   action integer,
-  request integer,
   day date not null,
   shard smallint not null,
   category smallint not null,
@@ -282,7 +280,7 @@ grant select on affidavit.events to affidavit_notary;
 grant select on affidavit.events to affidavit_operator_reader;
 grant select on affidavit.events to affidavit_scrub;
 grant select (seq, actor, trail, tenant, action, day, flags, terms) on affidavit.events to affidavit_finder;
-grant select (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, control, terms) on affidavit.events to affidavit_reader;
+grant select (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, day, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, control, terms) on affidavit.events to affidavit_reader;
 grant select (seq, trail, hash, control) on affidavit.events to affidavit_keeper;
 
 create table affidavit.heads (
@@ -1078,6 +1076,7 @@ CREATE OR REPLACE FUNCTION affidavit.close_day(p_day date)
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'affidavit', 'pg_temp'
+ SET max_parallel_maintenance_workers TO '0'
 AS $function$
 declare
   v_name text := 'events_' || to_char(p_day, 'YYYYMMDD');
@@ -1088,12 +1087,16 @@ begin
   end if;
   perform from event_days where day = p_day and closed_at is null for update skip locked;
   if not found then return false; end if;
-  execute format('create index %I on %I using gin (terms) with (fastupdate = off)', v_name || '_terms', v_name);
   execute format('create index %I on %I (tenant, seq) where flags & 1 = 0', v_name || '_overflow', v_name);
   perform index_events(v_name, '');
   if to_regclass(v_ids) is not null then
     execute format('create unique index %I on %I (id) with (fillfactor = 100)', v_ids || '_id', v_ids);
   end if;
+  -- Terms that come in one ascending run leave every page of the index half empty, for a full page is split in the
+  -- middle. Memory for a part of them at a time makes several runs, each of which fills the gaps of those before.
+  perform set_config('maintenance_work_mem', least(pg_size_bytes(current_setting('maintenance_work_mem')),
+    greatest(1048576, pg_relation_size(v_name::regclass) / 6)) / 1024 || 'kB', true);
+  execute format('create index %I on %I using gin ((terms[2:])) with (fastupdate = off)', v_name || '_terms', v_name);
   execute format('analyze %I', v_name);
   update event_days set closed_at = clock_timestamp() where day = p_day;
   return true;
@@ -1164,7 +1167,6 @@ begin
   execute format('alter table %I add constraint day check (day = %L)', v_name, p_day);
   perform index_events(v_name, '_open');
   execute format('create index %I on %I (shard, position)', v_name || '_position_open', v_name);
-  execute format('create index %I on %I (request) where request is not null', v_name || '_request_open', v_name);
   execute format('create trigger refuse_change before update or delete on %I for each row execute function refuse_change()', v_name);
   execute format('create trigger refuse_truncate before truncate on %I for each statement execute function refuse_change()', v_name);
   execute format('alter table %I enable row level security', v_name);
@@ -1474,7 +1476,7 @@ begin
   if cardinality(p_lengths) = 1 and p_actors is null and p_actions is null then
     return query
       with found as materialized (
-        select e.seq from affidavit.events e where e.terms && p_terms and e.day >= p_first_day and e.day <= p_last_day
+        select e.seq from affidavit.events e where e.terms[2:] && p_terms and e.day >= p_first_day and e.day <= p_last_day
           and e.tenant + 0 = v_tenant and e.trail + 0 = p_trail and e.seq + 0 >= p_low and e.seq + 0 < p_high
         union
         select e.seq from affidavit.events e where e.tenant = v_tenant and e.day >= p_first_day and e.day <= p_last_day
@@ -1488,7 +1490,7 @@ begin
   if p_actors is not null then v_where := v_where || format(' and actor = any(%L::bigint[])', p_actors); end if;
   if p_actions is not null then v_where := v_where || format(' and action = any(%L::int[])', p_actions); end if;
   foreach v_length in array p_lengths loop
-    v_groups := v_groups || format(' and terms && %L::int[]', p_terms[v_at : v_at + v_length - 1]);
+    v_groups := v_groups || format(' and terms[2:] && %L::int[]', p_terms[v_at : v_at + v_length - 1]);
     v_at := v_at + v_length;
   end loop;
   -- The fence keeps the limit from tempting the planner into walking the trail until enough events happen to match.
@@ -1629,6 +1631,7 @@ begin
   execute format('create unique index %I on %I (trail, seq) %s', p_name || '_place' || p_suffix, p_name, v_with);
   execute format('create index %I on %I (actor, action, seq) %s where actor is not null', p_name || '_actor' || p_suffix, p_name, v_with);
   execute format('create index %I on %I (action, seq) %s where action is not null', p_name || '_action' || p_suffix, p_name, v_with);
+  execute format('create index %I on %I ((terms[1])) %s', p_name || '_request' || p_suffix, p_name, v_with);
   execute format('create index %I on %I (trail, seq) %s where control is not null', p_name || '_control' || p_suffix, p_name, v_with);
 end $function$;
 alter function affidavit.index_events(text,text) owner to affidavit_owner;
@@ -1909,7 +1912,7 @@ declare
   v_removed bigint;
 begin
   perform set_config('affidavit.guarded', 'removal', true);
-  update events e set facts = null, facts_salt = null, request = null, terms = '{}',
+  update events e set facts = null, facts_salt = null, terms = '{}',
       personal = without_personas(e.personal), confidential = substring(e.confidential for 32), operator = substring(e.operator for 32)
     where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.facts is not null
       and (p_category is null or (e.control is null and e.category = p_category and e.sealed_at <= p_until
@@ -2001,13 +2004,13 @@ begin
       raise exception 'an id of this batch was used before' using errcode = 'AF002';
     end if;
   end if;
-  insert into events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard,
+  insert into events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, day, shard,
       category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
     select r.seq, v_bases[width_bucket(r.n, v_starts)] + r.n, p_sealed_at, r.occurred_at, r.actor, r.facts_salt, r.trail,
-      r.tenant, r.action, r.request, v_day, p_shards[width_bucket(r.n, v_starts)], r.category, r.outcome, r.flags, r.facts_commitment,
+      r.tenant, r.action, v_day, p_shards[width_bucket(r.n, v_starts)], r.category, r.outcome, r.flags, r.facts_commitment,
       r.hash, r.facts, r.personal, r.confidential, r.operator, r.control, r.terms
     from unnest(p_rows) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at, actor, trail, tenant, action,
-      request, category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
+      category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
   return clock_timestamp();
 end $function$;
 alter function affidavit.seal(smallint[],bigint[],integer[],bigint[],bigint[],timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[],integer) owner to affidavit_owner;
@@ -2094,7 +2097,7 @@ begin
   end if;
   if to_regclass(v_name || '_place_open') is null then return false; end if;
   execute (select 'drop index ' || string_agg(format('%I', v_name || '_' || kind || '_open'), ', ')
-    from unnest(array['place', 'actor', 'action', 'control', 'position', 'request']) as kind);
+    from unnest(array['place', 'actor', 'action', 'request', 'control', 'position']) as kind);
   if to_regclass(v_ids) is not null then execute format('drop index %I', v_ids || '_id_open'); end if;
   return true;
 end $function$;

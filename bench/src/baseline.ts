@@ -75,7 +75,6 @@ async function encodeBatches(admin: pg.Client, commits: number): Promise<Buffer[
       rows.int4(row.trail)
       rows.int4(row.tenant)
       rows.int4(row.action)
-      rows.int4(row.request)
       rows.int2(row.category)
       rows.int2(row.outcome)
       rows.int2(row.flags)
@@ -108,9 +107,9 @@ async function insertAll(
   const text = `with r as materialized (select * from unnest($1::affidavit.sealed_row[]) with ordinality),
       i as (insert into affidavit.${table.ids} (id, body, seq, trail, day)
         select id, body, seq, trail, current_date from r)
-    insert into affidavit.${table.name} (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard,
+    insert into affidavit.${table.name} (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, day, shard,
       category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
-    select seq, $2::bigint + ordinality, now(), occurred_at, actor, facts_salt, trail, tenant, action, request, current_date,
+    select seq, $2::bigint + ordinality, now(), occurred_at, actor, facts_salt, trail, tenant, action, current_date,
       (tenant % 16)::smallint, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms from r`
   let next = 0
   const start = performance.now()

@@ -137,14 +137,14 @@ interface Copy {
   readonly first: number
 }
 
-const columns = `seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard,
+const columns = `seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, day, shard,
   category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms`
 
 /** The first term of every event is that of its request's id. */
 function copied({ trail, size, today, back, first }: Copy): string {
   const at = `'${today}'::timestamptz - interval '${back} days' + (seq::float8 / ${size}) * interval '1 day'`
   return `select ${first} + seq, position, ${at}, ${at}, actor, gen_random_uuid(), trail, tenant, action,
-    request # ${back}, day - ${back}, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator,
+    day - ${back}, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator,
     control, case when control is null then array[terms[1] # ${back}] || terms[2:] end
     from affidavit.events where trail = ${trail} and day = '${today}' and seq < ${size}`
 }

@@ -131,7 +131,7 @@ create table affidavit.actions (
 -- ─── Events ─────────────────────────────────────────────────────────────────────────────────────────────────────
 -- Columns are ordered by alignment. What a filter needs is a plain column or a term; all of it is derived from facts,
 -- and `verify --deep` and the scrub recompute it. Indexes are made for each day, others for an open than for a closed one
--- (docs/decisions/0016): that a place in a trail is taken once follows from the compare-and-set on its head.
+-- (docs/decisions/0018): that a place in a trail is taken once follows from the compare-and-set on its head.
 create table affidavit.events (
   seq bigint not null,
   position bigint not null,          -- place within the shard
@@ -142,7 +142,6 @@ create table affidavit.events (
   trail int not null,
   tenant int not null,
   action int,                        -- dictionary number; null for control entries
-  request int,                       -- keyed hash of the request id
   day date not null,                 -- UTC day of sealing
   shard smallint not null,
   category smallint not null,
@@ -155,7 +154,7 @@ create table affidavit.events (
   confidential bytea,                -- commitment (32) ‖ salt (16) ‖ data key generation (2) ‖ nonce ‖ ciphertext ‖ tag
   operator bytea,                    -- commitment (32) ‖ salt (16) ‖ content
   control text,                      -- the entry's control line without the word "control"
-  terms int[]                        -- keyed hashes of everything else a filter can name
+  terms int[]                        -- keyed hashes of everything else a filter can name; first the request id's, or 0
 ) partition by range (day);
 alter table affidavit.events alter column facts set storage main;
 
@@ -301,7 +300,7 @@ grant select on affidavit.heads, affidavit.events, affidavit.event_ids, affidavi
   to affidavit_notary, affidavit_follower, affidavit_scrub;
 grant insert, update on affidavit.tiles, affidavit.notarized, affidavit.days, affidavit.cursors to affidavit_notary;
 grant insert, update on affidavit.cursors to affidavit_follower, affidavit_scrub;
-grant select (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard, category,
+grant select (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, day, shard, category,
   outcome, flags, facts_commitment, hash, facts, personal, confidential, control, terms) on affidavit.events to affidavit_reader;
 -- An entry is encoded from columns, and its `operator` line is a commitment: readers get that much of it.
 grant select on affidavit.events to affidavit_operator_reader;
@@ -387,7 +386,7 @@ $$;
 -- Columns of fixed size first: a lane fills in seq and hash where they stand (store/sealed-row.ts).
 create type affidavit.sealed_row as (
   seq bigint, hash bytea, facts_salt uuid, id uuid, body bigint, occurred_at timestamptz, actor bigint, trail int, tenant int,
-  action int, request int, category smallint, outcome smallint, flags smallint, facts_commitment bytea, facts text,
+  action int, category smallint, outcome smallint, flags smallint, facts_commitment bytea, facts text,
   personal bytea, confidential bytea, operator bytea, control text, terms int[]
 );
 
@@ -423,13 +422,13 @@ begin
       raise exception 'an id of this batch was used before' using errcode = 'AF002';
     end if;
   end if;
-  insert into events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request, day, shard,
+  insert into events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, day, shard,
       category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
     select r.seq, v_bases[width_bucket(r.n, v_starts)] + r.n, p_sealed_at, r.occurred_at, r.actor, r.facts_salt, r.trail,
-      r.tenant, r.action, r.request, v_day, p_shards[width_bucket(r.n, v_starts)], r.category, r.outcome, r.flags, r.facts_commitment,
+      r.tenant, r.action, v_day, p_shards[width_bucket(r.n, v_starts)], r.category, r.outcome, r.flags, r.facts_commitment,
       r.hash, r.facts, r.personal, r.confidential, r.operator, r.control, r.terms
     from unnest(p_rows) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at, actor, trail, tenant, action,
-      request, category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
+      category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
   return clock_timestamp();
 end $$;
 
@@ -454,6 +453,7 @@ begin
   execute format('create unique index %I on %I (trail, seq) %s', p_name || '_place' || p_suffix, p_name, v_with);
   execute format('create index %I on %I (actor, action, seq) %s where actor is not null', p_name || '_actor' || p_suffix, p_name, v_with);
   execute format('create index %I on %I (action, seq) %s where action is not null', p_name || '_action' || p_suffix, p_name, v_with);
+  execute format('create index %I on %I ((terms[1])) %s', p_name || '_request' || p_suffix, p_name, v_with);
   execute format('create index %I on %I (trail, seq) %s where control is not null', p_name || '_control' || p_suffix, p_name, v_with);
 end $$;
 
@@ -470,7 +470,6 @@ begin
   execute format('alter table %I add constraint day check (day = %L)', v_name, p_day);
   perform index_events(v_name, '_open');
   execute format('create index %I on %I (shard, position)', v_name || '_position_open', v_name);
-  execute format('create index %I on %I (request) where request is not null', v_name || '_request_open', v_name);
   execute format('create trigger refuse_change before update or delete on %I for each row execute function refuse_change()', v_name);
   execute format('create trigger refuse_truncate before truncate on %I for each statement execute function refuse_change()', v_name);
   execute format('alter table %I enable row level security', v_name);

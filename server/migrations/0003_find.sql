@@ -9,7 +9,7 @@ grant select (actor) on affidavit.events to affidavit_finder;
 set local role affidavit_finder;
 
 -- Sequence numbers, in order, of the current tenant's events on closed days that have a term of each group, or whose
--- terms are incomplete. Groups are passed one after the other, with their lengths. Actors and actions are narrowing
+-- terms are incomplete. The first term, a request id's, has an index of its own and is not looked at here. Groups are passed one after the other, with their lengths. Actors and actions are narrowing
 -- conditions where given. AF010: nobody said which tenant.
 -- Under a policy the planner guesses how often a term occurs, and may guess that reading a whole day is cheaper.
 create function affidavit.find(p_trail int, p_low bigint, p_high bigint, p_first_day date, p_last_day date,
@@ -32,7 +32,7 @@ begin
   if cardinality(p_lengths) = 1 and p_actors is null and p_actions is null then
     return query
       with found as materialized (
-        select e.seq from affidavit.events e where e.terms && p_terms and e.day >= p_first_day and e.day <= p_last_day
+        select e.seq from affidavit.events e where e.terms[2:] && p_terms and e.day >= p_first_day and e.day <= p_last_day
           and e.tenant + 0 = v_tenant and e.trail + 0 = p_trail and e.seq + 0 >= p_low and e.seq + 0 < p_high
         union
         select e.seq from affidavit.events e where e.tenant = v_tenant and e.day >= p_first_day and e.day <= p_last_day
@@ -46,7 +46,7 @@ begin
   if p_actors is not null then v_where := v_where || format(' and actor = any(%L::bigint[])', p_actors); end if;
   if p_actions is not null then v_where := v_where || format(' and action = any(%L::int[])', p_actions); end if;
   foreach v_length in array p_lengths loop
-    v_groups := v_groups || format(' and terms && %L::int[]', p_terms[v_at : v_at + v_length - 1]);
+    v_groups := v_groups || format(' and terms[2:] && %L::int[]', p_terms[v_at : v_at + v_length - 1]);
     v_at := v_at + v_length;
   end loop;
   -- The fence keeps the limit from tempting the planner into walking the trail until enough events happen to match.

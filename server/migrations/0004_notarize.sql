@@ -10,7 +10,7 @@ insert into affidavit.cursors (name, shard, position, day)
 -- an open day needs is trim_day's: it locks readers out for a moment, and a transaction that has just built a large
 -- index must not hold or wait for such a lock.
 create function affidavit.close_day(p_day date) returns boolean
-  language plpgsql security definer set search_path = affidavit, pg_temp as $$
+  language plpgsql security definer set search_path = affidavit, pg_temp set max_parallel_maintenance_workers = 0 as $$
 declare
   v_name text := 'events_' || to_char(p_day, 'YYYYMMDD');
   v_ids text := 'event_ids_' || to_char(p_day - 6, 'YYYYMMDD'); -- of the week that ends with a Sunday
@@ -20,12 +20,16 @@ begin
   end if;
   perform from event_days where day = p_day and closed_at is null for update skip locked;
   if not found then return false; end if;
-  execute format('create index %I on %I using gin (terms) with (fastupdate = off)', v_name || '_terms', v_name);
   execute format('create index %I on %I (tenant, seq) where flags & 1 = 0', v_name || '_overflow', v_name);
   perform index_events(v_name, '');
   if to_regclass(v_ids) is not null then
     execute format('create unique index %I on %I (id) with (fillfactor = 100)', v_ids || '_id', v_ids);
   end if;
+  -- Terms that come in one ascending run leave every page of the index half empty, for a full page is split in the
+  -- middle. Memory for a part of them at a time makes several runs, each of which fills the gaps of those before.
+  perform set_config('maintenance_work_mem', least(pg_size_bytes(current_setting('maintenance_work_mem')),
+    greatest(1048576, pg_relation_size(v_name::regclass) / 6)) / 1024 || 'kB', true);
+  execute format('create index %I on %I using gin ((terms[2:])) with (fastupdate = off)', v_name || '_terms', v_name);
   execute format('analyze %I', v_name);
   update event_days set closed_at = clock_timestamp() where day = p_day;
   return true;
@@ -43,7 +47,7 @@ begin
   end if;
   if to_regclass(v_name || '_place_open') is null then return false; end if;
   execute (select 'drop index ' || string_agg(format('%I', v_name || '_' || kind || '_open'), ', ')
-    from unnest(array['place', 'actor', 'action', 'control', 'position', 'request']) as kind);
+    from unnest(array['place', 'actor', 'action', 'request', 'control', 'position']) as kind);
   if to_regclass(v_ids) is not null then execute format('drop index %I', v_ids || '_id_open'); end if;
   return true;
 end $$;

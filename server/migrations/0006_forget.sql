@@ -321,7 +321,7 @@ declare
   v_removed bigint;
 begin
   perform set_config('affidavit.guarded', 'removal', true);
-  update events e set facts = null, facts_salt = null, request = null, terms = '{}',
+  update events e set facts = null, facts_salt = null, terms = '{}',
       personal = without_personas(e.personal), confidential = substring(e.confidential for 32), operator = substring(e.operator for 32)
     where e.trail = p_trail and e.seq >= p_low and e.seq < p_high and e.facts is not null
       and (p_category is null or (e.control is null and e.category = p_category and e.sealed_at <= p_until

@@ -114,7 +114,7 @@ test.each<[string, { change: string; keep: string; back: string }, (string | Reg
   ['the time of occurrence', set(`occurred_at = occurred_at - interval '1 ms'`), ['occurred_at 100', 'days 100']],
   ['the actor', set('actor = (select max(number) from affidavit.subjects)'), ['actor 100', 'terms 100']],
   ['nobody as the actor', set('actor = null'), ['actor 100', 'terms 100']],
-  ['the request', set('request = null'), ['request 100']],
+  ['the request', set('terms[1] = terms[1] + 1'), ['terms 100']],
   ['the action', set('action = (select max(number) from affidavit.actions)'), ['action 100']],
   ['the category', set('category = 1 + category % 3'), ['hash 100', 'category 100']],
   ['the outcome', set('outcome = 2'), ['outcome 100']],

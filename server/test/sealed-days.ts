@@ -135,16 +135,16 @@ async function openSealer({ superuser }: TestDatabase): Promise<Seal> {
 /** The statements of affidavit.seal, with the day left to the caller. */
 const insert = `with r as materialized (
     select * from unnest($4::affidavit.sealed_row[]) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at,
-      actor, trail, tenant, action, request, category, outcome, flags, facts_commitment, facts, personal, confidential,
+      actor, trail, tenant, action, category, outcome, flags, facts_commitment, facts, personal, confidential,
       operator, control, terms, n)
   ), ids as (
     insert into affidavit.event_ids (id, body, seq, trail, day)
       select id, body, seq, trail, $3::date from r where id is not null
   )
-  insert into affidavit.events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, request,
+  insert into affidavit.events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action,
       day, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator,
       control, terms)
-    select seq, $1::bigint + n - 1, $2::timestamptz, occurred_at, actor, facts_salt, trail, tenant, action, request,
+    select seq, $1::bigint + n - 1, $2::timestamptz, occurred_at, actor, facts_salt, trail, tenant, action,
       $3::date, 0, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms
     from r`
 

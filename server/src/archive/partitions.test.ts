@@ -43,7 +43,7 @@ const indexes = async (day: string): Promise<string[]> => {
   ])
   return rows.map(({ indexname }) => indexname.slice(prefix.length)).sort()
 }
-const closedIndexes = ['action', 'actor', 'control', 'overflow', 'place', 'terms']
+const closedIndexes = ['action', 'actor', 'control', 'overflow', 'place', 'request', 'terms']
 const openIndexes = ['action_open', 'actor_open', 'control_open', 'place_open', 'position_open', 'request_open']
 
 const moveCursors = (day: string) => database.superuser.query('update affidavit.cursors set day = $1', [day])

@@ -2,7 +2,7 @@
 // short-input PRF"; reference implementation github.com/veorq/SipHash, CC0).
 //
 // Terms only find candidates, and every candidate is rechecked, so a collision costs a row read and nothing else: 32 bits
-// are enough (docs/decisions/0015). The key keeps an outsider who reads the index from testing guesses offline against
+// are enough (docs/decisions/0017). The key keeps an outsider who reads the index from testing guesses offline against
 // another tenant's terms, and keeps a client from building colliding ids. HMAC would cost 3 µs a term, this 0.1 µs,
 // because V8 has no 64-bit integers and HalfSipHash needs none.
 

@@ -17,7 +17,9 @@ export interface Plan {
   readonly actions: readonly number[] | null
   /** Of each group an event has at least one term. */
   readonly groups: readonly (readonly number[])[]
-  /** Terms of request ids, when nothing but a request id can satisfy the filter: the open day has an index of them. */
+  /** Those of them that closed days have an index of: all but that of request ids. */
+  readonly indexed: readonly (readonly number[])[]
+  /** Terms of request ids, when nothing but a request id can satisfy the filter: they have an index of their own. */
   readonly requests: readonly number[] | null
   readonly from: number | null
   readonly to: number | null
@@ -120,13 +122,13 @@ export function scan(plan: Plan, window: Window, ask: Ask): Query {
   }
 }
 
-/** Events of open days with one of the plan's request ids. */
+/** Events with one of the plan's request ids. */
 export function requests(plan: Plan, window: Window, ask: Ask): Query {
   const p = new Parameters()
   const where = [
     ...range(window, p),
     ...aside(window, p),
-    `e.request = any(${p.add(plan.requests)}::int[])`,
+    `e.terms[1] = any(${p.add(plan.requests)}::int[])`,
     ...filters(plan, p),
   ]
   return { name: `requests ${ask.order}`, ...fenced(where, p, ask) }
@@ -152,8 +154,8 @@ export function find(plan: Plan, window: Window, ask: Ask): Query {
       window.high,
       window.firstDay,
       window.lastDay,
-      plan.groups.flat(),
-      plan.groups.map((group) => group.length),
+      plan.indexed.flat(),
+      plan.indexed.map((group) => group.length),
       plan.actors,
       plan.actions,
       ask.limit,

@@ -47,14 +47,13 @@ export interface TermSource {
 }
 
 export interface EventTerms {
+  /** The first is the request id's, 0 where there is none; the others, of everything else, are distinct. */
   readonly terms: readonly number[]
   /**
    * Whether all but the words are there (bit 1 of the column `flags`). An event without it is a candidate of every
    * search. Cut words are not counted here: they leave the term `wordsCut`, which searches for words look for, too.
    */
   readonly complete: boolean
-  /** Term of the request id. */
-  readonly request: number | null
 }
 
 /** The same in a scratch: its first `count` elements. */
@@ -62,7 +61,6 @@ export interface CollectedTerms {
   readonly terms: Int32Array
   count: number
   complete: boolean
-  request: number | null
 }
 
 type Part = Readonly<Record<string, unknown>>
@@ -105,9 +103,9 @@ let count = 0
 let overflowed = false
 let key: TermKey = { k0: 0, k1: 0 }
 
-/** Keeps the term unless it is there already; notes an overflow when there is no room. */
+/** Keeps the term unless it is there already, the request's aside; notes an overflow when there is no room. */
 function keep(term: number, room: number): void {
-  for (let i = 0; i < count; i++) {
+  for (let i = 1; i < count; i++) {
     if (terms[i] === term) return
   }
   if (count >= room) overflowed = true
@@ -124,22 +122,24 @@ function addWord(text: string, start: number, end: number): void {
 
 const addWords = (text: string): void => visitWords(text, addWord)
 
-/** All distinct terms of an event. */
+/** All terms of an event. */
 export function termsOf(tenantKey: TermKey, source: TermSource): EventTerms {
-  const { complete, request } = collectTerms(tenantKey, source)
-  return { terms: [...terms.subarray(0, count)], complete, request }
+  const { complete } = collectTerms(tenantKey, source)
+  return { terms: [...terms.subarray(0, count)], complete }
 }
 
-const collected: CollectedTerms = { terms, count: 0, complete: true, request: null }
+const collected: CollectedTerms = { terms, count: 0, complete: true }
 
 /** As `termsOf`, for the write path: what is returned is valid until the next call of either. */
 export function collectTerms(tenantKey: TermKey, source: TermSource): CollectedTerms {
   key = tenantKey
-  count = 0
+  count = 1
   overflowed = false
   const event = part(source.facts)
   const context = part(event.context)
   const targets = list(event.targets)
+  const id = context.request_id
+  terms[0] = typeof id === 'string' ? hashTerm(key, space.request, id) : 0
   addIds(source, event, context, targets)
   const metadata = part(event.metadata)
   for (const name in metadata) {
@@ -152,13 +152,10 @@ export function collectTerms(tenantKey: TermKey, source: TermSource): CollectedT
   if (overflowed) keep(hashTerm(key, space.wordsCut, ''), maxTerms)
   collected.count = count
   collected.complete = complete
-  const id = context.request_id
-  collected.request = typeof id === 'string' ? hashTerm(key, space.request, id) : null
   return collected
 }
 
 function addIds(source: TermSource, event: Part, context: Part, targets: readonly unknown[]): void {
-  add(space.request, context.request_id)
   add(space.trace, context.trace_id)
   add(space.session, source.sessionId)
   add(space.team, part(event.actor).team)

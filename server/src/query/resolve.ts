@@ -38,7 +38,7 @@ export async function resolve(
   const plan: Plan = {
     actors: actors === 'many' ? null : actors,
     actions: named ? actions : null,
-    groups: groupsOf(key, filter, people),
+    ...groupsOf(key, filter, people),
     requests: requestsOf(key, filter, people),
     from: filter.from,
     to: filter.to,
@@ -133,7 +133,7 @@ async function resolveActors(
 }
 
 /** For each condition the terms of which an event must have one; conditions that too many people satisfy are left out. */
-function groupsOf(key: TermKey, filter: Filter, people: People): number[][] {
+function groupsOf(key: TermKey, filter: Filter, people: People): Pick<Plan, 'groups' | 'indexed'> {
   const groups: number[][] = []
   const add = (asked: readonly string[], terms: (value: string) => (number | 'many')[]) => {
     if (asked.length === 0) return
@@ -147,6 +147,7 @@ function groupsOf(key: TermKey, filter: Filter, people: People): number[][] {
   }
   const whole = (in_: number) => (value: string) => [hashTerm(key, in_, value), ...personas(wholeText(value))]
   add(filter.request_id, whole(space.request))
+  const ofRequests = groups[0]
   add(filter.trace_id, whole(space.trace))
   add(filter.session_id, (value) => [hashTerm(key, space.session, value)])
   add(filter.target, whole(space.target))
@@ -161,7 +162,8 @@ function groupsOf(key: TermKey, filter: Filter, people: People): number[][] {
   }
   const cut = hashTerm(key, space.wordsCut, '')
   for (const word of filter.words) add([word], () => [hashTerm(key, space.word, word), cut, ...personas(word)])
-  return narrow(groups)
+  const narrowed = narrow(groups)
+  return { groups: narrowed, indexed: narrowed.filter((group) => group !== ofRequests) }
 }
 
 /** A condition that many people satisfy costs a search more than it narrows, if another one narrows, too. */

@@ -187,9 +187,9 @@ class Steps {
   }
 
   #method(span: Span): Method {
-    const { groups, requests: ids } = this.#plan
-    if (groups.length > 0 && span.closed && (this.#looked || this.#probes || ids !== null)) return find
-    if (ids !== null && !span.closed) return requests
+    const { indexed, requests: ids } = this.#plan
+    if (ids !== null) return requests
+    if (indexed.length > 0 && span.closed && (this.#looked || this.#probes)) return find
     if (this.#probes) return probe
     if (this.#narrowed && this.#looked) return gather
     return scan

@@ -62,10 +62,8 @@ function* wrongTerms(tenant: Tenant<TenantKeys>, row: ScrubRow, facts: Part): Ge
     lines: linesOf(row.personal),
   })
   const wrong = (what: string, message: string) => mismatch(row.seq, what, message, (row as Part)[what])
-  if (made.terms.toSorted().join() !== (row.terms ?? []).toSorted().join())
+  if (ordered(made.terms) !== ordered(row.terms ?? []))
     yield wrong('terms', `the search terms of entry ${row.seq} are not those of its facts`)
-  if (made.request !== row.request)
-    yield wrong('request', `the request id of entry ${row.seq} is not that of its facts`)
   const late = Date.parse(String(facts.received_at)) - Date.parse(String(facts.occurred_at)) > lateAfter_ms
   const flags =
     (made.complete ? flag.termsComplete : 0) |
@@ -74,6 +72,9 @@ function* wrongTerms(tenant: Tenant<TenantKeys>, row: ScrubRow, facts: Part): Ge
   if ((row.flags & ~flag.clientId) !== flags)
     yield wrong('flags', `the flags of entry ${row.seq} are not those of its facts`)
 }
+
+/** The first term has a meaning by its place, the others have none. */
+const ordered = ([first, ...others]: readonly number[]) => `${first} ${others.sort().join()}`
 
 function sessionOf(row: ScrubRow): string | null {
   if (row.operator === null) return null

@@ -35,7 +35,6 @@ export interface ScrubRow extends Record<string, unknown> {
   readonly facts_salt: string | null
   readonly tenant: number
   readonly action: number | null
-  readonly request: number | null
   readonly day: string
   readonly shard: number
   readonly category: number
@@ -143,7 +142,7 @@ async function readTrail(session: Queryable, trail: number): Promise<ScrubbedTra
 
 async function readRows(session: Queryable, trail: number, from: number, to: number): Promise<ScrubRow[]> {
   const { rows } = await session.query<ScrubRow>(
-    `select seq, position, sealed_at, occurred_at, actor::text, facts_salt, tenant, action, request, day, shard,
+    `select seq, position, sealed_at, occurred_at, actor::text, facts_salt, tenant, action, day, shard,
         category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms
       from affidavit.events where trail = $1 and seq >= $2 and seq < $3 order by seq`,
     [trail, from, to],

@@ -40,8 +40,6 @@ export interface SearchTerms {
   readonly terms: Int32Array
   /** How many of the elements count. */
   readonly count: number
-  /** Null: the event has no request id. */
-  readonly request: number | null
 }
 
 /** Types of the columns of `affidavit.sealed_row`, in order. */
@@ -56,7 +54,6 @@ export const sealedRowColumns: readonly number[] = [
   oid.int4, // trail
   oid.int4, // tenant
   oid.int4, // action
-  oid.int4, // request
   oid.int2, // category
   oid.int2, // outcome
   oid.int2, // flags
@@ -102,7 +99,6 @@ export function encodeSealedRow(columns: SealedColumns, entryContent: string): S
   encoder.int4(columns.trail)
   encoder.int4(columns.tenant)
   encoder.int4(columns.action)
-  encoder.int4(columns.terms === null ? null : columns.terms.request)
   encoder.int2(columns.category)
   encoder.int2(columns.outcome)
   encoder.int2(columns.flags)

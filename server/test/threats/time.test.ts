@@ -66,7 +66,7 @@ attacked('prunes before the time is up', async (threat) => {
   }
   await attack(deployment, (superuser, trail) =>
     superuser.query(
-      `update affidavit.events set facts = null, facts_salt = null, request = null, terms = array[]::int[]
+      `update affidavit.events set facts = null, facts_salt = null, terms = array[]::int[]
          where trail = $1 and seq >= $2 and control is null`,
       [trail, told!.seq],
     ),
