@@ -12,11 +12,14 @@ export class ServerRefused extends Error {
   override readonly name = 'ServerRefused'
   readonly status: number
   readonly code: string
+  /** JSON Pointer to the value to blame, where there is one. */
+  readonly pointer: string | undefined
 
-  constructor(status: number, code: string, detail: string) {
+  constructor(status: number, code: string, detail: string, pointer?: string) {
     super(detail)
     this.status = status
     this.code = code
+    this.pointer = pointer
   }
 }
 
@@ -151,15 +154,15 @@ async function* pieces(response: Response, timer: NodeJS.Timeout, idleMs: number
 class Refusal extends ServerRefused {
   readonly retryAfterMs: number
 
-  constructor(status: number, code: string, detail: string, retryAfterMs: number) {
-    super(status, code, detail)
+  constructor(status: number, code: string, detail: string, pointer: string | undefined, retryAfterMs: number) {
+    super(status, code, detail, pointer)
     this.retryAfterMs = retryAfterMs
   }
 }
 
 async function refusal(response: Response): Promise<Refusal> {
   const text = await beginning(response)
-  let told: { code?: unknown; detail?: unknown } = {}
+  let told: { code?: unknown; detail?: unknown; pointer?: unknown } = {}
   try {
     const value: unknown = JSON.parse(text)
     if (typeof value === 'object' && value !== null) told = value
@@ -168,8 +171,9 @@ async function refusal(response: Response): Promise<Refusal> {
   }
   const code = typeof told.code === 'string' ? printable(told.code) : `http_${response.status}`
   const detail = typeof told.detail === 'string' ? printable(told.detail) : `The server answers ${response.status}.`
+  const pointer = typeof told.pointer === 'string' && told.pointer !== '' ? printable(told.pointer) : undefined
   const seconds = Number(response.headers.get('retry-after') ?? 0)
-  return new Refusal(response.status, code, detail, Number.isFinite(seconds) ? seconds * 1000 : 0)
+  return new Refusal(response.status, code, detail, pointer, Number.isFinite(seconds) ? seconds * 1000 : 0)
 }
 
 /** As much of a refusal's body as is worth reading. */
@@ -215,5 +219,6 @@ export function asFailure(error: unknown, exitCode: 1 | 2 = 1): unknown {
     401: ' Give another key with --key or AFFIDAVIT_KEY.',
     403: ' Use a key that may do this.',
   }
-  return new Failure(`${error.message}${advice[error.status] ?? ''} [${error.code}]`, exitCode, { cause: error })
+  const at = error.pointer === undefined ? '' : ` at ${error.pointer}`
+  return new Failure(`${error.message}${advice[error.status] ?? ''} [${error.code}${at}]`, exitCode, { cause: error })
 }

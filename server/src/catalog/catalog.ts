@@ -7,10 +7,10 @@ import type { Category } from './category.ts'
 import { sentenceOf } from './sentence.ts'
 import { categoryOfWords } from './words.ts'
 
-/** Percent of events kept when a tenant's policy turns sampling on. */
+/** Percent of events that would do where somebody samples. Nothing samples yet: every event is kept. */
 export type SamplingTier = 100 | 50 | 10 | 1
 
-/** Whether the SDK waits for the durable receipt, or queues the event in the background. */
+/** What a producer should do: wait for the durable receipt (`record`), or queue the event in the background (`emit`). */
 export type CaptureMode = 'await' | 'background'
 
 export interface CatalogEntry {
