@@ -4,6 +4,7 @@ import { PackError } from '@affidavit/trail'
 import { endpoint, type ServerOptions } from '../config.ts'
 import { Failure, reasonOf } from '../failure.ts'
 import { download, type Wanted } from '../pack/download.ts'
+import { lockFile } from '../pack/lock.ts'
 import { PartialPack } from '../pack/partial.ts'
 import { asFailure, Remote } from '../remote.ts'
 import { count, progressLine, say, type Terminal } from '../terminal.ts'
@@ -106,7 +107,9 @@ async function exists(path: string): Promise<boolean> {
 async function fetchInto(path: string, wanted: Wanted, restart: boolean, terminal: Terminal): Promise<number> {
   const bar = progressLine(terminal)
   let partial: PartialPack | undefined
+  let unlock: (() => Promise<void>) | undefined
   try {
+    unlock = await lockFile(path)
     const request = JSON.stringify({ url: wanted.remote.url, path: wanted.path, query: wanted.query })
     partial = await PartialPack.open(path, request, restart)
     const open = partial
@@ -118,6 +121,7 @@ async function fetchInto(path: string, wanted: Wanted, restart: boolean, termina
     throw downloadFailure(error, path)
   } finally {
     bar.clear()
+    await unlock?.()
   }
 }
 
