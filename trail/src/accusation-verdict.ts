@@ -64,7 +64,8 @@ export async function verifyAccusation(
 ): Promise<AccusationVerdict> {
   try {
     const judge = new Judge(hash, verify, await withSuccessors(hash, verify, accusation, keys))
-    return accusation.kind === 'fork' ? await judge.fork(accusation) : await judge.receipt(accusation)
+    if (accusation.kind === 'fork') return await judge.fork(accusation)
+    return accusation.kind === 'shrunk' ? await judge.shrunk(accusation) : await judge.receipt(accusation)
   } catch (error) {
     if (!(error instanceof Refusal)) throw error
     const outcome = error.code === 'unknown_key' ? 'unchecked' : 'refuted'
@@ -139,8 +140,22 @@ class Judge {
     return { outcome: 'proven', origin: head.origin, seq: Math.max(head.size, receipt.first), message }
   }
 
-  async fork({ checkpoint, head, prefix, proof }: Extract<Accusation, { kind: 'fork' }>): Promise<AccusationVerdict> {
-    const said = await this.signedCheckpoint(checkpoint)
+  /** Bodies of one origin never shrink from one epoch to a later one, and a registry numbers its epochs. */
+  async shrunk({ said, head }: Extract<Accusation, { kind: 'shrunk' }>): Promise<AccusationVerdict> {
+    const [earlier, later] = [await this.epochHead(said), await this.epochHead(head)]
+    const [before, after] = [said.entry, head.entry]
+    if (earlier.origin !== later.origin) throw new Refusal('other_log', 'the epochs bind different trails')
+    if (before.epoch >= after.epoch) throw new Refusal('not_covered', 'the epochs are not in this order')
+    if (earlier.size <= later.size) throw new Refusal('no_contradiction', 'the later epoch does not bind less')
+    const message =
+      `epoch ${before.epoch} of ${before.time} binds ${earlier.size} entries; ` +
+      `epoch ${after.epoch} of ${after.time} binds only ${later.size}`
+    return { outcome: 'proven', origin: later.origin, seq: later.size, message }
+  }
+
+  async fork({ prefix, proof, ...heads }: Extract<Accusation, { kind: 'fork' }>): Promise<AccusationVerdict> {
+    const said = await this.head(heads.said)
+    const { head } = heads
     const known = await this.head(head)
     if (known.origin !== said.origin) throw new Refusal('other_log', 'the checkpoints are of different logs')
     if (said.size === 0 || said.size > known.size)
@@ -150,7 +165,7 @@ class Judge {
       throw new Refusal('bad_proof', 'the consistency proof does not hold')
     if (equalBytes(prefix, said.root)) throw new Refusal('no_contradiction', 'the head continues the checkpoint')
     const message =
-      `a signed checkpoint states root ${toHex(said.root)} for the first ${said.size} entries; ` +
+      `${'entry' in heads.said ? `epoch ${heads.said.entry.epoch}` : 'a signed checkpoint'} states root ${toHex(said.root)} for the first ${said.size} entries; ` +
       `under another head of ${known.size} entries they have root ${toHex(prefix)}`
     return { outcome: 'proven', origin: said.origin, message }
   }

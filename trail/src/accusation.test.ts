@@ -42,6 +42,7 @@ type Forks = Extract<Accusation, { kind: 'fork' }>
 type Missing = Extract<Accusation, { kind: 'missing' }>
 const leaf = (await leafAccusation(trail, rewritten, 6)) as Receipts
 const fork = (await forkAccusation(trail, rewritten, 6)) as Forks
+const saidNote = (fork.said as { checkpoint: string }).checkpoint
 const missing: Missing = { kind: 'missing', receipt: await receiptOf(trail, 5, 6), head }
 
 const judge = (accusation: Accusation, keys = [LOG.key]) => verifyAccusation(sha256, verifyEd25519, accusation, keys)
@@ -65,6 +66,21 @@ describe('accusation', () => {
   it('is proven with what an epoch binds instead of a signed checkpoint', async () => {
     expect(await flaw({ ...leaf, head: shortOfRewritten })).toBe('proven')
     expect(await flaw({ ...fork, head: shortOfRewritten })).toBe('proven')
+  })
+
+  it('is proven by two epochs: one that binds another history than what is signed, one that binds less', async () => {
+    const bound = await headOf([honest, makeEpoch(2, 9, trail, 6)], 1)
+    expect(await judge({ ...fork, said: bound })).toMatchObject({ outcome: 'proven', origin: ORIGIN })
+    const epochs = [makeEpoch(1, 9, trail, 9), makeEpoch(2, 10, trail, 5), makeEpoch(3, 11, trail, 9)]
+    const [full, shrunk, again] = await Promise.all([0, 1, 2].map((index) => headOf(epochs, index)))
+    const accusation: Accusation = { kind: 'shrunk', said: full!, head: shrunk! }
+    expect(await judge(accusation)).toMatchObject({ outcome: 'proven', origin: ORIGIN, seq: 5 })
+    expect(parseAccusation(formatAccusation(accusation))).toEqual(accusation)
+    expect(await flaw({ ...accusation, head: again! })).toBe('no_contradiction')
+    expect(await flaw({ kind: 'shrunk', said: shrunk!, head: full! })).toBe('not_covered')
+    expect(await flaw({ kind: 'shrunk', said: full!, head: full! })).toBe('not_covered')
+    const wrong = { ...shrunk!, slot: { ...shrunk!.slot, body: shrunk!.slot.body.replace('\n5\n', '\n4\n') } }
+    expect(await flaw({ ...accusation, head: wrong })).toBe('bad_head')
   })
 
   it('is proven by a pin of any log of the deployment, and by no other key', async () => {
@@ -123,7 +139,7 @@ describe('an honest log is never convicted', () => {
     expect(await flaw({ ...fork, head: await own(9) })).toBe('bad_proof')
     expect(await flaw({ ...fork, head: await own(5) })).toBe('not_covered')
     const empty = await signed(formatCheckpoint(ORIGIN, 0, rootOf(trail, 0)))
-    expect(await flaw({ ...fork, checkpoint: empty })).toBe('not_covered')
+    expect(await flaw({ ...fork, said: { checkpoint: empty } })).toBe('not_covered')
   })
 
   it('by any prefix of the accuser that is not the true one', async () => {
@@ -132,7 +148,7 @@ describe('an honest log is never convicted', () => {
       const checkpoint = await signed(formatCheckpoint(ORIGIN, size, rootOf(trail, size)))
       const proof = await proveConsistency(sha256, readNode(trail), size, 9)
       for (const prefix of [seeded('x', 32), rootOf(trail, 3), proof[0]!])
-        expect(await flaw({ kind: 'fork', checkpoint, head, prefix, proof })).toBe('bad_proof')
+        expect(await flaw({ kind: 'fork', said: { checkpoint }, head, prefix, proof })).toBe('bad_proof')
     }
   })
 
@@ -164,11 +180,11 @@ describe('an honest log is never convicted', () => {
 
   it('by a receipt or checkpoint that it did not sign, or that is none', async () => {
     expect(await flaw({ ...leaf, receipt: leaf.receipt.replace('entries 6', 'entries 5') })).toBe('bad_signature')
-    expect(await flaw({ ...fork, checkpoint: fork.checkpoint.replace('\n6\n', '\n5\n') })).toBe('bad_signature')
+    expect(await flaw({ ...fork, said: { checkpoint: saidNote.replace('\n6\n', '\n5\n') } })).toBe('bad_signature')
     const stranger = await signed(formatCheckpoint(ORIGIN, 6, rootOf(trail, 6)), seededKey('stranger').signer)
-    expect(await flaw({ ...fork, checkpoint: stranger })).toBe('unknown_key')
-    expect(await flaw({ ...fork, checkpoint: await signed(`${ORIGIN}\nno checkpoint\n`) })).toBe('malformed')
-    expect(await flaw({ ...leaf, receipt: fork.checkpoint })).toBe('malformed')
+    expect(await flaw({ ...fork, said: { checkpoint: stranger } })).toBe('unknown_key')
+    expect(await flaw({ ...fork, said: { checkpoint: await signed(`${ORIGIN}\nno checkpoint\n`) } })).toBe('malformed')
+    expect(await flaw({ ...leaf, receipt: saidNote })).toBe('malformed')
     const otherTrail = leaf.receipt
       .slice(0, leaf.receipt.indexOf('\n\n') + 1)
       .replace(/trail .*/, `trail ${'a'.repeat(32)}`)

@@ -43,15 +43,17 @@ type Contradiction =
     }
   /** An epoch that had to cover a receipt's entries lacks the last of them. */
   | { readonly kind: 'missing'; readonly receipt: string; readonly head: EpochHead }
-  /** The first entries under `head`, as many as `checkpoint` counts, have the root `prefix`: not the checkpoint's. */
+  /** The first entries under `head`, as many as `said` counts, have the root `prefix`: not the one of `said`. */
   | {
       readonly kind: 'fork'
-      readonly checkpoint: string
+      readonly said: Head
       readonly head: Head
       readonly prefix: Uint8Array
       /** Consistency proof from `prefix` to `head`; empty where both have one size. */
       readonly proof: readonly Uint8Array[]
     }
+  /** A later epoch, `head`, binds fewer entries than an earlier one. */
+  | { readonly kind: 'shrunk'; readonly said: EpochHead; readonly head: EpochHead }
 
 /** Whether a file claims to be an accusation, of whatever version. */
 export function isAccusation(bytes: Uint8Array | string): boolean {
@@ -60,15 +62,15 @@ export function isAccusation(bytes: Uint8Array | string): boolean {
 
 export function formatAccusation(accusation: Accusation): string {
   const { kind } = accusation
-  const said = kind === 'fork' ? framed('said', accusation.checkpoint) : framed('receipt', accusation.receipt)
+  const said = 'said' in accusation ? formatHead(accusation.said, 'said') : framed('receipt', accusation.receipt)
   const { succession } = accusation
   const keys = succession === undefined ? '' : framed('succession', formatSuccession(succession))
   const what = `${said}${formatHead(accusation.head)}${formatContradiction(accusation)}`
   return `affidavit/1 accusation\nkind ${kind}\n${what}${keys}`
 }
 
-function formatHead(head: Head): string {
-  if ('checkpoint' in head) return framed('checkpoint', head.checkpoint)
+function formatHead(head: Head, name = 'checkpoint'): string {
+  if ('checkpoint' in head) return framed(name, head.checkpoint)
   return (
     framed('slot', formatSlotProof(head.slot)) +
     framed('entry', encodeRegistryEntry(head.entry)) +
@@ -77,7 +79,7 @@ function formatHead(head: Head): string {
 }
 
 function formatContradiction(accusation: Accusation): string {
-  if (accusation.kind === 'missing') return ''
+  if (accusation.kind === 'missing' || accusation.kind === 'shrunk') return ''
   const { proof } = accusation
   const hash =
     accusation.kind === 'leaf' ? `leaf ${toBase64(accusation.leaf)}` : `prefix ${toBase64(accusation.prefix)}`
@@ -106,16 +108,20 @@ function readKind(file: TextFile): Contradiction {
     return { kind, receipt, head: readEpochHead(file) }
   }
   if (kind === 'fork') {
-    const checkpoint = asNote(file.document('said'), 'the earlier checkpoint')
+    const said = readHead(file, 'said')
     const head = readHead(file)
-    return { kind, checkpoint, head, prefix: file.hash('prefix'), proof: file.countedHashes('proof') }
+    return { kind, said, head, prefix: file.hash('prefix'), proof: file.countedHashes('proof') }
+  }
+  if (kind === 'shrunk') {
+    const said = readEpochHead(file)
+    return { kind, said, head: readEpochHead(file) }
   }
   throw file.malformed('is of no kind that this program knows')
 }
 
-function readHead(file: TextFile): Head {
-  if (!file.peek()?.startsWith('checkpoint ')) return readEpochHead(file)
-  return { checkpoint: asNote(file.document('checkpoint'), 'the checkpoint') }
+function readHead(file: TextFile, name = 'checkpoint'): Head {
+  if (!file.peek()?.startsWith(`${name} `)) return readEpochHead(file)
+  return { checkpoint: asNote(file.document(name), 'the checkpoint') }
 }
 
 function readEpochHead(file: TextFile): EpochHead {

@@ -180,7 +180,7 @@ export async function forkAccusation(trail: SampleTrail, other: SampleTrail, siz
   const newer = other.leaves.length
   return {
     kind: 'fork',
-    checkpoint: await signNote(formatCheckpoint(ORIGIN, size, rootOf(trail, size)), [LOG.signer]),
+    said: { checkpoint: await signNote(formatCheckpoint(ORIGIN, size, rootOf(trail, size)), [LOG.signer]) },
     head: { checkpoint: await signNote(formatCheckpoint(ORIGIN, newer, rootOf(other)), [LOG.signer]) },
     prefix: rootOf(other, size),
     proof: size === newer ? [] : await proveConsistency(nodeSha256, readNode(other), size, newer),

@@ -56,6 +56,10 @@ export const verify: Define = (parent, terminal, done) => {
       'Compare at most so many values of each field (default: all; of metadata, words and ids 100)',
       positive,
     )
+    .option(
+      '--accusation <file>',
+      'If the log has signed two things that cannot both be true, write the proof here (default: beside --state)',
+    )
     .optionsGroup('For a proof of one entry (.tlog-proof file):')
     .option('--hash <hex>', 'The entry: its `hash` in the API')
     .optionsGroup('Output:')

@@ -32,6 +32,8 @@ export interface VerifyArguments extends PolicyArguments {
   readonly maxAge?: number
   /** Files with certificates of timestamp authorities, or of those who certify them. */
   readonly tsaCa?: readonly string[]
+  /** File for an accusation, if there is one to make. */
+  readonly accusation?: string
   readonly deep?: boolean
   readonly deepValues?: number
   /** Of the entry that a tlog-proof file is for: 64 hex digits. */

@@ -11,6 +11,8 @@ import { keyFor, serverUrl } from '../config.ts'
 import { Failure } from '../failure.ts'
 import { asFailure, Remote, ServerRefused } from '../remote.ts'
 import { count, progressLine, say, type Terminal } from '../terminal.ts'
+import { keepAccusation } from './accusation-file.ts'
+import { accuse } from './accuse.ts'
 import {
   type Brought,
   type Held,
@@ -26,7 +28,7 @@ import {
 import { checkChain, type Link } from './chain.ts'
 import { checkColumns } from './deep.ts'
 import { Expected } from './expected.ts'
-import { readVkeys } from './kept.ts'
+import { type Kept, readVkeys } from './kept.ts'
 import { concludeLive, type LiveOptions, type LiveResult, verifyLive } from './live.ts'
 import { nodeSha256 } from './node-hash.ts'
 import { followRegistry, type Registry } from './registry.ts'
@@ -103,11 +105,34 @@ class Visit {
     const notes = [...visited.held.notes]
     // Before anything is remembered: what this visit keeps is nothing that it was held against.
     const against = [...visited.held.against, ...this.registryAgainst(registry)]
-    if (outcomeOf({ verification, extras }) === 'held') notes.push(...(await this.remember(registry, past, visited)))
+    const outcome = outcomeOf({ verification, extras })
+    if (outcome === 'held') notes.push(...(await this.remember(registry, past, visited)))
+    const accusation = outcome === 'tampered' ? await this.accusation(registry, visited) : undefined
+    if (accusation !== undefined) notes.push(accusation.note)
     const { checkpoint } = visited
     const size = { origin: checkpoint.origin, size: checkpoint.size, covered: checkpoint.size }
     const name = `${this.log.remote.url}, tenant ${this.log.tenant}`
-    return { subject: subjectOf(name, size, checkpoint, { against }), verification, extras, notes }
+    const subject = subjectOf(name, size, checkpoint, { against })
+    return { subject, verification, extras, notes, ...(accusation?.path && { accusation: accusation.path }) }
+  }
+
+  /** Where the log contradicts itself in what it has signed: the file that proves it, and a sentence about it. */
+  private async accusation(registry: Registry | RegistryFinding | undefined, visited: Visited) {
+    const { checkpoint, note, held, vkeys } = visited
+    const shown = {
+      checkpoint,
+      note,
+      kept: [...held.kept, ...this.keptRegistries(logNameOf(checkpoint.origin))],
+      registry: registry !== undefined && 'heads' in registry ? registry : undefined,
+      keys: vkeys ?? keysFor([...readVkeys([this.info.vkey]), ...namedBy(registry)], checkpoint.origin),
+    }
+    const accused = await accuse(this.log, new RegistryLog(this.log.remote), shown)
+    return accused && keepAccusation(accused, this.options)
+  }
+
+  private keptRegistries(logName: string): readonly Kept[] {
+    const known = this.brought.state?.registryOf(logName)
+    return [...(known === undefined ? [] : [known.kept]), ...registryCheckpoints(this.brought, logName)]
   }
 
   // ─── The registry ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -123,7 +148,7 @@ class Visit {
         logName,
         pins: this.pins(),
         recovery: [...(known?.recovery ?? []), ...vkeys],
-        kept: [...(known === undefined ? [] : [known.kept]), ...registryCheckpoints(this.brought, logName)],
+        kept: this.keptRegistries(logName),
         policy,
         maxAgeMs: (this.options.maxAge ?? DEFAULT_MAX_AGE_S) * 1000,
         now: this.now,

@@ -7,6 +7,7 @@ import { NOTE_LIMIT, type Served, served, TILE_LIMIT, textOf } from './server-lo
 /** Registry entries have at most 16 KiB each. */
 const BUNDLE_LIMIT = 256 * (2 + 16_384)
 const PROOF_LIMIT = 64 * 1024
+const SUCCESSION_LIMIT = 3_000_000
 const MOST_VKEYS = 1000
 
 export class RegistryLog {
@@ -33,6 +34,12 @@ export class RegistryLog {
       .split('\n')
       .slice(0, MOST_VKEYS)
       .filter((line) => line !== '')
+  }
+
+  /** How log keys followed one another; undefined where the server does not say. */
+  async succession(): Promise<string | undefined> {
+    const answer = await served(() => this.remote.bytes('/v1/registry/succession', { limit: SUCCESSION_LIMIT }))
+    return answer.ok ? textOf(answer.value, 'succession') : undefined
   }
 
   tile(tile: TileId): Promise<Served<Uint8Array>> {

@@ -113,7 +113,8 @@ export async function registryRoot(log: RegistryLog, older: number, size: number
   return joinPeaks(nodeSha256, peaks)
 }
 
-function nodeOf(log: RegistryLog, size: number) {
+/** Nodes of the registry's tree of `size` entries, from the server's tiles. Throws NotServed. */
+export function nodeOf(log: RegistryLog, size: number) {
   const read: ReadTile = (level, index, width) => log.need({ level, index, width })
   const node = readNodeFromTiles(nodeSha256, size, read)
   return async (level: number, index: number): Promise<Uint8Array> => {

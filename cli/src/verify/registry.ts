@@ -6,6 +6,7 @@
 import {
   type Checkpoint,
   checkSlotProof,
+  type Epoch,
   equalBytes,
   FormatError,
   NoteError,
@@ -13,6 +14,7 @@ import {
   parseNote,
   parseSlotProof,
   parseVkey,
+  type SlotProof,
   type TrustPolicy,
   type VerifierKey,
   verifyConsistency,
@@ -40,6 +42,8 @@ export interface SlotHead {
   readonly isNewest: boolean
   /** Or why the server does not show it. */
   readonly body: Checkpoint | { readonly refused: string }
+  /** What shows that, under the registry's checkpoint. */
+  readonly shown?: { readonly slot: SlotProof; readonly entry: Epoch }
 }
 
 export interface RegistryOptions {
@@ -311,9 +315,14 @@ class Following {
     const epochs = this.epochs(walk)
     const { log, tenant } = this.options
     for await (const { item, result } of ahead(epochs, PROOFS_AHEAD, ({ entry }) => log.slot(tenant, entry.epoch))) {
-      const { epoch, time } = item.entry
-      const body = result.ok ? this.slotBody(item, result.value) : { refused: result.why }
-      if (body !== undefined) heads.push({ epoch, time, isNewest: item === newest, body })
+      const { entry } = item
+      const { epoch, time } = entry
+      const about = { epoch, time, isNewest: item === newest }
+      if (!result.ok) heads.push({ ...about, body: { refused: result.why } })
+      else {
+        const slot = this.slotProof(item, result.value)
+        if (slot !== undefined) heads.push({ ...about, body: parseCheckpoint(slot.body), shown: { slot, entry } })
+      }
     }
     return heads
   }
@@ -325,13 +334,13 @@ class Following {
     return [...new Set(some)].filter((epoch) => epoch !== undefined).sort((a, b) => a.index - b.index)
   }
 
-  private slotBody({ index, entry }: RegistryEpoch, bytes: Uint8Array): Checkpoint | undefined {
+  private slotProof({ index, entry }: RegistryEpoch, bytes: Uint8Array): SlotProof | undefined {
     try {
       const proof = parseSlotProof(bytes)
       const flaw = proof.index !== index ? 'index' : checkSlotProof(nodeSha256, proof, entry)
       if (flaw === undefined) {
         const body = parseCheckpoint(proof.body)
-        if (logNameOf(body.origin) === this.options.logName) return body
+        if (logNameOf(body.origin) === this.options.logName) return proof
       }
       this.findings.push(
         failed('slot_proof', `the slot proof of epoch ${entry.epoch} does not hold (${flaw ?? 'log'})`),

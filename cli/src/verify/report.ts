@@ -44,6 +44,8 @@ export interface Report {
   readonly verification: Verification
   readonly extras?: readonly Extra[]
   readonly notes: readonly string[]
+  /** The file that convicts the log, where one was written. */
+  readonly accusation?: string
 }
 
 type Outcome = Verification['outcome']
@@ -219,5 +221,6 @@ export function printReportJson(report: Report, exitCode: number, terminal: Term
     verdicts: { ...verification.verdicts, ...Object.fromEntries(extras.map(({ name, state }) => [name, state])) },
     findings: findingsOf(report),
     notes: notesOf(report),
+    ...(report.accusation !== undefined && { accusation: report.accusation }),
   })
 }
