@@ -14,6 +14,7 @@ import { registry } from './registry.ts'
 import { single } from './single.ts'
 import { storage } from './storage.ts'
 import { tessera } from './tessera.ts'
+import { verify } from './verify.ts'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -43,6 +44,7 @@ const benchmarks: Record<string, () => Promise<void>> = {
   pack: () => pack(values.folder, events(1_000_000), runs),
   storage: () => storage(values.folder, events(300_000), values.keep),
   tessera: () => tessera(values.folder, events(200_000), runs),
+  verify: () => verify(values.folder, events(200_000), runs),
 }
 
 const chosen = benchmarks[positionals[0] ?? '']
