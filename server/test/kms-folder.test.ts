@@ -5,6 +5,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, unlink, writeFile } from 'no
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { readConfig } from '../src/config.ts'
 import { place } from '../src/keys/aead.ts'
 import { openKeyFolder } from '../src/keys/key-folder.ts'
 import { Kms, type KmsSettings } from '../src/keys/kms.ts'
@@ -54,6 +55,21 @@ async function contents(): Promise<Record<string, Buffer>> {
   const files = names.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name))
   return Object.fromEntries(await Promise.all(files.map(async (path) => [path, await readFile(path)] as const)))
 }
+
+test('settings name keys by id, alias or ARN, the wrapping one first', () => {
+  const arn = 'arn:aws:kms:eu-central-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab'
+  const id = '1234abcd-12ab-34cd-56ef-1234567890ab'
+  const read = (AFFIDAVIT_KMS_KEY: string, more: Record<string, string> = {}) =>
+    readConfig({ AFFIDAVIT_KMS_KEY, ...more })
+  expect(read(`alias/affidavit, ${id},${arn}`, { AFFIDAVIT_KMS_ENDPOINT: 'http://127.0.0.1:1' })).toMatchObject({
+    ok: true,
+    config: { kms: { keys: ['alias/affidavit', id, arn], endpoint: 'http://127.0.0.1:1' } },
+  })
+  expect(read('')).toMatchObject({ ok: true, config: { kms: undefined } })
+  for (const wrong of ['my key', 'alias/', `${id},`, 'arn:aws:s3:::bucket', 'http://kms'])
+    expect(read(wrong)).toMatchObject({ ok: false, problems: [expect.stringContaining('AFFIDAVIT_KMS_KEY')] })
+  expect(read(id, { AFFIDAVIT_KMS_ENDPOINT: 'kms.example.com' })).toMatchObject({ ok: false })
+})
 
 describe.skipIf(service === null)('a folder under KMS', () => {
   test('holds no key that opens anything; processes that start at once agree on all', async () => {

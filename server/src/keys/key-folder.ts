@@ -170,6 +170,7 @@ export class KeyFolder implements KeyProvider {
     await writeOnce(file, '')
     // Once more, if it was replaced meanwhile.
     while ((await readIfThere(file))?.length !== 0) await destroyFile(file)
+    this.#open.delete(file) // where it was being opened meanwhile
   }
 
   #generation(keyring: string, generation: number): Promise<Buffer> {
