@@ -1,6 +1,6 @@
 // Parameters of `affidavit.seal`: the batches of one commit as one array of rows in PostgreSQL's binary format, and what
 // they do to shards and heads.
-import { ArrayParameter, oid, type RowsParameter } from '../store/binary.ts'
+import type { RowsParameter } from '../store/binary.ts'
 import { fillPlace } from '../store/sealed-row.ts'
 import type { ChainedBatch } from './chain.ts'
 
@@ -11,9 +11,6 @@ export interface ShardRow {
   readonly keyEpoch: number
   readonly sealedAtMs: number
 }
-
-/** Base64 of a hash as its 32 bytes. */
-const bytes = (base64: string): Buffer => Buffer.from(base64, 'base64')
 
 /** What one commit does to one shard. */
 export interface ShardBatch {
@@ -46,41 +43,47 @@ function placeRows(rows: RowsParameter, batches: readonly ShardBatch[]): { param
  * @param batches in ascending order of shards, all chained for the same sealing time; at least one
  */
 export function sealParameters(rows: RowsParameter, batches: readonly ShardBatch[]): unknown[] {
-  const shards = new ArrayParameter(oid.int2)
-  const positions = new ArrayParameter(oid.int8)
-  const counts = new ArrayParameter(oid.int4)
-  const fences = new ArrayParameter(oid.int8)
-  const keyEpochs = new ArrayParameter(oid.int8)
-  const trails = new ArrayParameter(oid.int4)
-  const before = new ArrayParameter(oid.int8)
-  const after = new ArrayParameter(oid.int8)
-  const hashes = new ArrayParameter(oid.bytea)
+  const shards: number[] = []
+  const positions: number[] = []
+  const counts: number[] = []
+  const fences: number[] = []
+  const keyEpochs: number[] = []
+  const trails: number[] = []
+  const before: number[] = []
+  const after: number[] = []
+  const hashes: string[] = []
   for (const { shard, state, batch } of batches) {
-    shards.int2(shard)
-    positions.int8(state.position)
-    counts.int4(batch.items.length)
-    fences.int8(state.fence)
-    keyEpochs.int8(state.keyEpoch)
+    shards.push(shard)
+    positions.push(state.position)
+    counts.push(batch.items.length)
+    fences.push(state.fence)
+    keyEpochs.push(state.keyEpoch)
     for (const extension of batch.extensions) {
-      trails.int4(extension.trail.number)
-      before.int8(extension.before)
-      after.int8(extension.after.size)
-      hashes.bytea(bytes(extension.after.hash))
+      trails.push(extension.trail.number)
+      before.push(extension.before)
+      after.push(extension.after.size)
+      hashes.push(byteaText(extension.after.hash))
     }
   }
   const { parameter, ids } = placeRows(rows, batches)
   return [
-    shards.finish(),
-    positions.finish(),
-    counts.finish(),
-    fences.finish(),
-    keyEpochs.finish(),
+    arrayText(shards),
+    arrayText(positions),
+    arrayText(counts),
+    arrayText(fences),
+    arrayText(keyEpochs),
     batches[0]!.batch.sealedAt,
-    trails.finish(),
-    before.finish(),
-    after.finish(),
-    hashes.finish(),
+    arrayText(trails),
+    arrayText(before),
+    arrayText(after),
+    arrayText(hashes),
     parameter,
     ids,
   ]
 }
+
+/** Short arrays travel as text: a commit of one event would otherwise make nine buffers, each of which costs more. */
+const arrayText = (elements: readonly (number | string)[]) => `{${elements.join(',')}}`
+
+/** A bytea as it stands in the text of an array, from base64. */
+const byteaText = (base64: string) => `"\\\\x${Buffer.from(base64, 'base64').toString('hex')}"`
