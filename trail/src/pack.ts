@@ -72,6 +72,7 @@ export function writePackRest(
 
 async function* packMembers(manifest: Manifest, source: PackSource, skip: number): AsyncGenerator<ZipMember> {
   let left = skip
+  let most = AHEAD
   const ahead: { readonly planned: PlannedMember; readonly data: Promise<Uint8Array> }[] = []
   for (const planned of plannedMembers(manifest, source)) {
     if (left-- > 0) continue
@@ -79,7 +80,11 @@ async function* packMembers(manifest: Manifest, source: PackSource, skip: number
     // A failure is thrown where its turn comes, not as an unhandled rejection before.
     data.catch(() => undefined)
     ahead.push({ planned, data })
-    if (ahead.length > AHEAD) yield await checked(ahead.shift()!)
+    while (ahead.length > most) {
+      const member = await checked(ahead.shift()!)
+      most = member.data.length > LARGE_BYTES ? 0 : AHEAD
+      yield member
+    }
   }
   for (const next of ahead) yield await checked(next)
 
@@ -92,6 +97,8 @@ async function* packMembers(manifest: Manifest, source: PackSource, skip: number
 
 /** Members that are made while the one before them is packed: where they come from, each is a wait. */
 const AHEAD = 2
+/** Behind one as large as this none is made ahead. */
+const LARGE_BYTES = 4 * 2 ** 20
 
 interface PlannedMember {
   readonly path: string

@@ -14,22 +14,34 @@ const quote = 0x22
 const zero = 0x30
 const equals = 0x3d
 
+const firstCapacity = 65_536
+const handedOver = 4 * 1024 * 1024
+
 export class ByteWriter {
   #bytes: Buffer
   #length = 0
 
-  constructor(capacity = 65_536) {
-    this.#bytes = Buffer.allocUnsafeSlow(capacity)
+  constructor() {
+    this.#bytes = Buffer.allocUnsafeSlow(firstCapacity)
   }
 
   get length(): number {
     return this.#length
   }
 
-  /** A copy of what was written, which the writer forgets. */
+  /** What was written, which the writer forgets. */
   take(): Uint8Array {
+    if (this.#length > handedOver) return this.#handOver()
     const taken = new Uint8Array(this.#length)
     taken.set(this.#bytes.subarray(0, this.#length))
+    this.#length = 0
+    return taken
+  }
+
+  /** Large ones are not copied, and their room is not kept. */
+  #handOver(): Uint8Array {
+    const taken = this.#bytes.subarray(0, this.#length)
+    this.#bytes = Buffer.allocUnsafeSlow(firstCapacity)
     this.#length = 0
     return taken
   }
@@ -111,7 +123,7 @@ export class ByteWriter {
     let rest = value
     for (let at = this.#length + size - 1; at >= this.#length; at--) {
       const tens = Math.floor(rest / 10)
-      this.#bytes[at] = zero + rest - 10 * tens
+      this.#bytes[at] = zero + (rest - 10 * tens)
       rest = tens
     }
     this.#length += size

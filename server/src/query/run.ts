@@ -23,6 +23,12 @@ export interface Page {
   readonly size: number
 }
 
+interface AheadPage {
+  readonly from: number
+  readonly to: number
+  readonly page: Promise<Page>
+}
+
 const pageBytes = 2 * 1024 * 1024
 const firstRows = 64
 const mostRows = 16 * TILE_WIDTH
@@ -33,6 +39,8 @@ export abstract class Run {
   readonly #ready = new Map<number, Uint8Array>()
   #rows = firstRows
   #at = 0
+  /** The page behind the last one: read while that one is packed. */
+  #ahead: AheadPage | undefined
   #spans: readonly Span[] | undefined
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -88,23 +96,35 @@ export abstract class Run {
   }
 
   #goTo(seq: number): void {
+    this.#ahead = undefined
     this.#ready.clear()
     this.#writer.clear()
     this.#at = seq
   }
 
   async #read(until: number): Promise<void> {
-    const [from, to] = [this.#at, Math.min(until, this.#at + this.#rows)]
+    const from = this.#at
+    const { page, to } = this.#ahead?.from === from && this.#ahead.to <= until ? this.#ahead : this.#ask(from, until)
+    this.#ahead = undefined
     // Should it fail on the way, whoever asks again begins anew.
     this.#at = Number.NaN
-    const { write, size } = await this.page(from, to, undefined)
+    const { write, size } = await page
+    this.#rows = Math.max(1, Math.min(mostRows, 4 * (to - from), Math.floor((pageBytes * (to - from)) / (size + 1))))
+    if (to < until) this.#ahead = this.#ask(to, until)
     for (let seq = from; seq < to; seq++) {
       write(seq, this.#writer)
       if ((seq + 1) % TILE_WIDTH === 0 || seq + 1 === until)
         this.#ready.set(Math.floor(seq / TILE_WIDTH), this.#writer.take())
     }
     this.#at = to
-    this.#rows = Math.max(1, Math.min(mostRows, 4 * (to - from), Math.floor((pageBytes * (to - from)) / (size + 1))))
+  }
+
+  #ask(from: number, until: number): AheadPage {
+    const to = Math.min(until, from + this.#rows)
+    const page = this.page(from, to, undefined)
+    // A failure is met where its turn comes, not as an unhandled rejection before.
+    page.catch(() => undefined)
+    return { from, to, page }
   }
 }
 
