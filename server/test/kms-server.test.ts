@@ -10,7 +10,7 @@ import { Api } from './http-api.ts'
 import { startKms } from './kms.ts'
 import { type ServerProcess, startProcess } from './server-process.ts'
 
-const kills = process.env.AFFIDAVIT_LONG === '1' ? 5 : 2
+const kills = process.env.AFFIDAVIT_LONG === '1' ? 3 : 2
 const service = await startKms()
 Object.assign(process.env, service?.credentials)
 
