@@ -9,10 +9,10 @@ import pg from 'pg'
 import { Load } from './client.ts'
 import { EventSource, zipfMix } from './events.ts'
 import { type Figure, figure, report } from './report.ts'
-import { serverFlags, startOn } from './server.ts'
+import { type BenchServer, serverFlags, startOn } from './server.ts'
 
 const batchEvents = 1_000
-const connections = 8
+const connections = 4
 const hotDays = 30
 
 /** Bytes per event by object; partitions lose their date. */
@@ -38,9 +38,17 @@ export async function storage(folder: string, events: number, keep: boolean): Pr
   }
 }
 
-/** Seals the events over HTTP, and waits for the notary, who writes the tiles. */
 async function record(dataDir: string, events: number): Promise<void> {
   const server = await startOn(dataDir, serverFlags)
+  try {
+    await send(server, events)
+    await notarized(server)
+  } finally {
+    await server.stop()
+  }
+}
+
+async function send(server: BenchServer, events: number): Promise<void> {
   const source = new EventSource({ ...zipfMix, seed: 4_711 })
   const load = new Load(server.url, server.key, connections)
   const round = 50_000
@@ -51,6 +59,10 @@ async function record(dataDir: string, events: number): Promise<void> {
     await load.sendAll(batches, connections)
   }
   load.close()
+}
+
+/** Waits for the notary, who writes the tiles. */
+async function notarized(server: BenchServer): Promise<void> {
   const client = new pg.Client(server.login)
   await client.connect()
   for (;;) {
@@ -61,7 +73,6 @@ async function record(dataDir: string, events: number): Promise<void> {
     await pause(2_000)
   }
   await client.end()
-  await server.stop()
 }
 
 const measured = `
@@ -113,7 +124,8 @@ function publish(events: number, open: Sizes, closed: Sizes): void {
 ${events.toLocaleString('en')} events over HTTP as in the ingest benchmark (540 bytes each as JSON, tenants by Zipf(1.1) over 1,000), sealed
 and notarized by the server. Main fork and TOAST of tables, and indexes, divided by the number of entries: rows, their
 indexes, ids and tiles. People, trails and heads do not grow with events and are left out. Then the day is closed by the
-server's own functions and measured again. Thirty hot days are one open day and twenty-nine closed ones.`,
+server's own functions and measured again; its ids still have the index of a week that is not over, which closes with a
+Sunday. Thirty hot days are one open day and twenty-nine closed ones.`,
     [
       figure('thirty hot days, per event', 'bytes', [month], '≤ 1,400'),
       figure('an open day, per event', 'bytes', [total(open)]),
