@@ -12,14 +12,30 @@ const TOKEN_BYTES = 16
 let inner = Buffer.alloc(BLOCK_BYTES + 4096, 0x36)
 const outer = Buffer.alloc(BLOCK_BYTES + HASH_BYTES, 0x5c)
 
+/**
+ * A key as a string of 32 latin1 characters, for those who keep very many and want no object for each.
+ * @throws RangeError unless `key` has 32 bytes
+ */
+export function keyText(key: Uint8Array): string {
+  if (key.length !== KEY_BYTES) throw new RangeError(`a key has ${KEY_BYTES} bytes, not ${key.length}`)
+  return Buffer.from(key).toString('latin1')
+}
+
+/** HMAC of bytes and one more, without joining them first, 32 bytes as a latin1 string. @param key from `keyText` */
+export function macOfMessageAndByte(key: string, message: Uint8Array, byte: number): string {
+  room(message.length + 1)
+  inner.set(message, BLOCK_BYTES)
+  inner[BLOCK_BYTES + message.length] = byte
+  return mac(key, message.length + 1)
+}
+
 /** A 32-byte key for HMAC-SHA256. Prints as nothing: the key is a private field. */
 export class MacKey {
   readonly #key: string
 
   /** @throws RangeError unless `key` has 32 bytes */
   constructor(key: Uint8Array) {
-    if (key.length !== KEY_BYTES) throw new RangeError(`a key has ${KEY_BYTES} bytes, not ${key.length}`)
-    this.#key = Buffer.from(key).toString('latin1')
+    this.#key = keyText(key)
   }
 
   /** The key itself, for those who encrypt with it or derive from it. */
@@ -30,35 +46,26 @@ export class MacKey {
   /** HMAC of UTF-8 text, 32 bytes as a latin1 string. */
   text(message: string): string {
     room(message.length * 3)
-    return this.#mac(inner.write(message, BLOCK_BYTES, 'utf8'))
+    return mac(this.#key, inner.write(message, BLOCK_BYTES, 'utf8'))
   }
 
   /** HMAC of bytes, 32 bytes as a latin1 string. */
   message(message: Uint8Array): string {
     room(message.length)
     inner.set(message, BLOCK_BYTES)
-    return this.#mac(message.length)
+    return mac(this.#key, message.length)
   }
+}
 
-  /** HMAC of bytes and one more, without joining them first. */
-  messageAndByte(message: Uint8Array, byte: number): string {
-    room(message.length + 1)
-    inner.set(message, BLOCK_BYTES)
-    inner[BLOCK_BYTES + message.length] = byte
-    return this.#mac(message.length + 1)
+/** Of what lies in `inner` behind the first block. */
+function mac(key: string, length: number): string {
+  for (let at = 0; at < KEY_BYTES; at++) {
+    const byte = key.charCodeAt(at)
+    inner[at] = byte ^ 0x36
+    outer[at] = byte ^ 0x5c
   }
-
-  /** Of what lies in `inner` behind the first block. */
-  #mac(length: number): string {
-    const key = this.#key
-    for (let at = 0; at < KEY_BYTES; at++) {
-      const byte = key.charCodeAt(at)
-      inner[at] = byte ^ 0x36
-      outer[at] = byte ^ 0x5c
-    }
-    outer.write(hash('sha256', inner.subarray(0, BLOCK_BYTES + length), 'binary'), BLOCK_BYTES, 'latin1')
-    return hash('sha256', outer, 'binary')
-  }
+  outer.write(hash('sha256', inner.subarray(0, BLOCK_BYTES + length), 'binary'), BLOCK_BYTES, 'latin1')
+  return hash('sha256', outer, 'binary')
 }
 
 function room(length: number): void {

@@ -1,14 +1,14 @@
 // The key of one person: 32 random bytes, from which the key of their personas and the salt key of their personal lines
 // are derived (see `derive`). With it goes every value and every salt; nothing else about the person is secret.
 import { open, place, seal } from './aead.ts'
-import { derive, first16, first16Text, MacKey } from './mac.ts'
+import { derive, first16, first16Text, keyText, macOfMessageAndByte } from './mac.ts'
 
 const SALT_BYTES = 16
 const MAX_LINE = 99
 
 export class SubjectKey {
-  readonly #key: MacKey
-  readonly #salt: MacKey
+  readonly #key: string
+  readonly #salt: string
   readonly #keyring: string
   readonly #subject: number
 
@@ -16,8 +16,8 @@ export class SubjectKey {
   constructor(keyring: string, subject: number, key: Uint8Array) {
     this.#keyring = keyring
     this.#subject = subject
-    this.#key = new MacKey(key)
-    this.#salt = new MacKey(derive(key, 'affidavit/1 subject salt'))
+    this.#key = keyText(key)
+    this.#salt = keyText(derive(key, 'affidavit/1 subject salt'))
   }
 
   /**
@@ -28,12 +28,12 @@ export class SubjectKey {
   salt(factsSalt: Uint8Array, line: number): Buffer {
     if (factsSalt.length !== SALT_BYTES) throw new RangeError(`a salt has ${SALT_BYTES} bytes, not ${factsSalt.length}`)
     if (!Number.isInteger(line) || line < 0 || line > MAX_LINE) throw new RangeError(`no personal line ${line}`)
-    return first16(this.#salt.messageAndByte(factsSalt, line))
+    return first16(macOfMessageAndByte(this.#salt, factsSalt, line))
   }
 
   /** The same as 16 latin1 characters. */
   saltText(factsSalt: Uint8Array, line: number): string {
-    return first16Text(this.#salt.messageAndByte(factsSalt, line))
+    return first16Text(macOfMessageAndByte(this.#salt, factsSalt, line))
   }
 
   /** Column `personas.content`. */
@@ -47,7 +47,7 @@ export class SubjectKey {
   }
 
   #encryptionKey(): Buffer {
-    return derive(this.#key.bytes(), 'affidavit/1 subject encryption')
+    return derive(Buffer.from(this.#key, 'latin1'), 'affidavit/1 subject encryption')
   }
 
   #place(): string {

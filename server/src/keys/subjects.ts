@@ -18,7 +18,7 @@ import { Buckets, type KeyTenant } from './buckets.ts'
 import { type Identity, identityText } from './identity.ts'
 import type { KeyProvider } from './provider.ts'
 import type { SubjectKey } from './subject-key.ts'
-import { type CacheLimits, TwoGenerations } from './two-generations.ts'
+import { type CacheLimits, inOnePiece, TwoGenerations } from './two-generations.ts'
 
 /** One person of an event, in the order of its personal lines. */
 export interface PersonLine {
@@ -168,7 +168,7 @@ export class Subjects {
   #otherPersona(subject: CachedSubject, print: string): number | undefined {
     const persona = this.#personas.get(`${subject.number}\n${print}`)
     if (persona !== undefined) {
-      subject.latest = print
+      subject.latest = inOnePiece(print)
       subject.latestPersona = persona
     }
     return persona
@@ -226,7 +226,7 @@ export class Subjects {
     if (unknown.size === 0) return
     const asked = [...unknown.values()]
     const { rows } = await this.#ingest.query<{ number: number | null; key_id: string }>(
-      'select number, key_id from affidavit.admit_subjects($1, $2, $3)',
+      "select number, replace(key_id::text, '-', '') as key_id from affidavit.admit_subjects($1, $2, $3)",
       [
         asked.map(([first]) => first!.tenant.number),
         asked.map(([first]) => first!.tenant.keys.subjectToken(first!.identity).toString('hex')),
@@ -236,8 +236,7 @@ export class Subjects {
     for (const [at, { number, key_id }] of rows.entries()) {
       if (number === null) continue
       const shard = asked[at]![0]!.tenant.trail.shard
-      const keyId = key_id.replaceAll('-', '')
-      const subject = { number, keyId, shard, key: null, latest: undefined, latestPersona: 0 }
+      const subject = { number, keyId: key_id, shard, key: null, latest: undefined, latestPersona: 0 }
       for (const line of asked[at]!) line.subject = subject
     }
   }
@@ -329,12 +328,12 @@ function resolvedLine({ subject, persona, line }: Pending): ResolvedLine {
 }
 
 /** Stands for a persona's content in memory: 16 bytes of its SHA-256 instead of some hundred characters each. */
-const fingerprint = (content: string) => hash('sha256', content, 'binary').slice(0, 16)
+const fingerprint = (content: string) => hash('sha256', content, 'base64').slice(0, 22)
 
 const subjectOf = (personaKey: string) => Number(personaKey.slice(0, personaKey.indexOf('\n')))
 
 /** V8 keeps text outside ISO 8859-1 at two bytes a character. */
 const textBytes = (text: string) => (Buffer.byteLength(text) === text.length ? text.length : 2 * text.length)
-/** Measured: map slot, holder, subject, key id, two MAC keys, the latest fingerprint; map slot, holder. */
+/** At most: map slot, holder, subject, key id, two keys, the latest fingerprint; map slot, holder. */
 const weighSubject = (key: string) => textBytes(key) + 480
 const weighPersona = (key: string) => textBytes(key) + 110

@@ -3,6 +3,8 @@
 // What is used at least once per turn therefore stays, and nothing is ever sorted, timed or swept.
 
 interface Held<Value> {
+  /** In one piece: what a key was joined from would be kept with it. */
+  readonly key: string
   readonly value: Value
   readonly weight: number
 }
@@ -37,7 +39,7 @@ export class TwoGenerations<Value> {
     const old = this.#old.get(key)
     if (old === undefined) return undefined
     this.#old.delete(key)
-    this.#put(key, old)
+    this.#put(old)
     return old.value
   }
 
@@ -45,7 +47,7 @@ export class TwoGenerations<Value> {
   set(key: string, value: Value): void {
     const weight = this.#weigh(key, value)
     this.delete(key)
-    if (weight * 2 <= this.#limits.bytes) this.#put(key, { value, weight })
+    if (weight * 2 <= this.#limits.bytes) this.#put({ key: inOnePiece(key), value, weight })
   }
 
   delete(key: string): void {
@@ -63,13 +65,16 @@ export class TwoGenerations<Value> {
       for (const [key, { value }] of map) if (drop(value, key)) this.delete(key)
   }
 
-  #put(key: string, held: Held<Value>): void {
+  #put(held: Held<Value>): void {
     if (this.#young.size * 2 >= this.#limits.entries || (this.#young_bytes + held.weight) * 2 > this.#limits.bytes) {
       this.#old = this.#young
       this.#young = new Map()
       this.#young_bytes = 0
     }
-    this.#young.set(key, held)
+    this.#young.set(held.key, held)
     this.#young_bytes += held.weight
   }
 }
+
+/** A copy of well-formed text that refers to no other string. */
+export const inOnePiece = (text: string): string => Buffer.from(text).toString()
