@@ -45,6 +45,7 @@ const login: AuditEvent = { action: 'user.login', actor: { type: 'user', id: 'us
 
 test('a server of its own: kept, confirmed, and contradicted by an operator with all keys', async () => {
   const database = await freshDatabase()
+  await database.withoutEpochs()
   const server = await startedServer(database.url)
   try {
     const store = memoryReceipts()

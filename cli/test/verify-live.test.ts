@@ -15,6 +15,7 @@ const at = (name: string) => join(folder, name)
 
 beforeAll(async () => {
   database = await freshDatabase()
+  await database.withoutEpochs()
   server = await startedServer(database.url)
   folder = await mkdtemp(join(tmpdir(), 'affidavit-live-'))
   environment = { AFFIDAVIT_URL: server.url, AFFIDAVIT_KEY: server.key }

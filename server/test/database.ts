@@ -22,6 +22,11 @@ export interface TestDatabase {
   superuser: pg.Client
   /** Further connections, e.g. to hold a lock from outside. */
   connect(): Promise<pg.Client>
+  /**
+   * To be called before a server starts: no epoch of the registry is made on this database, as if another process led it.
+   * What one binds is caught by more than the same attack a moment earlier, and how soon it comes is a matter of speed.
+   */
+  withoutEpochs(): Promise<void>
   drop(): Promise<void>
 }
 
@@ -52,6 +57,10 @@ export async function freshDatabase(options: { empty?: boolean; of?: TestDatabas
     store,
     superuser: await connect(),
     connect,
+    withoutEpochs: async () => {
+      const { lock_class } = await import('../src/registry/registry.ts')
+      await (await connect()).query('select pg_advisory_lock($1, 0)', [lock_class])
+    },
     drop: async () => {
       await store.end()
       await Promise.all([...open].map((client) => client.end().catch(() => {})))

@@ -48,7 +48,8 @@ const tables = ['events', 'event_ids', 'tiles', 'notarized', 'heads', 'personas'
 
 beforeAll(async () => {
   database = await freshDatabase()
-  server = await startProcess({ databaseUrl: database.url })
+  await database.withoutEpochs()
+  server = await startProcess({ databaseUrl: database.url, settings: { AFFIDAVIT_SCRUB_EVENTS: '0' } })
   service = { url: server.url, key: server.operatorKey }
   folder = await mkdtemp(join(tmpdir(), 'affidavit-tamper-'))
   await record(0, older - 1)
