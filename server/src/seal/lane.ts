@@ -12,7 +12,8 @@ import type { Placing, Seat } from './joint-commits.ts'
 import { FairQueue, type QueueBounds, Ticket, type Waiting } from './queue.ts'
 import { refusal, sqlState, unavailable } from './refusal.ts'
 import type { ShardRow } from './rows.ts'
-import type { SealDatabase, SealStatements } from './statements.ts'
+import type { SealDatabase } from './seal-database.ts'
+import type { SealStatements } from './statements.ts'
 
 export interface LaneLimits extends QueueBounds {
   readonly batchEvents: number

@@ -5,7 +5,7 @@ import { type Sealable, type SealOutcome, SealUnavailable, type TrailRef } from 
 import { DatabaseClock } from './clock.ts'
 import { Lane, type LaneLimits } from './lane.ts'
 import { Ticket, type Waiting } from './queue.ts'
-import { SealDatabase } from './statements.ts'
+import { SealDatabase } from './seal-database.ts'
 
 /** Shards of a deployment; fixed, for a tenant's shard is stored when it is made. */
 export const shardCount = 16
