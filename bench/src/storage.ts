@@ -81,7 +81,8 @@ const measured = `
   from pg_class t join pg_namespace n on n.oid = t.relnamespace
     left join lateral (select null::oid as oid, null as relname union all
       select c.oid, c.relname from pg_index x join pg_class c on c.oid = x.indexrelid where x.indrelid = t.oid) i on true
-  where n.nspname = 'affidavit' and t.relkind = 'r' and (t.relname ~ '^(events|event_ids)_\\d+$' or t.relname = 'tiles')`
+  where n.nspname = 'affidavit' and t.relkind = 'r' and (t.relname ~ '^(events|event_ids)_\\d+$' or t.relname = 'tiles')
+    and pg_relation_size(t.oid) > 0 -- days to come are there already`
 
 async function sizes(client: pg.Client): Promise<Sizes> {
   await client.query('vacuum')
