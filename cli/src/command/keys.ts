@@ -5,6 +5,7 @@ import { Failure } from '../failure.ts'
 import { asFailure, Remote } from '../remote.ts'
 import { plural, print, printable, printJson, progressLine, say, type Terminal, table } from '../terminal.ts'
 import { collect, type Define, withServer } from './define.ts'
+import { addRecover } from './recover.ts'
 import { settingsOf, spoken } from './settings.ts'
 
 interface Key {
@@ -77,6 +78,7 @@ export const keys: Define = (parent, terminal) => {
     )
     .option('--json', 'Print JSON')
     .action((options: RewrapOptions) => told(rewrap(options, terminal)))
+  addRecover(group, terminal)
   sub('retire', 'Destroy signing keys of the log that have a successor, once whoever pinned them has followed').action(
     (options: Options) => told(changeLogKey('retire', options, terminal)),
   )

@@ -71,7 +71,8 @@ export async function openLogKeys(folder: string, provider: KeyProvider, mayCrea
   if (newest === undefined)
     throw new KeyUnusable(
       'key_missing',
-      `${join(folder, 'log.key')} is missing. Restore the key folder from its backup.`,
+      `${join(folder, 'log.key')} is missing. Restore the key folder from its backup; if it is lost for good, the recovery ` +
+        'key can name a successor: affidavit keys recover.',
     )
   const log = { ...newest, also: older }
   return { log, firstPublicKey: keys[0]?.publicKey ?? null, ...(await openRecovery(folder, mayCreate)) }
@@ -95,6 +96,11 @@ async function generations(folder: string): Promise<{ generation: number; retire
     if (wrapped === undefined) return found
     found.push({ generation: found.length, retired: wrapped.length === 0 })
   }
+}
+
+/** Generation of the newest log key, retired or not; null: there is no file of any. */
+export async function newestLogKey(folder: string): Promise<number | null> {
+  return (await generations(folder)).at(-1)?.generation ?? null
 }
 
 /** Makes the next log key. It signs from the next start of each process on. */

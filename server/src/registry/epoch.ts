@@ -57,6 +57,8 @@ export interface EpochParts {
   readonly logName: string
   /** Signs, the newest key first. More than one while a successor takes over. */
   readonly logKeys: readonly LogKey[]
+  /** Entry that names the newest key, signed by the recovery key, if there is one. */
+  readonly announced?: string | null
   readonly onStep?: (step: Step) => void
 }
 

@@ -24,12 +24,15 @@ export async function readNamed(db: Queryable): Promise<string[] | null> {
 export type Succession = { readonly entries: readonly string[] } | { readonly missing: string }
 
 export async function successionOf(
-  { pool, logKeys }: { pool: Queryable; logKeys: readonly LogKey[] },
+  { pool, logKeys, announced = null }: { pool: Queryable; logKeys: readonly LogKey[]; announced?: string | null },
   origin: string,
 ): Promise<Succession> {
   const keys = logKeys.toReversed()
   const vkeys = keys.map((key) => key.vkey(origin))
   const named = (await readNamed(pool)) ?? [vkeys[0]!]
+  const isNew = !named.includes(vkeys.at(-1)!)
+  // The recovery key named it: the keys before it are lost, or nobody's any more.
+  if (isNew && announced !== null && namedIn(announced) === vkeys.at(-1)) return { entries: [announced] }
   if (!vkeys.includes(named.at(-1)!))
     return { missing: `this process has not the log key ${named.at(-1)}: start it again` }
   if (!named.includes(vkeys[0]!)) return { missing: `no key is left that can announce the log key ${vkeys[0]}` }
@@ -37,6 +40,11 @@ export async function successionOf(
     named.includes(vkeys[n]!) ? [] : [successor(keys[n - 1]!, vkeys[n]!, origin)],
   )
   return { entries }
+}
+
+function namedIn(text: string): string | undefined {
+  const entry = decodeRegistryEntry(text)
+  return entry.kind === 'key' ? entry.vkey : undefined
 }
 
 function successor(before: LogKey, vkey: string, origin: string): string {

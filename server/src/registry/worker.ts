@@ -2,6 +2,7 @@
 // objects: building a tree of all slots never delays a request. Started by thread.ts.
 import { openLogKeys } from '../keys/log-key.ts'
 import { openProvider } from '../keys/open-provider.ts'
+import { readAnnounced } from '../keys/recovered-log-key.ts'
 import { openRegistrySecret } from '../keys/registry-key.ts'
 import type { OpenTask } from '../store/background.ts'
 import { openDatabase } from '../store/database.ts'
@@ -22,6 +23,7 @@ export const openTask: OpenTask<RegistrySettings, ToRegistry, FromRegistry> = as
     secret: await openRegistrySecret(settings.keys.folder, provider, epoch === 0),
     logName: settings.logName,
     logKeys: [logKey, ...logKey.also],
+    announced: await readAnnounced(settings.keys.folder),
     ...(settings.interval_ms !== undefined && { interval_ms: settings.interval_ms }),
   })
 
