@@ -21,6 +21,8 @@ export interface RegistryOptions {
   readonly logName: string
   /** Keys that sign, the newest first; at least one. */
   readonly logKeys: readonly LogKey[]
+  /** Entry that names the newest key, signed by the recovery key, if there is one. */
+  readonly announced?: string | null
   /** From one epoch to the next; default 60,000. */
   readonly interval_ms?: number
   /** Told of each step of an epoch. */
@@ -90,7 +92,7 @@ export class RegistryClock {
   }
 
   constructor(options: RegistryOptions) {
-    const { store, objects, secret, logName, logKeys, onStep } = options
+    const { store, objects, secret, logName, logKeys, announced = null, onStep } = options
     const pool = store.pool('notary')
     this.#options = options
     this.#interval_ms = options.interval_ms ?? 60_000
@@ -102,6 +104,7 @@ export class RegistryClock {
       bodies: new BodyMemory(pool, logName),
       logName,
       logKeys,
+      announced,
       ...(onStep !== undefined && { onStep }),
     }
   }
