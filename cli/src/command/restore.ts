@@ -29,7 +29,7 @@ export const restore: Define = (parent, terminal, done) => {
       'backup, latest, or a time like 2026-03-10T18:00:00Z; times need AFFIDAVIT_WAL_ARCHIVE',
       target,
     )
-    .option('--keys <folder>', 'Put back the keys that are missing, from this folder of copies')
+    .option('--keys <folder>', 'Put back the keys that are missing, from the newest copy in this folder')
     .option('--replace', 'Allow that a database is there; it is set aside')
     .option(
       '--continue-from <copy>',
@@ -86,12 +86,20 @@ async function bringBackFrom(folder: string, options: Options, terminal: Termina
   )
   const { backup, setAside, until, objects } = restored
   if (options.json) {
-    printJson(terminal, { backup: backup.id, until, set_aside: setAside, objects, keys: restored.keys })
+    printJson(terminal, {
+      backup: backup.id,
+      until,
+      set_aside: setAside,
+      objects,
+      keys: restored.keys.files,
+      keys_of: restored.keys.copy,
+    })
     return 0
   }
   print(terminal, `Restored backup ${backup.id}${until === null ? '' : `; the newest transaction is of ${until}`}.`)
   if (setAside !== null) print(terminal, `The database that was there is in ${setAside}. Delete it when all is well.`)
-  if (restored.keys > 0) print(terminal, `Put back ${plural(restored.keys, 'key file', 'key files')}.`)
+  const { copy, files } = restored.keys
+  if (files > 0) print(terminal, `Put back ${plural(files, 'key file', 'key files')} of the copy ${copy}.`)
   if (objects > 0) print(terminal, `Put back ${plural(objects, 'object', 'objects')}.`)
   print(terminal, 'Start the server: before it serves, it replays what later epochs hold, and says so in its log.')
   return 0

@@ -13,6 +13,7 @@ import { type Continued, continueLog, logNameOfCopies, readToContinue, type Vouc
 import { forgetRetired } from '../recovery/generations.ts'
 import { type Replayed, type ReplayStep, replayEpochs } from '../recovery/replay.ts'
 import { RecoveryRefused } from '../recovery/repository.ts'
+import { checkRestoredKeys } from '../recovery/restored-keys.ts'
 import { isLostSealed, noteLost, readBehind, readLost } from '../recovery/statements.ts'
 import { controlEntry } from '../seal/control.ts'
 import type { Sealer } from '../seal/sealer.ts'
@@ -73,6 +74,7 @@ async function recoverAlone(
   if (replayed !== undefined)
     log.warn(replayed, 'later epochs were replayed; their payloads are lost, their proofs hold')
   await refuseBehindAnchors(config, database, keys, reachable, log)
+  await checkRestoredKeys(config.keysDir, keeper, keys.provider)
   return replayed
 }
 

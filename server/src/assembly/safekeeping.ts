@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import type { Config } from '../config.ts'
 import { type BackupProgress, backUp } from '../recovery/backup.ts'
-import { checkApart, copyKeys, dropOldKeys, restoreKeys } from '../recovery/key-copies.ts'
+import { checkApart, copyKeys, dropOldKeys, identityOf, restoreKeys } from '../recovery/key-copies.ts'
 import { copyObjects, openCopies } from '../recovery/object-copies.ts'
 import {
   type Damage,
@@ -61,6 +61,7 @@ export async function keep(config: Config, options: KeepOptions): Promise<Kept> 
   const backup = await backUp({
     postgres: postgresOf(config),
     folder,
+    deployment: await identityOf(config.keysDir),
     archive: archiveOf(config),
     log: silent,
     ...(options.onProgress && { onProgress: options.onProgress }),
@@ -120,7 +121,8 @@ export interface BringBackOptions {
 
 export interface BroughtBack extends Restored {
   readonly objects: number
-  readonly keys: number
+  /** The copy that they came from, and how many files were missing. */
+  readonly keys: { readonly copy: string | null; readonly files: number }
 }
 
 /** Restores the database, then what is missing of Objects and keys. @throws RecoveryRefused, EmbeddedError */
@@ -128,8 +130,11 @@ export async function bringBack(config: Config, options: BringBackOptions): Prom
   refuseExternal(config)
   const folder = resolve(options.folder)
   const to = options.to ?? (config.walArchive === undefined ? 'backup' : 'latest')
-  const { id } = chooseBackup(await listBackups(folder), to, folder)
-  const keys = options.keys === undefined ? 0 : await restoreKeys(resolve(options.keys), id, config.keysDir)
+  const { deployment } = chooseBackup(await listBackups(folder), to, folder)
+  const keys =
+    options.keys === undefined
+      ? { copy: null, files: 0 }
+      : await restoreKeys(resolve(options.keys), deployment, config.keysDir)
   const restored = await restore({
     folder,
     postgres: postgresOf(config),

@@ -7,6 +7,7 @@
 // {"subjects": [number…], "keys": [base64…]}.
 import { Readable } from 'node:stream'
 import type { KeyTenant } from '../keys/buckets.ts'
+import type { KeyProvider } from '../keys/provider.ts'
 import type { Queryable } from '../store/database.ts'
 import type { Objects } from '../store/objects.ts'
 
@@ -67,24 +68,34 @@ async function keysOf(keeper: Queryable, bucket: number): Promise<KeysLine> {
 }
 
 /**
- * Takes up every rotation that a restored database does not know of, in order. Idempotent.
+ * Takes up the rotations that a restored database does not know of, in order, up to the last one whose generation the
+ * provider still has: with an older copy of the keys, rows stay under the generation that it can open. Idempotent.
  * @returns the generations that were taken up
  */
-export async function replayJournal(options: JournalOptions): Promise<number[]> {
-  const { keeper, objects, tenant } = options
+export async function replayJournal(options: JournalOptions & { readonly provider: KeyProvider }): Promise<number[]> {
+  const { keeper, objects, tenant, provider } = options
   const { rows } = await keeper.query<{ newest: number }>(
     'select greatest(current, newest) as newest from keeper.generations where tenant = $1',
     [tenant.number],
   )
   const folder = folderOf(tenant.keyring)
   const known = rows[0]?.newest ?? 0
-  const taken: number[] = []
-  for await (const { key } of objects.list(folder, folder + numbered(known))) {
-    const generation = Number(key.slice(folder.length))
-    const content = await objects.get(key)
+  const later: number[] = []
+  for await (const { key } of objects.list(folder, folder + numbered(known)))
+    later.push(Number(key.slice(folder.length)))
+  if (later.length === 0) return []
+  const live = await provider.generations(tenant.keyring)
+  const taken = later.slice(0, later.findLastIndex((generation) => live.includes(generation)) + 1)
+  for (const generation of taken) {
+    const content = await objects.get(folder + numbered(generation))
     if (content !== undefined) await takeUp(options, generation, content.toString('utf8'))
-    taken.push(generation)
   }
+  // A number whose journal lies there is never used again, whether its key is there or not.
+  await keeper.query(
+    `insert into keeper.generations as g (tenant, newest) values ($1, $2)
+     on conflict (tenant) do update set newest = greatest(g.newest, excluded.newest)`,
+    [tenant.number, later.at(-1)],
+  )
   return taken
 }
 

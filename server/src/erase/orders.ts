@@ -31,7 +31,7 @@ export class ForeignOrder extends Error {
   override name = 'ForeignOrder'
 }
 
-export interface OrdersParts {
+interface OrdersParts {
   readonly objects: Objects
   /** The registry secret, once there is one. */
   readonly secret: () => Promise<Uint8Array>

@@ -31,7 +31,7 @@ export interface RecallParts {
   readonly log: Log
 }
 
-export interface Recalled {
+interface Recalled {
   /** Orders that were gone through. */
   readonly orders: number
   /** Those that had to be carried out again. */
@@ -132,12 +132,13 @@ async function repeatRotation(
   retired: number,
   control: Control,
 ): Promise<boolean> {
-  await replayJournal({ keeper, objects, tenant })
+  await replayJournal({ keeper, objects, provider, tenant })
   const { rows } = await keeper.query<{ live: boolean }>('select $2 in (select keeper.live_generations($1)) as live', [
     tenant.number,
     retired,
   ])
-  if (rows[0]!.live) return true // a bucket of it is younger than the journal: the next rotation takes it
+  // A bucket of it is younger than the journal, or the copy of the keys is older: the next rotation takes it.
+  if (rows[0]!.live) return true
   if (tenant.state !== 'closed') await announce(tenant, control, { reason })
   await provider.destroyGeneration(tenant.keyring, retired)
   return true

@@ -67,7 +67,8 @@ export async function replayForgetting(parts: ReplayParts): Promise<Replayed> {
 /** Takes up the rotations that the restored database does not know of. @returns their generations */
 export async function replayKeys(parts: ReplayParts, tenant: number, keyring: string): Promise<number[]> {
   if (parts.objects === null) return []
-  return replayJournal({ keeper: parts.keeper, objects: parts.objects, tenant: { number: tenant, keyring } })
+  const { keeper, objects, provider } = parts
+  return replayJournal({ keeper, objects, provider, tenant: { number: tenant, keyring } })
 }
 
 /** Subjects that the lines announce as erased and the database still knows, by key id. */

@@ -39,6 +39,8 @@ export interface BackupOptions {
   readonly postgres: string
   /** Where backups are kept; made if missing. */
   readonly folder: string
+  /** For the manifest. */
+  readonly deployment: string | null
   /** Of the cluster, should it have to be started for the backup: its log must not miss in the archive. */
   readonly archive: ArchiveUse | undefined
   readonly log: Log
@@ -132,6 +134,7 @@ class Backup {
       ended_at: ended.time,
       postgres: begun.version,
       system_identifier: begun.system,
+      deployment: this.#options.deployment,
       start_lsn: begun.lsn,
       stop_lsn: ended.lsn,
       wal: [begun.segment, ended.segment],

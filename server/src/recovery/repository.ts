@@ -36,6 +36,8 @@ export interface Manifest {
   /** Major version of PostgreSQL. */
   readonly postgres: string
   readonly system_identifier: string
+  /** Which deployment's keys open it: the text of its recovery.pub; null where the backup could not read it. */
+  readonly deployment: string | null
   readonly start_lsn: string
   readonly stop_lsn: string
   /** First and last segment of the log that the backup holds. */
