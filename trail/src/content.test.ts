@@ -1,8 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { toBase64 } from './bytes.ts'
+import { commitText } from './commitment.ts'
 import { decodeContent, encodeContent, type Payload } from './content.ts'
+import { ContentReader } from './content-reader.ts'
+import { highestMarkerOf } from './marker.ts'
 import { PackError } from './pack-error.ts'
+import { sha256 } from './web.ts'
 
 const part = fc.record({
   salt: fc.uint8Array({ minLength: 16, maxLength: 16 }).map(toBase64),
@@ -80,9 +84,68 @@ describe('content line', () => {
     '{"seq":1,"facts":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":"x}}',
     '{"seq":1,"facts":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":"\\x"}}',
     '{"seq":1,"facts":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":"\t"}}',
+    '{"seq":1,"facts":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content": "x"}}',
+    '{"seq":1,"facts":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":"x" }}',
+    '{"seq":1,"facts":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":"\ud800"}}',
     '{"seq":1,"personal":[]}',
     '{"seq":1,"personal":[{"n":1,"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":""},{"n":1,"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":""}]}',
   ])('refuses %j', (line) => {
     expect(codeOf(line)).toBe('malformed')
+  })
+
+  // As bytes: escapes short and long, characters of every length, and markers of personal lines at every place.
+  const bits = [
+    '"',
+    '\\',
+    '/',
+    '\b',
+    '\u0001',
+    '$',
+    '{"$personal":0}',
+    '{"$personal":17}',
+    '{"$personal":100}',
+    'é',
+    '漢',
+    '😀',
+  ]
+  const text = fc.oneof(
+    fc
+      .array(fc.oneof(fc.constantFrom(...bits), fc.string({ unit: 'binary', maxLength: 5 })), { maxLength: 12 })
+      .map((all) => all.join('')),
+    fc.integer({ min: 0, max: 120 }).map((n) => JSON.stringify({ a: { $personal: n }, b: 'c' })),
+  )
+  const spelt = (content: string, mask: number) =>
+    [...JSON.stringify(content)].map((one, i) => (one === '/' && (mask >> (i % 30)) & 1 ? '\\/' : one)).join('')
+
+  it('commits to what the literal says, and finds its markers, from the bytes alone', () => {
+    const salt = 'AAAAAAAAAAAAAAAAAAAAAA=='
+    fc.assert(
+      fc.property(text, fc.nat(), (content, mask) => {
+        const line = `{"seq":5,"facts":{"salt":"${salt}","content":${spelt(content, mask)}}}\n`
+        const reader = new ContentReader(new TextEncoder().encode(line))
+        expect([reader.open(), reader.facts()]).toEqual([5, true])
+        expect(reader.commitment(sha256, 'facts')).toBe(commitText(sha256, 'facts', new Uint8Array(16), content))
+        expect(reader.highestMarker()).toBe(highestMarkerOf(content))
+        expect(reader.text()).toEqual({ salt, content })
+        reader.close()
+        expect(reader.isAtEnd).toBe(true)
+      }),
+    )
+  })
+
+  it('refuses bytes that are no UTF-8, and does not mix the parts of two readers', () => {
+    const bytes = new TextEncoder().encode('{"seq":1,"facts":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":"abc"}}\n')
+    const [good, other] = [new ContentReader(bytes), new ContentReader(bytes.slice())]
+    for (const reader of [good, other]) {
+      reader.open()
+      reader.facts()
+    }
+    expect(() => good.commitment(sha256, 'facts')).toThrow('another reader')
+    expect(other.text().content).toBe('abc')
+    const broken = bytes.slice()
+    broken[broken.indexOf(0x62)] = 0xff
+    const reader = new ContentReader(broken)
+    reader.open()
+    expect(() => reader.facts()).toThrow(PackError)
   })
 })
