@@ -8,7 +8,7 @@ import { pino } from 'pino'
 import { Partitions } from './archive/partitions.ts'
 import { openAnchors, startAnchors } from './assembly/anchors.ts'
 import { assembleForget } from './assembly/forget.ts'
-import { keyPlace } from './assembly/key-place.ts'
+import { keyPlace, threadKeys } from './assembly/key-place.ts'
 import { opening } from './assembly/opening.ts'
 import { assemblePacks } from './assembly/packs.ts'
 import { policyEntries, promisedRetention } from './assembly/policy-entries.ts'
@@ -132,7 +132,7 @@ async function start(config: Config, log: Log, closers: Closers): Promise<Runnin
   const notary = await NotaryThread.start(
     {
       login,
-      keys: keyPlace(config),
+      keys: threadKeys(config, keys),
       logName: keys.logName,
       interval_ms: config.notaryIntervalMs,
     },

@@ -11,7 +11,7 @@ import { RegistryThread } from '../registry/thread.ts'
 import type { Background } from '../store/background.ts'
 import type { Database, Login } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
-import { keyPlace } from './key-place.ts'
+import { threadKeys } from './key-place.ts'
 
 /** Starts the registry's thread. */
 export const startRegistry = (
@@ -24,7 +24,7 @@ export const startRegistry = (
   RegistryThread.start(
     {
       login,
-      keys: keyPlace(config),
+      keys: threadKeys(config, keys),
       logName: keys.logName,
       objects: config.objects,
       interval_ms: config.registryIntervalMs,

@@ -11,7 +11,7 @@
 import { join } from 'node:path'
 import { makeFolder, readIfThere, writeOnce } from './key-file.ts'
 import { type Envelope, KeyFolder, KMS_ROOT, rootCheckOf } from './key-folder.ts'
-import { Kms, type KmsSettings } from './kms.ts'
+import type { Kms, KmsSettings } from './kms.ts'
 import {
   formatBlob,
   formatRoot,
@@ -27,6 +27,8 @@ import { KeyUnusable } from './unusable.ts'
 export interface KmsFolderOptions {
   readonly folder: string
   readonly kms: KmsSettings
+  /** The root as another thread of this process had it opened; the service is then asked for generations only. */
+  readonly openedRoot?: Uint8Array
   /** False once the database has keys wrapped under a root: then a missing root.kms is an error, not a first start. */
   readonly mayCreateRoot: boolean
   /** Name of the log, if it is known: keys of another one are refused. */
@@ -38,8 +40,8 @@ export interface KmsFolderOptions {
 /** @throws KeyUnusable with a sentence for the operator */
 export async function openKmsFolder(options: KmsFolderOptions): Promise<KeyProvider> {
   await makeFolder(options.folder)
-  const kms = await Kms.connect(options.kms)
-  const held = (await readRoot(options.folder)) ?? (await makeRoot(options, kms))
+  const connect = connector(options.kms)
+  const held = (await readRoot(options.folder)) ?? (await makeRoot(options, await connect()))
   if (options.logName !== undefined && held.log !== options.logName)
     throw new KeyUnusable(
       'key_mismatch',
@@ -50,16 +52,42 @@ export async function openKmsFolder(options: KmsFolderOptions): Promise<KeyProvi
       'key_mismatch',
       `The root key still lies in the clear in ${join(options.folder, 'root.key')}: finish with affidavit keys rewrap.`,
     )
-  const root = await openRoot(options.folder, kms, held)
-  return new KmsFolder(options.folder, root, wrappedBy(kms, held.log), held.log)
+  const { openedRoot } = options
+  const root =
+    openedRoot === undefined
+      ? await openRoot(options.folder, await connect(), held)
+      : checked(options.folder, Buffer.from(openedRoot), held)
+  return new KmsFolder(options.folder, root, wrappedBy(connect, held.log), held.log)
 }
 
 class KmsFolder extends KeyFolder {
   readonly logName: string
+  readonly #root: Buffer
 
   constructor(folder: string, root: Buffer, envelope: Envelope, logName: string) {
     super(folder, root, envelope)
     this.logName = logName
+    this.#root = root
+  }
+
+  openedRoot(): Uint8Array {
+    return new Uint8Array(this.#root)
+  }
+}
+
+/** Connects at the first use, and anew after a failure. The SDK is large: who needs the root alone does not load it. */
+function connector(settings: KmsSettings): () => Promise<Kms> {
+  let connected: Promise<Kms> | undefined
+  const connect = async () => {
+    const { Kms } = await import('./kms.ts')
+    return Kms.connect(settings)
+  }
+  return () => {
+    connected ??= connect().catch((error) => {
+      connected = undefined
+      throw error
+    })
+    return connected
   }
 }
 
@@ -84,23 +112,27 @@ async function makeRoot(options: KmsFolderOptions, kms: Kms): Promise<RootFile> 
 /** @throws KeyUnusable */
 export async function openRoot(folder: string, kms: Kms, held: RootFile): Promise<Buffer> {
   const file = join(folder, KMS_ROOT)
-  const root = await kms.unwrap(held, rootContext(held.log), file)
-  if (rootCheckOf(root) !== held.check)
-    throw new KeyUnusable('key_tampered', `${file} is not what was written there. Restore it from its backup.`)
-  return root
+  return checked(folder, await kms.unwrap(held, rootContext(held.log), file), held)
 }
 
-function wrappedBy(kms: Kms, log: string): Envelope {
+function checked(folder: string, root: Buffer, held: RootFile): Buffer {
+  if (rootCheckOf(root) === held.check) return root
+  const file = join(folder, KMS_ROOT)
+  throw new KeyUnusable('key_tampered', `${file} is not what was written there. Restore it from its backup.`)
+}
+
+function wrappedBy(connect: () => Promise<Kms>, log: string): Envelope {
   return {
     leastBytes: 1,
     isReplaced: true,
     async make(keyring, generation) {
-      const { plain: _, ...blob } = await kms.generate(generationContext(log, keyring, generation))
+      const { plain: _, ...blob } = await (await connect()).generate(generationContext(log, keyring, generation))
       return Buffer.from(formatBlob(blob))
     },
     async open(keyring, generation, held) {
       const file = `Generation ${generation} of keyring ${keyring}`
-      return kms.unwrap(parseBlob(held, file), generationContext(log, keyring, generation), file)
+      const blob = parseBlob(held, file)
+      return (await connect()).unwrap(blob, generationContext(log, keyring, generation), file)
     },
   }
 }

@@ -13,6 +13,8 @@ export interface KeyPlace {
   readonly rootKey?: string
   /** Undefined: no service; the folder opens by itself. */
   readonly kms?: KmsSettings
+  /** `KeyProvider.openedRoot` of the thread that had the root opened. */
+  readonly openedRoot?: Uint8Array
 }
 
 export interface ProviderOptions extends KeyPlace {

@@ -13,6 +13,8 @@ export interface KeyProvider {
   readonly rootCheck: string
   /** Name of the log that the keys are bound to; undefined: to none. */
   readonly logName?: string
+  /** The root in the clear, for threads of this process, where a service would have to be asked for it again. */
+  openedRoot?(): Uint8Array
   wrapUnderRoot(where: Place, key: Uint8Array): Promise<Buffer>
   /** @throws KeyUnusable `key_tampered` */
   unwrapUnderRoot(where: Place, wrapped: Uint8Array): Promise<Buffer>
