@@ -243,8 +243,15 @@ describe.skipIf(service === null)('KMS that does not serve', () => {
       () => provider.createGeneration(keyring, 3),
     ])
       expect(await refusal(closed())).toMatch(/^kms_unreachable/)
+    // A thread that starts meanwhile has the root from its process, and goes to the service when it needs more.
+    const openedRoot = provider.openedRoot!()
+    const thread = await openFolder({ openedRoot })
+    expect(await thread.unwrapUnderRoot(where, await provider.wrapUnderRoot(where, secret))).toEqual(secret)
+    expect(await refusal(thread.unwrap(keyring, 0, where, first))).toMatch(/^kms_unreachable/)
+    expect(await refusal(openFolder({ openedRoot: randomBytes(32) }))).toMatch(/^key_tampered/)
     service!.up()
     vi.setSystemTime(Date.now() + 3_000)
+    expect(await thread.unwrap(keyring, 0, where, first)).toEqual(secret)
     service!.asked()
     const asked = Array.from({ length: 8 }, () => provider.unwrap(keyring, 1, where, second))
     for (const opened of asked) expect(await opened).toEqual(secret)
