@@ -51,6 +51,23 @@ test('a rewritten trail: the checkpoint kept then convicts the one shown now', a
     out: expect.stringContaining('PROVEN: the log broke its word'),
   })
   expect(await judge(at(name!), seededKey(ORIGIN, 'other').vkey)).toMatchObject({ code: 2 })
+  // A succession that the accused serves to spoil the case does not.
+  const foreign = seededKey(REGISTRY, 'foreign')
+  const spoilt = new SampleLog(
+    [await makeSuccessor(foreign.vkey), await makeSuccessor(foreign.vkey, seededKey(REGISTRY, 'thief').signer)],
+    signerUnder(REGISTRY, foreign),
+  )
+  const successors = await Promise.all(
+    [0, 1].map(async (index) => ({
+      entry: await makeSuccessor(foreign.vkey),
+      index,
+      proof: await spoilt.inclusion(index),
+    })),
+  )
+  const spoiling = formatSuccession({ checkpoint: await spoilt.note(), successors })
+  server.instead = (path) => (path === '/v1/registry/succession' ? { body: spoiling } : undefined)
+  expect((await ask(...state())).accusation).toBe(at(name!))
+  server.instead = () => undefined
   // The same again is the same file; without a place for it the report says how to get it.
   await ask(...state())
   expect(await files()).toEqual([name])

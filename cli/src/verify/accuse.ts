@@ -171,10 +171,12 @@ class Prosecution {
   private async judged(accusation: Accusation): Promise<Accused | undefined> {
     this.succession ??= this.followed()
     const succession = await this.succession
-    const whole = succession === undefined ? accusation : { ...accusation, succession }
-    const verdict = await verifyAccusation(nodeSha256, verifyEd25519, whole, this.shown.keys)
-    if (verdict.outcome !== 'proven') return undefined
-    return { text: formatAccusation(whole), message: verdict.message }
+    // A succession comes from the accused: where it spoils the case, the case has to stand without it.
+    for (const whole of [...(succession === undefined ? [] : [{ ...accusation, succession }]), accusation]) {
+      const verdict = await verifyAccusation(nodeSha256, verifyEd25519, whole, this.shown.keys)
+      if (verdict.outcome === 'proven') return { text: formatAccusation(whole), message: verdict.message }
+    }
+    return undefined
   }
 
   private async followed(): Promise<Succession | undefined> {
