@@ -9,6 +9,7 @@ import type { Queryable } from '../store/database.ts'
 import { KEY_BYTES, open, seal } from './aead.ts'
 import { bucketPlace, subjectPlace } from './buckets.ts'
 import type { KeyProvider } from './provider.ts'
+import { KeyUnusable } from './unusable.ts'
 
 export interface RewrapOptions {
   /** Pool of the role `keeper`. */
@@ -48,9 +49,28 @@ export async function rewrapBuckets(options: RewrapOptions): Promise<Rewrapped> 
     )
     if (rows.length === 0) return done
     for (const row of rows) {
-      const isMoved = row.destroyed ? await renew(options, row) : await move(options, row)
+      const isMoved = await unlessOutrun(options, row, row.destroyed ? renew : move)
       if (isMoved) done[row.destroyed ? 'renewed' : 'moved']++
     }
+  }
+}
+
+/** Another server may have been faster: what was read of the bucket then no longer fits its keys, and is read again. */
+async function unlessOutrun(
+  options: RewrapOptions,
+  row: BucketRow,
+  work: (options: RewrapOptions, row: BucketRow) => Promise<boolean>,
+): Promise<boolean> {
+  try {
+    return await work(options, row)
+  } catch (error) {
+    if (!(error instanceof KeyUnusable)) throw error
+    const { rows } = await options.keeper.query<{ wrapped: Buffer }>(
+      'select wrapped from keeper.buckets where number = $1',
+      [row.number],
+    )
+    if (rows[0]?.wrapped.equals(row.wrapped)) throw error
+    return false
   }
 }
 
