@@ -138,6 +138,21 @@ test('another request does not go on with it, unless told to begin anew', async 
   expect(await affidavit([...args, '--restart'], direct())).toMatchObject({ code: 0 })
 })
 
+test('something is removed from the trail meanwhile: the pack is made anew, and explains it', async () => {
+  await unfinished('outdated.zip')
+  const send = async (path: string, body: object, key = server.key) => {
+    const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' }
+    const answer = await fetch(`${server.url}${path}`, { method: 'POST', headers, body: JSON.stringify(body) })
+    return (await answer.json()) as { id: string; key: string; state: string }
+  }
+  const { key } = await send('/v1/keys', { name: 'Second', scopes: ['forget:approve', 'forget:read'] })
+  const asked = await send('/v1/redactions', { tenant: 'long', seqs: [1_500], reason: 'a secret' })
+  expect(await send(`/v1/approvals/${asked.id}`, { decision: 'approve' }, key)).toMatchObject({ state: 'done' })
+  const ran = await affidavit(['pack', '--tenant', 'long', '-o', at('outdated.zip')], direct())
+  expect(ran).toMatchObject({ code: 0, err: expect.stringContaining('making it anew') })
+  expect(await verified([at('outdated.zip')])).toMatchObject({ outcome: 'held' })
+})
+
 /** Leaves a download of the whole trail as a kill in its middle would: some members are there, the rest is not. */
 async function unfinished(name: string): Promise<void> {
   await affidavit(['pack', '--tenant', 'long', '-o', at('whole-again.zip'), '--force'], direct())

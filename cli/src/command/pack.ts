@@ -6,9 +6,12 @@ import { Failure, reasonOf } from '../failure.ts'
 import { download, type Wanted } from '../pack/download.ts'
 import { lockFile } from '../pack/lock.ts'
 import { PartialPack } from '../pack/partial.ts'
-import { asFailure, Remote } from '../remote.ts'
+import { asFailure, Remote, ServerRefused } from '../remote.ts'
 import { count, progressLine, say, type Terminal } from '../terminal.ts'
 import { collect, type Define, parseSeq, withServer } from './define.ts'
+
+/** How often a pack is begun, where something is removed from its trail again and again. */
+const MOST_BEGINNINGS = 3
 
 interface Options extends ServerOptions {
   readonly tenant: string
@@ -112,10 +115,22 @@ async function fetchInto(path: string, wanted: Wanted, restart: boolean, termina
     unlock = await lockFile(path)
     const request = JSON.stringify({ url: wanted.remote.url, path: wanted.path, query: wanted.query })
     partial = await PartialPack.open(path, request, restart)
-    const open = partial
-    if (open.bytes > 0) say(terminal, `${path}.part has ${count(open.bytes)} bytes already: going on from there.`)
-    await download(wanted, open, () => bar.update(() => `${path}: ${count(open.bytes)} bytes`))
-    return await open.finish()
+    if (partial.bytes > 0) say(terminal, `${path}.part has ${count(partial.bytes)} bytes already: going on from there.`)
+    for (let begun = 1; ; begun++) {
+      const open: PartialPack = partial
+      try {
+        await download(wanted, open, () => bar.update(() => `${path}: ${count(open.bytes)} bytes`))
+        return await open.finish()
+      } catch (error) {
+        // A pack explains what it lacks by what was sealed before it: what was removed since makes it another pack.
+        if (!(error instanceof ServerRefused && error.code === 'pack_outdated' && begun < MOST_BEGINNINGS)) throw error
+        bar.clear()
+        say(terminal, 'Something was removed from the trail since this pack was begun: making it anew.')
+        await open.abandon()
+        partial = undefined
+        partial = await PartialPack.open(path, request, true)
+      }
+    }
   } catch (error) {
     await partial?.abandon()
     throw downloadFailure(error, path)

@@ -47,6 +47,7 @@ import {
   openPacked,
   type PackedTrail,
   planManifest,
+  refuseOutdated,
   sealedWithin,
 } from './pack-plan.ts'
 import { refuse } from './refused.ts'
@@ -146,6 +147,7 @@ async function resume(parts: MakingParts, reader: Reader, asked: Asked, body: Ui
   const trailId = /"trail":"([0-9a-f]{32})"/.exec(text.slice(0, 200))?.[1] ?? null
   const packed = await openPacked(parts.store, reader, trailId)
   const manifest = begunManifest(text, parts.origin(packed.trail.id), packed)
+  await refuseOutdated(parts.store, packed, manifest.size)
   const registry = await registryMembers(parts, asked, packed, manifest)
   const root = rootOf(checkpoint)
   if (root === undefined) throw refuse('invalid_request', 'The checkpoint cannot be read.')
@@ -180,6 +182,9 @@ function rootOf(note: string): Uint8Array | undefined {
     throw error
   }
 }
+
+/** More members than this are never made ahead of the one that is sent. */
+const MOST_AHEAD = 8
 
 const seqsOf = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i)
 
@@ -271,6 +276,8 @@ function sourceOf(
   const run = { store: parts.store, reader: packed.reader, trail: packed.trail }
   const entries = new EntryRun(run)
   const contents = new ContentRun(run, parts.personas)
+  const lastPath = manifest.optional.at(-1)
+  const reading: Promise<unknown>[] = []
   return {
     checkpoint,
     vkeys: [parts.vkey(packed.trail.id)],
@@ -282,9 +289,16 @@ function sourceOf(
     content: (seqs) => {
       const [from, last] = [seqs[0]!, seqs.at(-1)!]
       const isWhole = last - from + 1 === seqs.length
-      return isWhole ? contents.take(from, endOf(manifest.ranges, from)) : contents.some(seqs)
+      const read = isWhole ? contents.take(from, endOf(manifest.ranges, from)) : contents.some(seqs)
+      reading.push(Promise.resolve(read))
+      if (reading.length > MOST_AHEAD) reading.shift()
+      return read
     },
     optional: async (path) => {
+      if (path === lastPath) {
+        await Promise.all(reading)
+        await refuseOutdated(parts.store, packed, size)
+      }
       const seq = proven.get(path)
       if (seq !== undefined) return Buffer.from(await entryProof(parts, packed, seq, size, checkpoint))
       const text = made.get(path)

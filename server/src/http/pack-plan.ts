@@ -15,7 +15,7 @@ import { parseTime } from '../filter/time.ts'
 import { type Events, findId } from '../query/events.ts'
 import type { Reader } from '../query/row.ts'
 import { firstSealedFrom, sealedAt, type TimedTrail } from '../query/sealed-times.ts'
-import { readControlSeqs, readSpans, readTrails, type Trail } from '../query/spans.ts'
+import { readControlSeqs, readSpans, readTrails, removesSince, type Trail } from '../query/spans.ts'
 import { type Notarized, readNotarized } from '../query/tiles.ts'
 import type { Database, Queryable } from '../store/database.ts'
 import type { Call } from './operation.ts'
@@ -55,6 +55,18 @@ export async function openPacked(store: Database, reader: Reader, trailId: strin
       throw refuse('not_notarized', 'The trail has no checkpoint yet.', undefined, { 'retry-after': '1' })
     return { reader, trail, notarized, minimum: await readMinimum(session, trail) }
   })
+}
+
+/**
+ * A pack explains what it lacks by entries under its own checkpoint. What was removed since then, it could not explain.
+ * @param size of the pack's checkpoint
+ * @throws Refused `pack_outdated`
+ */
+export async function refuseOutdated(store: Database, { reader, trail }: PackedTrail, size: number): Promise<void> {
+  const removes = await store
+    .pool('reader')
+    .asTenant(reader.tenant.number, (session) => removesSince(session, trail, size))
+  if (removes) throw refuse('pack_outdated', 'Something was removed from the trail since this pack was begun.')
 }
 
 async function readMinimum(session: Queryable, trail: Trail): Promise<number> {

@@ -68,7 +68,7 @@ export function packOperations(parts: PackParts): Operation[] {
       responses: {
         200: { description: 'Members', content: { 'application/octet-stream': Type.String({ format: 'binary' }) } },
       },
-      problems: [...problems, ...bodyProblems],
+      problems: [...problems, ...bodyProblems, 'pack_outdated'],
       handle: (call) => made(parts, call, { body: call.body }),
     },
   ]

@@ -142,6 +142,11 @@ export const problems = {
     title: 'Not under a checkpoint yet',
     advice: 'Ask again after Retry-After: checkpoints are made about once a second.',
   },
+  pack_outdated: {
+    status: 409,
+    title: 'The pack was begun before something was removed',
+    advice: 'Begin the pack anew: it will hold the entry that says what was removed.',
+  },
   epoch_expired: {
     status: 410,
     title: 'Epoch expired',

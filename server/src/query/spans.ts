@@ -152,3 +152,13 @@ export async function readControlSeqs(session: Queryable, trail: Trail, size: nu
   )
   return rows.map(({ seq }) => seq)
 }
+
+/** Whether anything was removed from the trail, or may have been, by an entry from `size` on: payloads read since may lack it. */
+export async function removesSince(session: Queryable, trail: Trail, size: number): Promise<boolean> {
+  const { rows } = await session.query<{ removes: boolean }>(
+    `select exists (select from affidavit.events where trail = $1 and seq >= $2 and control is not null
+       and control ~ '^(erase|redact|prune|truncate|lost|close)( |$)') as removes`,
+    [trail.number, size],
+  )
+  return rows[0]!.removes
+}
