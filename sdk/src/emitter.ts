@@ -6,11 +6,11 @@
  * large is cut in halves, until the one event at fault is found and reported. Ids make every repeat harmless.
  */
 
-import { batchRequest, type Rejection, readBatchReply } from './batch.ts'
+import { batchRequest, readBatchReply } from './batch.ts'
 import { AffidavitError } from './error.ts'
 import type { AuditEvent } from './event.ts'
 import { BoundedQueue, type DroppedRange, type QueueBounds, type Waiting } from './queue.ts'
-import { retryDelayMs, sleep } from './retry.ts'
+import { isRetryable, retryDelayMs, sleep } from './retry.ts'
 import { attemptOnce, type Endpoint, type Reply } from './transport.ts'
 
 /** An event that will never be stored, and why. `event` is missing if it could not be written as JSON at all. */
@@ -65,6 +65,9 @@ export interface EmitterParts {
 
 const BATCH_BYTES = 1024 * 1024
 const SPLIT_STATUSES = new Set([400, 413, 422])
+/** How often events are sent that the server refused for the moment while it took others, and the first pause between. */
+const MOST_REPEATS = 5
+const REPEAT_MS = 200
 
 export class Emitter {
   readonly #parts: EmitterParts
@@ -175,22 +178,38 @@ export class Emitter {
     this.#running = false
   }
 
-  /** Returns when the server has answered for each event of the batch, or when the emitter was closed. */
+  /**
+   * Returns when the server has answered for each event of the batch, or when the emitter was closed. Events of one tenant
+   * that it cannot take just then, while it took the others, are repeated a few times: for as long as that, they hold up
+   * everybody else's.
+   */
   async #deliver(batch: readonly Waiting[]): Promise<void> {
+    let rest = batch
+    for (let repeat = 1; rest.length > 0; repeat++) {
+      const delayed: Waiting[] = []
+      await this.#deliverAll(rest, repeat < MOST_REPEATS ? delayed : undefined)
+      if (this.#stop.signal.aborted) return
+      rest = delayed
+      if (rest.length > 0) await sleep(REPEAT_MS * 2 ** (repeat - 1), this.#stop.signal, true)
+    }
+  }
+
+  /** @param delayed takes the events that the server may take later; without it they are rejected */
+  async #deliverAll(batch: readonly Waiting[], delayed: Waiting[] | undefined): Promise<void> {
     for (let attempt = 1; !this.#stop.signal.aborted; attempt++) {
-      const error = await this.#attempt(batch)
+      const error = await this.#attempt(batch, delayed)
       if (!error) return
       if (SPLIT_STATUSES.has(error.status)) {
         if (batch.length === 1) return this.#reject(parse(batch[0]!.text), error)
         const half = batch.length >> 1
-        await this.#deliver(batch.slice(0, half))
-        return this.#deliver(batch.slice(half))
+        await this.#deliverAll(batch.slice(0, half), delayed)
+        return this.#deliverAll(batch.slice(half), delayed)
       }
       await sleep(retryDelayMs(attempt, error.retryAfterMs), this.#stop.signal, true)
     }
   }
 
-  async #attempt(batch: readonly Waiting[]): Promise<AffidavitError | undefined> {
+  async #attempt(batch: readonly Waiting[], delayed?: Waiting[]): Promise<AffidavitError | undefined> {
     // A controller of its own per attempt: composed signals on one long-lived signal would pile up.
     const attempt = new AbortController()
     const abort = () => attempt.abort()
@@ -208,7 +227,13 @@ export class Emitter {
       this.#counts.accepted += result.accepted
       this.#counts.duplicates += result.duplicates
       this.#counts.rejected += result.rejected
-      for (const rejection of result.rejections) this.#reportRejection(batch[rejection.index]!, rejection)
+      for (const rejection of result.rejections) {
+        const error = new AffidavitError({ ...rejection, status: rejection.status ?? 422 })
+        if (delayed !== undefined && isRetryable(error)) {
+          delayed.push(batch[rejection.index]!)
+          this.#counts.rejected--
+        } else call(this.#parts.options.onRejected, { event: parse(batch[rejection.index]!.text), error })
+      }
       return undefined
     } catch (cause) {
       if (this.#stop.signal.aborted) return undefined
@@ -223,11 +248,6 @@ export class Emitter {
     } finally {
       this.#stop.signal.removeEventListener('abort', abort)
     }
-  }
-
-  #reportRejection(item: Waiting, rejection: Rejection): void {
-    const error = new AffidavitError({ ...rejection, status: rejection.status ?? 422 })
-    call(this.#parts.options.onRejected, { event: parse(item.text), error })
   }
 
   #reject(event: AuditEvent | undefined, error: AffidavitError): void {

@@ -100,6 +100,25 @@ test('refused events are reported with the event and the reason; the rest goes i
   expect(rejected[0]!.error).toMatchObject({ code: 'bad', pointer: '/metadata/n' })
 })
 
+test('events that the server cannot take just then, while it takes others, are sent again', async () => {
+  let times = 0
+  server.refuse = (refused) =>
+    refused.metadata?.n === 2 && times++ < 2 ? { code: 'keys_unavailable', detail: 'later', status: 503 } : undefined
+  const rejected: RejectedEvent[] = []
+  const audit = client({ onRejected: (item) => rejected.push(item) })
+  for (const n of count(5)) audit.emit(event(n))
+  expect(await audit.flush()).toBe(true)
+  expect(storedNumbers()).toEqual([0, 1, 3, 4, 2])
+  expect(rejected).toEqual([])
+  expect(audit.stats()).toMatchObject({ accepted: 5, rejected: 0 })
+
+  server.refuse = () => ({ code: 'trail_stopped', detail: 'until somebody looks', status: 503 })
+  audit.emit(event(5))
+  expect(await audit.flush()).toBe(true)
+  expect(rejected).toMatchObject([{ error: { code: 'trail_stopped', status: 503 } }])
+  expect(audit.stats()).toMatchObject({ accepted: 5, rejected: 1 })
+})
+
 test('a batch that is too large is cut until it fits', async () => {
   server.maxEvents = 7
   const audit = client({ batchEvents: 100 })

@@ -30,7 +30,7 @@ export interface FaultyServer {
   requests: Seen[]
   stored: Map<string, AuditEvent>
   /** Refuses single events of a batch; returns a problem or undefined. */
-  refuse: (event: AuditEvent) => { code: string; detail: string; pointer: string } | undefined
+  refuse: (event: AuditEvent) => { code: string; detail: string; pointer?: string; status?: number } | undefined
   /** Largest number of events in one batch; more is answered with 413. */
   maxEvents: number
   close(): Promise<void>
@@ -101,7 +101,7 @@ export async function startFaultyServer(): Promise<FaultyServer> {
       const error = state.refuse(event)
       if (error) {
         counts.rejected++
-        results.push({ index, status: 422, error })
+        results.push({ index, status: error.status ?? 422, error })
       } else if (state.stored.has(event.id!)) counts.duplicates++
       else {
         counts.accepted++
