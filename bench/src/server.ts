@@ -19,8 +19,8 @@ export interface BenchServer {
 /** What `affidavit serve` starts Node with, besides MALLOC_ARENA_MAX and where it keeps compiled sources. */
 export const serverFlags = [
   '--max-old-space-size=320',
-  '--max-semi-space-size=10',
-  '--heap-growing-percent=50',
+  '--max-semi-space-size=8',
+  '--heap-growing-percent=40',
   '--no-allocation-site-pretenuring',
 ]
 const compiled = join(import.meta.dirname, '..', '..', 'cli', 'node_modules', '.cache', 'affidavit')
