@@ -31,6 +31,8 @@ export interface Told {
   readonly subject: Report['subject']
   readonly verdicts: Readonly<Record<string, string>>
   readonly findings: readonly { verdict: string; code: string; seq?: number; message: string; filter?: string }[]
+  /** Of packs only. */
+  readonly anchors?: readonly { kind: string; time: string; entries: number }[]
   readonly notes: readonly string[]
 }
 

@@ -4,13 +4,17 @@ import { freshDatabase, type TestDatabase } from './database.ts'
 import { Api } from './http-api.ts'
 import { type StartedServer, startedServer } from './started-server.ts'
 
-export interface Forgetter {
+/** Two keys of a server, whoever runs it. */
+export interface TwoPrincipals {
   readonly database: TestDatabase
-  readonly server: StartedServer
   /** The operator key: it asks. */
   readonly api: Api
   /** Another key, which approves. */
   readonly second: Api
+}
+
+export interface Forgetter extends TwoPrincipals {
+  readonly server: StartedServer
   stop(): Promise<void>
 }
 
@@ -37,7 +41,7 @@ export async function forgetter(settings: Readonly<Record<string, string>> = {})
 }
 
 /** An approved request, as it is after its approval. */
-export async function carriedOut({ api, second }: Forgetter, path: string, body: object) {
+export async function carriedOut({ api, second }: Pick<TwoPrincipals, 'api' | 'second'>, path: string, body: object) {
   const asked = await api.post(path, body)
   if (asked.status !== 202) throw new Error(`${path}: ${asked.status} ${JSON.stringify(asked.body)}`)
   return (await second.post(`/v1/approvals/${asked.body.id}`, { decision: 'approve' })).body
@@ -64,7 +68,10 @@ export async function judged(
 }
 
 /** Waits until everything sealed so far is under a checkpoint. */
-export async function notarized({ api, database }: Forgetter, tenant: string): Promise<number> {
+export async function notarized(
+  { api, database }: { readonly api: Api; readonly database: Pick<TestDatabase, 'superuser'> },
+  tenant: string,
+): Promise<number> {
   const { rows } = await database.superuser.query<{ size: string }>(
     `select h.size from affidavit.heads h join affidavit.trails t on t.number = h.trail join affidavit.tenants n on n.number = t.tenant
      where n.id = $1`,

@@ -1,7 +1,7 @@
 // SIGKILL of a whole server while it forgets: the next start goes on by itself, and the verifier has nothing to say.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from './database.ts'
-import { event, type Forgetter, judged, notarized, rest } from './forget-fixture.ts'
+import { event, judged, notarized, rest } from './forget-fixture.ts'
 import { Api } from './http-api.ts'
 import { type ServerProcess, startProcess } from './server-process.ts'
 
@@ -50,7 +50,7 @@ test('erasures and key rotations survive it', async () => {
   expect(names.filter((name: string | null) => name === null)).toHaveLength(kills)
   expect(names.filter((name: string | null) => name?.includes('stays'))).toHaveLength(kills)
   expect((await api.post('/v1/rotations', { tenant: 'killed', key: 'subject' })).status).toBe(200)
-  const all = { api, second, database } as unknown as Forgetter
+  const all = { api, second, database }
   await notarized(all, 'killed')
   const later = Date.now() + 40 * 86_400_000
   expect(await judged(api, 'killed', { now: later })).toMatchObject({ outcome: 'held', findings: [] })

@@ -322,7 +322,7 @@ describe('retention', () => {
     try {
       const api = await Api.of(server.url, server.key)
       const made = await api.post('/v1/keys', { name: 'Second', scopes: ['forget:approve'] })
-      const all = { api, second: api.with(made.body.key), database: days.database } as unknown as Forgetter
+      const all = { api, second: api.with(made.body.key), database: days.database }
       const payloads = async () =>
         (
           await days.database.superuser.query(

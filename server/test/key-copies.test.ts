@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { copyKeys, identityOf, restoreKeys } from '../src/recovery/key-copies.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
-import { event, type Forgetter, judged, notarized } from './forget-fixture.ts'
+import { event, judged, notarized } from './forget-fixture.ts'
 import { Api } from './http-api.ts'
 import { type ServerProcess, startProcess, temporaryFolder } from './server-process.ts'
 
@@ -25,7 +25,7 @@ beforeAll(async () => {
   server = await serverOn(backup)
   const api = await Api.of(server.url, server.operatorKey)
   await api.post('/v1/events', event('acme', 'anna'))
-  await notarized({ api, database: backup } as unknown as Forgetter, 'acme')
+  await notarized({ api, database: backup }, 'acme')
   await server.stop()
   // An older copy would do harm: it is not the one that is taken.
   await copyKeys(keys(), copies(), '20260309T000000Z')
@@ -82,6 +82,6 @@ test('a copy from before a rotation opens the database of then, and stops a star
   expect(rotated).toMatchObject({ status: 200, body: { generation: 2 + 1 } })
   expect(await name()).toBe('Name of anna')
   const database = { superuser: await backup.connect() } // the clone ended the connection that there was
-  await notarized({ api, database } as unknown as Forgetter, 'acme')
+  await notarized({ api, database }, 'acme')
   expect(await judged(api, 'acme')).toMatchObject({ outcome: 'held', findings: [] })
 })

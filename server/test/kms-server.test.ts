@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { openProvider } from '../src/keys/open-provider.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
-import { carriedOut, event, type Forgetter, judged, notarized, rest } from './forget-fixture.ts'
+import { carriedOut, event, judged, notarized, rest, type TwoPrincipals } from './forget-fixture.ts'
 import { Api } from './http-api.ts'
 import { startKms } from './kms.ts'
 import { type ServerProcess, startProcess } from './server-process.ts'
@@ -17,7 +17,7 @@ Object.assign(process.env, service?.credentials)
 describe.skipIf(service === null)('a server with KMS', () => {
   let database: TestDatabase
   let server: ServerProcess
-  let all: Forgetter
+  let all: TwoPrincipals
   let key: string
 
   const settings = () => ({
@@ -40,7 +40,7 @@ describe.skipIf(service === null)('a server with KMS', () => {
     server = await startProcess({ databaseUrl: database.url, settings: settings() })
     const api = await Api.of(server.url, server.operatorKey)
     const { body } = await api.post('/v1/keys', { name: 'Second', scopes: ['forget:approve', 'forget:read'] })
-    all = { api, second: api.with(body.key), database } as unknown as Forgetter
+    all = { api, second: api.with(body.key), database }
   })
   afterEach(() => service?.up())
   afterAll(async () => {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { noteRecall, recall } from '../src/erase/recall.ts'
 import { silent } from '../src/store/log.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
-import { carriedOut, event, type Forgetter, judged, notarized, rest } from './forget-fixture.ts'
+import { carriedOut, event, judged, notarized, rest, type TwoPrincipals } from './forget-fixture.ts'
 import { forgetNode, Gone, Life } from './forget-node.ts'
 import { Api } from './http-api.ts'
 import { ServerProcess, startProcess, temporaryFolder } from './server-process.ts'
@@ -26,9 +26,9 @@ let hold: string
 const serverOn = (database: TestDatabase) => startProcess({ folder, databaseUrl: database.url, settings })
 const apiOf = () => Api.of(server.url, server.operatorKey)
 
-async function forgetterOn(database: TestDatabase): Promise<Forgetter> {
+async function forgetterOn(database: TestDatabase): Promise<TwoPrincipals> {
   const api = await apiOf()
-  return { api, second: api.with(secondKey), database } as unknown as Forgetter
+  return { api, second: api.with(secondKey), database }
 }
 
 const controls = async (api: Api, tenant: string): Promise<string[]> =>
@@ -54,8 +54,7 @@ beforeAll(async () => {
   hold = body.id
   // The request is known to the backup, its approval is not.
   const { body: waiting } = await api.post('/v1/erasures', { tenant: 'acme', subject: subject('erased'), reason: 'r' })
-  for (const tenant of ['acme', 'gone', '_operator'])
-    await notarized({ api, database: backup } as unknown as Forgetter, tenant)
+  for (const tenant of ['acme', 'gone', '_operator']) await notarized({ api, database: backup }, tenant)
   await epochs(api, 1)
   await server.stop()
 

@@ -6,12 +6,10 @@ import type { SubjectKey } from '../keys/subject-key.ts'
 import { CopiedRows, readInt8 } from '../store/copy-out.ts'
 import { sealedPart } from '../store/event-row.ts'
 import type { ByteWriter } from './byte-writer.ts'
-import { type Page, Run, type RunSource, rowsWithin } from './run.ts'
+import { type Page, personalLine, Run, type RunSource, rowsWithin } from './run.ts'
 
+const { bytes: lineBytes, personaAt } = personalLine
 const columns = 6
-/** Of the column `personal`: subject, persona, commitment. */
-const lineBytes = 48
-const personaAt = 8
 const saltBytes = 16
 /** Names, numbers, quotes and the salt of a part. */
 const frameBytes = 160

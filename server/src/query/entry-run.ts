@@ -4,14 +4,12 @@ import { CATEGORIES, ENTRY_VERSION, NO_PREVIOUS, TILE_WIDTH } from '@affidavit/t
 import { CopiedRows, readInt8 } from '../store/copy-out.ts'
 import type { Snapshot } from '../store/database.ts'
 import type { ByteWriter } from './byte-writer.ts'
-import { type Page, Run, type RunSource, rowsWithin } from './run.ts'
+import { type Page, personalLine, Run, type RunSource, rowsWithin } from './run.ts'
 import type { Span } from './spans.ts'
 
+const { bytes: lineBytes, commitmentAt } = personalLine
 const columns = 9
 const hashBytes = 32
-/** Of the column `personal`: subject, persona, commitment. */
-const lineBytes = 48
-const commitmentAt = 16
 /** Longest text of an entry besides its control line and its personal lines, and of one of those. */
 const placeBytes = 512
 const personalBytes = 100

@@ -14,6 +14,9 @@ export interface RunSource {
   readonly trail: Trail
 }
 
+/** The column `personal`: per line the subject's number, the persona's, and the commitment. */
+export const personalLine = { bytes: 48, personaAt: 8, commitmentAt: 16 } as const
+
 /** Writes one entry, in ascending order of seq: of each that the page was made for. */
 export type WriteSeq = (seq: number, writer: ByteWriter) => void
 
