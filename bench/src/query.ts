@@ -3,7 +3,7 @@
 // plain SQL by a superuser, with no row-level security, no decryption and the same indexes.
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseFilter } from '@affidavit/server/filter/filter.ts'
+import { parseFilter } from '@affidavit/server/filter/parameters.ts'
 import { type Keys, openKeys } from '@affidavit/server/keys/open-keys.ts'
 import { Personas } from '@affidavit/server/keys/personas.ts'
 import { KeyChest, type TenantKeys } from '@affidavit/server/keys/tenant-keys.ts'

@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { settings } from '../src/config.ts'
-import { FilterParameters } from '../src/filter/filter.ts'
+import { FilterParameters } from '../src/filter/parameters.ts'
 import { problems } from '../src/ingest/problem.ts'
 import { operatorScopes, type Scope, scopes } from '../src/tenants/scopes.ts'
 
@@ -57,7 +57,7 @@ ${table(
 `,
     'docs/reference/search.md': `# Search parameters
 
-Of \`GET /v1/events\`; any \`metadata.<key>=value\` besides. The guide is [search](../guides/search.md). ${made('server/src/filter/filter.ts')}
+Of \`GET /v1/events\`; any \`metadata.<key>=value\` besides. The guide is [search](../guides/search.md). ${made('server/src/filter/parameters.ts')}
 
 ${table(
   ['parameter', 'finds or does', 'more than once'],

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { everything, type Filter, maxValues, type Page, parseFilter } from './filter.ts'
+import { everything, type Filter, type Page } from './filter.ts'
+import { maxValues, parseFilter } from './parameters.ts'
 import { wordUnits } from './words.ts'
 
 function parsed(query: Record<string, unknown>, operator = false): { filter: Filter; page: Page } {

@@ -10,7 +10,7 @@ import {
   TILE_WIDTH,
   USUAL_LIMIT,
 } from '@affidavit/trail'
-import { parseFilter } from '../filter/filter.ts'
+import { parseFilter } from '../filter/parameters.ts'
 import { parseTime } from '../filter/time.ts'
 import { type Events, findId } from '../query/events.ts'
 import type { Reader } from '../query/row.ts'

@@ -3,7 +3,7 @@
 import { formatTlogProof, toHex } from '@affidavit/trail'
 import Type from 'typebox'
 import type { Catalog } from '../catalog/catalog.ts'
-import { defaultLimit, FilterParameters, maxLimit, parseFilter } from '../filter/filter.ts'
+import { defaultLimit, FilterParameters, maxLimit, parseFilter } from '../filter/parameters.ts'
 import { idPattern, tenantPattern } from '../ingest/event.ts'
 import type { Events } from '../query/events.ts'
 import type { Proofs } from '../query/proof.ts'

@@ -8,7 +8,8 @@ import { tenantPattern } from '../ingest/event.ts'
 import { compilePolicy } from '../ingest/policy.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Principal } from '../tenants/api-keys.ts'
-import { type Policy, type PolicyInput, PolicySchema } from '../tenants/policy.ts'
+import { completePolicy, type PolicyInput } from '../tenants/policy.ts'
+import { PolicySchema } from '../tenants/policy-schema.ts'
 import { OPERATOR_TENANT, type Tenant, TenantRefused, type Tenants } from '../tenants/tenants.ts'
 import { bodyProblems, jsonBody } from './json-body.ts'
 import type { Call, Operation, Reply } from './operation.ts'
@@ -159,7 +160,7 @@ async function settle(
   policy: PolicyInput | undefined,
 ): Promise<Tenant<TenantKeys>> {
   await parts.recorder.record(tenantCreated(tenant, actorOf(principal!, undefined)))
-  const meant = policy === undefined ? tenant : { ...tenant, policy: complete(policy) }
+  const meant = policy === undefined ? tenant : { ...tenant, policy: completePolicy(policy) }
   await parts.sealPolicy(meant, principal!)
   return policy === undefined ? tenant : ((await parts.tenants.update(tenant.id, { policy })) ?? tenant)
 }
@@ -172,14 +173,14 @@ async function change(
   policy: PolicyInput | undefined,
 ): Promise<Tenant<TenantKeys>> {
   const isRenamed = name !== undefined && name !== tenant.name
-  const isOther = policy !== undefined && !isDeepStrictEqual(complete(policy), { ...tenant.policy, operator: [] })
+  const isOther = policy !== undefined && !isDeepStrictEqual(completePolicy(policy), { ...tenant.policy, operator: [] })
   if (!isRenamed && !isOther) return tenant
   if (tenant.state === 'closed')
     throw refuse('tenant_closed', 'The tenant was deleted: nothing of it changes any more.')
   if (!principal!.scopes.has('tenants:write'))
     throw refuse('missing_scope', 'Changing a tenant needs the scope tenants:write.')
   if (isOther) await refuseShortening(parts, tenant, policy)
-  if (isOther) await parts.sealPolicy({ ...tenant, policy: complete(policy) }, principal!)
+  if (isOther) await parts.sealPolicy({ ...tenant, policy: completePolicy(policy) }, principal!)
   await parts.recorder.record({
     id: `tenant.updated:${randomUUID()}`,
     tenant: undefined,
@@ -209,13 +210,6 @@ async function refuseShortening(
 }
 
 const target = ({ id, name }: Tenant<TenantKeys>) => ({ type: 'tenant', id, ...(name !== null && { name }) })
-
-const complete = (policy: PolicyInput): Policy => ({
-  personal: policy.personal ?? [],
-  confidential: policy.confidential ?? [],
-  operator: [],
-  retentionDays: policy.retention_days ?? null,
-})
 
 /** A policy must work for every action there is: once it is stored, events are sealed under it. */
 function checkPolicy(catalog: Catalog, policy: PolicyInput): void {

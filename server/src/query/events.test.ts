@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { dayMs, type SealedDays, sealedDays } from '../../test/sealed-days.ts'
-import { parseFilter } from '../filter/filter.ts'
+import { parseFilter } from '../filter/parameters.ts'
 import { controlEntry } from '../seal/control.ts'
 import { Events, type Listing } from './events.ts'
 import type { Reader, ShownEvent } from './row.ts'

@@ -6,7 +6,7 @@
 // one, and only those are read again: what is held stays good however rarely it is asked for.
 import { randomBytes } from 'node:crypto'
 import type { Queryable } from '../store/database.ts'
-import { type Policy, type PolicyInput, readPolicy } from './policy.ts'
+import { completePolicy, type Policy, type PolicyInput } from './policy.ts'
 
 /**
  * The operator's own tenant: failed logins before a tenant is known, and the operator's administration. No customer may
@@ -81,7 +81,7 @@ interface Row {
   name: string | null
   operator: boolean
   state: 'open' | 'closed'
-  policy: unknown
+  policy: PolicyInput
   trail: number
   trail_id: string
   /** Microseconds since 1970. */
@@ -280,7 +280,7 @@ export class Tenants<Keys> {
     const trail = { number: row.trail, id: row.trail_id.replaceAll('-', ''), tenant: number, shard, ordinal }
     const held = this.#held.get(id)
     const keys = held?.generations === row.generations ? held.tenant.keys : await this.#openKeys(row, keyring)
-    return { number, id, name, operator, state, policy: readPolicy(policy), trail, keyring, keys }
+    return { number, id, name, operator, state, policy: completePolicy(policy), trail, keyring, keys }
   }
 
   async #openKeys(row: Row, keyring: string): Promise<Keys> {
