@@ -213,7 +213,6 @@ create table affidavit.days (
 ) with (fillfactor = 50);
 
 -- ─── Keys (readable by the keeper alone) ────────────────────────────────────────────────────────────────────────
-set local role affidavit_owner;
 create table keeper.tenant_keys (
   tenant int not null,
   kind text not null check (kind in ('data', 'index')),
@@ -227,15 +226,18 @@ create table keeper.buckets (
   tenant int not null,
   generation int not null,
   subjects int not null default 0,
-  wrapped bytea not null
+  wrapped bytea not null,
+  renewed int not null default 0     -- the generation at which it got the key it has; 0 with its making
 );
 create index buckets_tenant on keeper.buckets (tenant, number);
+create index buckets_generation on keeper.buckets (tenant, generation);
 create table keeper.subject_keys (
   subject bigint primary key,
   tenant int not null,
   bucket bigint not null references keeper.buckets,
   wrapped bytea not null
 );
+create index subject_keys_bucket on keeper.subject_keys (bucket);
 create table keeper.api_keys (
   id text primary key,
   tenant int,                        -- null: an operator key
@@ -433,11 +435,20 @@ begin
 end $$;
 
 -- ─── Partitions ─────────────────────────────────────────────────────────────────────────────────────────────────
--- Events are immutable where they lie: a statement that changes one is refused unless a guarded function announced it.
+-- Events are immutable where they lie. An announced removal may empty the columns of the payload, and those alone; an
+-- announced truncation may delete: guarded functions say so for the length of their statement.
 create function affidavit.refuse_change() returns trigger language plpgsql as $$
 begin
-  if tg_op = 'UPDATE' and current_setting('affidavit.guarded', true) = 'removal' and current_user = 'affidavit_owner' then
+  if tg_op = 'UPDATE' and current_setting('affidavit.guarded', true) = 'removal' and current_user = 'affidavit_owner'
+    and (new.seq, new.position, new.sealed_at, new.occurred_at, new.trail, new.tenant, new.day, new.shard, new.category, new.outcome,
+         new.flags, new.facts_commitment, new.hash, new.action, new.actor, new.control)
+      is not distinct from (old.seq, old.position, old.sealed_at, old.occurred_at, old.trail, old.tenant, old.day, old.shard, old.category,
+         old.outcome, old.flags, old.facts_commitment, old.hash, old.action, old.actor, old.control)
+    and new.facts is null then
     return new;
+  end if;
+  if tg_op = 'DELETE' and current_setting('affidavit.guarded', true) = 'truncation' and current_user = 'affidavit_owner' then
+    return old;
   end if;
   raise exception 'sealed events cannot be changed (% on %)', tg_op, tg_table_name
     using errcode = 'AF009', hint = 'Payloads are removed by affidavit.redact and affidavit.prune, after their control entry.';

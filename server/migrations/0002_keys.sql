@@ -49,7 +49,8 @@ end $$;
 -- buckets of older generations, and only then destroys the old key: no bucket can appear under it meanwhile.
 create table keeper.generations (
   tenant int primary key,
-  current int not null default 0
+  current int not null default 0,    -- wraps new buckets
+  newest int not null default 0      -- ever used: numbers never come back
 );
 grant select, insert, update on keeper.generations to affidavit_keeper;
 

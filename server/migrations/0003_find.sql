@@ -9,8 +9,9 @@ grant select (actor) on affidavit.events to affidavit_finder;
 set local role affidavit_finder;
 
 -- Sequence numbers, in order, of the current tenant's events on closed days that have a term of each group, or whose
--- terms are incomplete. The first term, a request id's, has an index of its own and is not looked at here. Groups are passed one after the other, with their lengths. Actors and actions are narrowing
--- conditions where given. AF010: nobody said which tenant.
+-- terms are incomplete. The first term, a request id's, has an index of its own and is not looked at here. Groups are
+-- passed one after the other, with their lengths. Actors and actions are narrowing conditions where given.
+-- AF010: nobody said which tenant.
 -- Under a policy the planner guesses how often a term occurs, and may guess that reading a whole day is cheaper.
 create function affidavit.find(p_trail int, p_low bigint, p_high bigint, p_first_day date, p_last_day date,
   p_terms int[], p_lengths int[], p_actors bigint[], p_actions int[], p_limit int, p_newest_first boolean)

@@ -6,9 +6,9 @@ insert into affidavit.cursors (name, shard, position, day)
   select 'notary', shard, 0, '1970-01-01' from affidavit.shards;
 
 -- Closes a past day: its terms get their index, and the indexes that grew with the day are built again without their
--- gaps; with a Sunday also that of its week's ids. CREATE INDEX lets readers through and keeps out only writers of that day, of which there are none. Dropping what
--- an open day needs is trim_day's: it locks readers out for a moment, and a transaction that has just built a large
--- index must not hold or wait for such a lock.
+-- gaps; with a Sunday also that of its week's ids. CREATE INDEX lets readers through and keeps out only writers of that
+-- day, of which there are none. Dropping what an open day needs is trim_day's: it locks readers out for a moment, and a
+-- transaction that has just built a large index must not hold or wait for such a lock.
 create function affidavit.close_day(p_day date) returns boolean
   language plpgsql security definer set search_path = affidavit, pg_temp set max_parallel_maintenance_workers = 0 as $$
 declare

@@ -28,6 +28,13 @@ create table affidavit.continued (
   root bytea not null
 );
 
+-- There after a database was found behind its Objects, until everything that was removed since is removed again: orders in
+-- Objects from this epoch on are to be gone through before anything is served.
+create table affidavit.recall_due (
+  one boolean primary key default true check (one),
+  from_epoch bigint not null
+);
+
 -- Subjects by key id, made where the restored database does not know them: their identity went with their payloads.
 create function affidavit.replay_subjects(p_tenant int, p_keys uuid[]) returns table (key_id uuid, number bigint)
   language plpgsql security definer set search_path = affidavit, pg_temp as $$
@@ -70,6 +77,7 @@ end $$;
 grant select, insert, update on affidavit.recoveries to affidavit_keeper;
 grant select, update on affidavit.lost to affidavit_keeper;
 grant select, insert, delete on affidavit.continued to affidavit_keeper;
+grant select, insert, update, delete on affidavit.recall_due to affidavit_retention;
 -- Hashes and control lines, no content: the keeper opens keys, and is not to read what they open.
 grant select (trail, seq, hash, control) on affidavit.events to affidavit_keeper;
 grant select on affidavit.heads, affidavit.notarized, affidavit.tiles to affidavit_keeper;
