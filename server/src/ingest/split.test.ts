@@ -1,8 +1,9 @@
+import { encodeContent, TILE_WIDTH, USUAL_LIMIT } from '@affidavit/trail'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { standardCatalog } from '../catalog/standard-actions.ts'
 import { join } from '../render/join.ts'
-import { comparePointers, type JsonObject } from '../store/pointer.ts'
+import { comparePointers, type Json, type JsonObject } from '../store/pointer.ts'
 import { normalise } from './normalise.ts'
 import { compilePolicy, openPolicy, type Policy } from './policy.ts'
 import { type Split, split } from './split.ts'
@@ -369,6 +370,47 @@ describe('limits', () => {
     const size = (n: number) => split(normal({ actor: { id: 'u' }, metadata: { a: 'é'.repeat(n) } }), stamp, openPolicy)
     expect(size(130_000).ok).toBe(true)
     expect(size(131_072)).toMatchObject({ ok: false, problem: { code: 'event_too_large' } })
+  })
+
+  test('256 of the largest fit into one member of a pack', () => {
+    const salt = Buffer.alloc(16).toString('base64')
+    const lineOf = ({ facts: content, subjects, confidential, operator }: Split) =>
+      `${encodeContent({
+        seq: Number.MAX_SAFE_INTEGER,
+        facts: { salt, content },
+        ...(confidential !== undefined && { confidential: { salt, content: confidential } }),
+        ...(operator !== undefined && { operator: { salt, content: operator } }),
+        personal: subjects.map((line, n) => ({ n, salt, content: line.content })),
+      })}\n`
+    const people = Array.from({ length: 99 }, (_, i) => `u${i}@x.y`)
+    // Escaped twice; in personas; in three bytes each; written longer than they came.
+    const fills: ((n: number) => Record<string, Json>)[] = [
+      (n) => ({ a: '"'.repeat(n) }),
+      (n) => ({ email: '"'.repeat(n) }),
+      (n) => ({ secret: '\u4e00'.repeat(n) }),
+      (n) => ({ secret: Array.from({ length: n }, () => 1e20) }),
+    ]
+    for (const fill of fills) {
+      const filled = (n: number) =>
+        split(
+          normal({
+            actor: { id: 'u' },
+            context: { session_id: 's' },
+            metadata: { to: people, few: 1, ...fill(n) },
+          }),
+          stamp,
+          policy(['/metadata/to/*'], ['/metadata/secret', '/metadata/few']),
+        )
+      let [fits, not] = [1, 300_000]
+      while (not - fits > 1) {
+        const middle = Math.floor((fits + not) / 2)
+        if (filled(middle).ok) fits = middle
+        else not = middle
+      }
+      expect(filled(not)).toMatchObject({ ok: false, problem: { code: 'event_too_large' } })
+      const length = Buffer.byteLength(lineOf(filled(fits) as Split))
+      expect(length).toBeLessThanOrEqual(USUAL_LIMIT / TILE_WIDTH)
+    }
   })
 
   test('a hundred people', () => {

@@ -6,6 +6,7 @@
 
 import type { Category } from '../catalog/category.ts'
 import { comparePointers, escapeSegment, type Json, type JsonObject } from '../store/pointer.ts'
+import { contentBytes, isTooLarge } from './content-size.ts'
 import { cut } from './cut.ts'
 import {
   type ChangeInput,
@@ -134,14 +135,21 @@ class Splitting {
     if (mayBeLarge && Buffer.byteLength(facts) > limits.factsBytes) {
       return { ok: false, problem: problem('event_too_large', `Facts may have ${limits.factsBytes} bytes.`, '') }
     }
+    const subjects = this.lines.map(closed)
+    const few = confidential.length === 0 ? undefined : JSON.stringify(sorted(confidential))
+    const own = operator.length === 0 ? undefined : JSON.stringify(sorted(operator))
+    if (isTooLarge([facts, few ?? '', own ?? '', ...subjects.map(({ content }) => content)])) {
+      const detail = `What is stored of one event may have ${contentBytes} bytes, each part counted as a JSON string.`
+      return { ok: false, problem: problem('event_too_large', detail, '') }
+    }
     return {
       ok: true,
       facts,
       stored,
       category: stored.category,
-      subjects: this.lines.map(closed),
-      confidential: confidential.length === 0 ? undefined : JSON.stringify(sorted(confidential)),
-      operator: operator.length === 0 ? undefined : JSON.stringify(sorted(operator)),
+      subjects,
+      confidential: few,
+      operator: own,
       actorIdentity: this.actorIdentity(),
     }
   }
