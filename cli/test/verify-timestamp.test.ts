@@ -1,15 +1,19 @@
-// A timestamp from a real authority, on its way from a server into a pack and before a verifier: the command, and the
-// verifier in one file.
+// A timestamp from a real authority, on its way from a server into a pack and before a verifier: the command, the
+// verifier in one file, and the command again that asks the server itself.
 import { execFile } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { timestampRequest } from '../../server/src/anchor/timestamp.ts'
 import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
 import { type StartedServer, startedServer } from '../../server/test/started-server.ts'
 import { hasOpenssl, startTimestampAuthority, type TimestampAuthority } from '../../server/test/timestamp-authority.ts'
+import { checkHeads } from '../src/verify/heads.ts'
+import { nodeSha256 } from '../src/verify/node-hash.ts'
 import { withPack } from '../src/verify/pack-file.ts'
+import { Roots } from '../src/verify/roots.ts'
 import { affidavit, verified } from './command-line.ts'
 
 const run = promisify(execFile)
@@ -112,6 +116,93 @@ describe.skipIf(!hasOpenssl)('a pack of a server with a timestamp authority', ()
     const checked = await run('openssl', ['ts', '-verify', ...files, '-CAfile', at('ca.pem')])
     expect(checked.stdout + checked.stderr).toContain('Verification: OK')
   })
+
+  describe('asked itself', () => {
+    const live = (...more: string[]) => verified([server.url, '--tenant', 'org_1', '--key', server.key, ...more])
+
+    test('is anchored for whoever trusts the authority, and says since when', async () => {
+      const told = await live('--tsa-ca', at('ca.pem'))
+      expect(told).toMatchObject({
+        outcome: 'held',
+        assurance: 'anchored',
+        verdicts: { anchors: 'held' },
+        findings: [],
+      })
+      expect(told.anchors).toMatchObject([{ kind: 'timestamp', authority: 'Test tsa', accuracy_ms: 1000 }])
+      expect(told.anchors![0]!.entries).toBeGreaterThan(0)
+      const without = await live()
+      expect(without).toMatchObject({ outcome: 'held', assurance: 'tamper-detecting only', anchors: [] })
+    })
+
+    test('is open with the certificates of a stranger', async () => {
+      expect(await live('--tsa-ca', at('stranger.pem'))).toMatchObject({
+        outcome: 'unchecked',
+        exit_code: 2,
+        assurance: 'tamper-detecting only',
+        findings: [{ verdict: 'anchors', code: 'timestamp_untrusted' }],
+      })
+    })
+
+    test('is found out by a stamped checkpoint that is not its past, and by a token for something else', async () => {
+      const { rows } = await database.superuser.query<{ origin: string; note: string; token: Buffer }>(
+        'select origin, note, token from affidavit.anchored order by id desc limit 1',
+      )
+      const { origin, note, token } = rows[0]!
+      const lines = note.split('\n')
+      lines[2] = Buffer.alloc(32, 7).toString('base64')
+      const other = lines.join('\n')
+      const genuine = await authority.reply(timestampRequest(Buffer.from(other), Buffer.alloc(8, 1)))
+      const shown = async (stamped: string, by: Buffer) => {
+        await database.superuser.query(
+          `insert into affidavit.anchored (epoch, size, anchor, kind, origin, public, note, token)
+             values (1, $1, 'second', 'timestamp', $2, true, $3, $4)`,
+          [Number(lines[1]), origin, stamped, by],
+        )
+        const told = await live('--tsa-ca', at('ca.pem'))
+        await database.superuser.query(`delete from affidavit.anchored where anchor = 'second'`)
+        return told
+      }
+      expect(await shown(other, genuine)).toMatchObject({
+        exit_code: 1,
+        assurance: 'tamper-detecting only',
+        verdicts: { registry: 'failed', anchors: 'failed' },
+        findings: expect.arrayContaining([expect.objectContaining({ code: 'registry_forked' })]),
+      })
+      expect(await shown(other, token)).toMatchObject({
+        exit_code: 1,
+        findings: expect.arrayContaining([expect.objectContaining({ code: 'timestamp_other_document' })]),
+      })
+      expect(await live('--tsa-ca', at('ca.pem'))).toMatchObject({ outcome: 'held', findings: [] })
+    })
+
+    // Last: new ones come every two seconds.
+    test('without a timestamp vouches for nothing', async () => {
+      await database.superuser.query(
+        `create function pg_temp.none() returns trigger language plpgsql as 'begin return null; end'`,
+      )
+      await database.superuser.query(
+        'create trigger none before insert on affidavit.anchored for each row execute function pg_temp.none()',
+      )
+      await database.superuser.query('delete from affidavit.anchored')
+      expect(await live('--tsa-ca', at('ca.pem'))).toMatchObject({
+        exit_code: 2,
+        findings: [{ verdict: 'anchors', code: 'no_timestamp' }],
+      })
+    })
+  })
+})
+
+test('what a timestamp covers cannot have been sealed later', () => {
+  const root = new Uint8Array(32)
+  const checkpoint = { origin: 'log.example/00000065897abbb178d59a98b5bbc2f5', size: 7, root, extensions: [] }
+  const head = { epoch: 3, time: '2026-03-10T18:00:00.000Z', isNewest: false, body: checkpoint }
+  const sealedAt = (seq: number) => (seq === 6 ? '2026-03-10T18:30:00.000Z' : undefined)
+  const parts = { checkpoint, roots: new Roots(nodeSha256, []), sealedAt }
+  const latest = Date.parse('2026-03-10T18:30:00.000Z')
+  expect(checkHeads({ ...parts, heads: [{ ...head, latest }] })).toEqual([])
+  expect(checkHeads({ ...parts, heads: [{ ...head, latest: latest - 1 }] })).toMatchObject([
+    { code: 'sealed_after_timestamp', seq: 6, state: 'failed' },
+  ])
 })
 
 async function until(holds: () => Promise<boolean>): Promise<void> {

@@ -20,7 +20,7 @@ import { parseTlogProof } from './tlog-proof.ts'
 import type { Anchor, Findings } from './verdict.ts'
 
 /** The clocks of server and authority may differ by so much: the server keeps no token that is further off. */
-const CLOCK_SKEW_MS = 600_000
+export const TIMESTAMP_SKEW_MS = 600_000
 
 /** The members of the timestamp numbered `n`. Those of the registry's proof are there all four or not at all. */
 export function anchorPaths(n: number): RegistryPaths & { readonly checkpoint: string; readonly token: string } {
@@ -92,7 +92,8 @@ interface Open {
   readonly message: string
 }
 
-const OPEN: readonly TimestampFlaw[] = ['untrusted', 'expired', 'unsupported']
+/** A token with one of these proves nothing to this verifier; with any other it is false. */
+export const OPEN_FLAWS: readonly TimestampFlaw[] = ['untrusted', 'expired', 'unsupported']
 
 class TimestampCheck {
   private readonly pack: PackReader
@@ -116,7 +117,7 @@ class TimestampCheck {
     if (verdict.outcome !== 'held') {
       const { code } = verdict
       const message = `${paths.token}: ${verdict.message}`
-      if (OPEN.includes(code)) return [{ code: `timestamp_${code}`, message }]
+      if (OPEN_FLAWS.includes(code)) return [{ code: `timestamp_${code}`, message }]
       return this.fail(`timestamp_${code}`, message)
     }
     const bound = await this.bound(verdict)
@@ -158,7 +159,7 @@ class TimestampCheck {
   /** What the checkpoint covers was sealed before it was stamped. */
   private isInTime({ body }: Bound, { time, accuracyMs }: CheckedTimestamp): boolean {
     const { below } = this.trail.times.at(body.size)
-    if (below === undefined || Date.parse(below.sealedAt) <= time + accuracyMs + CLOCK_SKEW_MS) return true
+    if (below === undefined || Date.parse(below.sealedAt) <= time + accuracyMs + TIMESTAMP_SKEW_MS) return true
     const message =
       `entry ${below.seq} says that it was sealed at ${below.sealedAt}, ` +
       `but ${this.paths.token} shows that it was there at ${new Date(time).toISOString()}`

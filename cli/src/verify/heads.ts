@@ -9,7 +9,7 @@ export interface HeadParts {
   readonly heads: readonly (SlotHead & { readonly body: Checkpoint })[]
   readonly checkpoint: Checkpoint
   readonly roots: Roots
-  /** When an entry was sealed, of those that stand first behind a head. */
+  /** When an entry was sealed, of those that stand before and behind the end of a head. */
   readonly sealedAt: (seq: number) => string | undefined
 }
 
@@ -18,7 +18,7 @@ export function checkHeads({ heads, checkpoint, roots, sealedAt }: HeadParts): R
   const findings: RegistryFinding[] = []
   const fail = (code: string, message: string, seq?: number) =>
     findings.push({ verdict: 'registry', state: 'failed', code, message, ...(seq !== undefined && { seq }) })
-  for (const { epoch, time, body } of heads) {
+  for (const { epoch, time, body, latest } of heads) {
     const { size } = body
     const bound = `epoch ${epoch} of ${time} binds ${size} entries`
     if (size > checkpoint.size) {
@@ -37,6 +37,13 @@ export function checkHeads({ heads, checkpoint, roots, sealedAt }: HeadParts): R
     const next = sealedAt(size)
     if (next !== undefined && Date.parse(next) < Date.parse(time) - MERGE_DELAY_MS)
       fail('backdated', `entry ${size} says that it was sealed at ${next}, but ${bound} only`, size)
+    const last = size > 0 ? sealedAt(size - 1) : undefined
+    if (latest !== undefined && last !== undefined && Date.parse(last) > latest)
+      fail(
+        'sealed_after_timestamp',
+        `entry ${size - 1} says that it was sealed at ${last}, after ${bound} under a timestamp`,
+        size - 1,
+      )
   }
   return findings
 }

@@ -22,7 +22,6 @@ import {
   tilePath,
   tileWidth,
   type Verdict,
-  type VerdictState,
   type Verification,
   type VerifierKey,
   verifyEd25519,
@@ -35,6 +34,7 @@ import { checkHeads, type HeadParts } from './heads.ts'
 import { checkKept } from './history.ts'
 import type { Kept } from './kept.ts'
 import { checkContents, GRACE_MS } from './live-content.ts'
+import type { Outside } from './live-timestamps.ts'
 import type { RegistryFinding } from './registry-finding.ts'
 import { Roots } from './roots.ts'
 import { type Served, type ServerLog, type TrailInfo, trailOf } from './server-log.ts'
@@ -82,12 +82,16 @@ export async function verifyLive(log: ServerLog, info: TrailInfo, options: LiveO
   return { ...(await run.verify()), checkpoint: run.checkpoint, note }
 }
 
-/** What the verdicts come to, once everything else has spoken. @param anchored what other anchors say */
+const NO_ANCHOR = { code: 'no_anchor', message: 'the witnesses that you asked for do not vouch for what is shown' }
+const NOBODY: Outside = { state: undefined, anchors: [], open: [] }
+
+/** What the verdicts come to, once everything else has spoken. @param outside what witnesses and authorities say */
 export function concludeLive(
   { findings, notes }: Pick<LiveResult, 'findings' | 'notes'>,
   { kept, vkeys }: Pick<LiveOptions, 'kept' | 'vkeys'>,
-  anchored: VerdictState | undefined,
+  outside: Outside = NOBODY,
 ): Verification {
+  const { state: anchored } = outside
   const states = [
     ...(vkeys === undefined ? [] : [findings.state('signature')]),
     ...(kept.length === 0 ? [] : [findings.state('consistency')]),
@@ -95,13 +99,15 @@ export function concludeLive(
   ]
   if (states.includes('failed'))
     findings.fail('anchors', 'anchor_contradicts', 'what you brought contradicts what the server shows')
-  else if (anchored === 'unchecked')
-    findings.cannotCheck('anchors', 'no_anchor', 'the witnesses that you asked for do not vouch for what is shown')
-  else if (states.includes('held')) findings.held('anchors')
+  else if (anchored === 'unchecked') {
+    const open = outside.open.length > 0 && outside.anchors.length === 0 ? outside.open : [NO_ANCHOR]
+    for (const { code, message } of open) findings.cannotCheck('anchors', code, message)
+  } else if (states.includes('held')) findings.held('anchors')
   const asked: Verdict[] = []
   if (kept.length > 0) asked.push('consistency')
   if (states.length > 0) asked.push('anchors')
-  return conclude(findings, asked, notes)
+  const told = outside.anchors.length === 0 ? [] : outside.open.map(({ message }) => message)
+  return conclude(findings, asked, [...notes, ...told], outside.anchors)
 }
 
 /** The key that the server names for itself; an unusable one signs nothing. */
@@ -148,7 +154,7 @@ class LiveRun {
   private readonly missing = new Set<number>()
   /** Entries below are not served, but their hashes are: as after a truncation. */
   private truncated = 0
-  /** Sealing times of the entries that stand first behind a head of the registry, and of the first one. */
+  /** Sealing times of the entries that stand before and behind the end of a head of the registry, and of the first one. */
   private readonly sealed = new Map<number, string>()
   private openedAt: string | undefined
 
@@ -163,7 +169,7 @@ class LiveRun {
     this.walk = new EntryVerifier(options.hash, trail, checkpoint.origin, findings)
     const heads = (options.heads ?? []).map(({ body }) => body.size)
     this.roots = new Roots(options.hash, [...options.kept.map(({ size }) => size), ...heads])
-    for (const size of heads) this.sealed.set(size, '')
+    for (const size of heads) this.sealed.set(size - 1, '').set(size, '')
     this.bundles = new Bundles(options.hash, (index, width) => log.tile({ level: 'entries', index, width }))
   }
 

@@ -7,12 +7,13 @@ import {
   type VerdictState,
   type VerifierKey,
 } from '@affidavit/trail'
-import { keyFor, serverUrl } from '../config.ts'
+import { keyFor } from '../config.ts'
 import { Failure } from '../failure.ts'
 import { asFailure, Remote, ServerRefused } from '../remote.ts'
 import { count, progressLine, say, type Terminal } from '../terminal.ts'
 import { keepAccusation } from './accusation-file.ts'
 import { accuse } from './accuse.ts'
+import { placeOf } from './address.ts'
 import {
   type Brought,
   type Held,
@@ -30,6 +31,7 @@ import { checkColumns } from './deep.ts'
 import { Expected } from './expected.ts'
 import { type Kept, readVkeys } from './kept.ts'
 import { concludeLive, type LiveOptions, type LiveResult, verifyLive } from './live.ts'
+import { checkLiveTimestamps, type LiveTimestamps, outsideOf } from './live-timestamps.ts'
 import { nodeSha256 } from './node-hash.ts'
 import { followRegistry, type Registry } from './registry.ts'
 import { type RegistryFinding, unchecked } from './registry-finding.ts'
@@ -51,8 +53,6 @@ export async function overHttp(
   brought: Brought,
   terminal: Terminal,
 ): Promise<Report> {
-  if (brought.timestamps !== undefined)
-    throw new Failure('--tsa-ca is for packs, which carry timestamps along; fetch one: affidavit pack.')
   const { url, tenant } = placeOf(address, options.tenant)
   const remote = new Remote({ url, key: keyFor(url, options.key, terminal.environment) })
   if (remote.isExposed) say(terminal, `${url} is not encrypted: the key and all events can be read on the way.`)
@@ -93,7 +93,9 @@ class Visit {
   }
 
   async run(): Promise<Report> {
-    const registry = await this.registry()
+    const followed = await this.registry()
+    const timestamps = await this.timestamps(followed)
+    const registry = timestamps?.registry ?? followed
     const past: (Visited | string)[] = []
     for (const [at, id] of this.info.earlier.entries())
       past.push(await this.earlierTrail(id, this.earlier[at]!, registry))
@@ -101,13 +103,15 @@ class Visit {
     const extras = this.extras(registry, past, visited)
     if (visited.expected !== undefined) extras.push(await this.deep(visited.checkpoint, visited.expected))
     this.bar.clear()
-    const verification = concludeLive(visited, keptOf(visited), this.anchored(registry, visited, extras))
+    const state = extras.find(({ name }) => name === 'registry')?.state
+    const outside = outsideOf(this.anchored(registry, visited, extras), timestamps, visited.checkpoint.origin, state)
+    const verification = concludeLive(visited, keptOf(visited), outside)
     const notes = [...visited.held.notes]
     // Before anything is remembered: what this visit keeps is nothing that it was held against.
     const against = [...visited.held.against, ...this.registryAgainst(registry)]
     const outcome = outcomeOf({ verification, extras })
     if (outcome === 'held') notes.push(...(await this.remember(registry, past, visited)))
-    const accusation = outcome === 'tampered' ? await this.accusation(registry, visited) : undefined
+    const accusation = outcome === 'tampered' ? await this.accusation(registry, visited, timestamps) : undefined
     if (accusation !== undefined) notes.push(accusation.note)
     const { checkpoint } = visited
     const size = { origin: checkpoint.origin, size: checkpoint.size, covered: checkpoint.size }
@@ -117,12 +121,16 @@ class Visit {
   }
 
   /** Where the log contradicts itself in what it has signed: the file that proves it, and a sentence about it. */
-  private async accusation(registry: Registry | RegistryFinding | undefined, visited: Visited) {
+  private async accusation(
+    registry: Registry | RegistryFinding | undefined,
+    visited: Visited,
+    timestamps: LiveTimestamps | undefined,
+  ) {
     const { checkpoint, note, held, vkeys } = visited
     const shown = {
       checkpoint,
       note,
-      kept: [...held.kept, ...this.keptRegistries(logNameOf(checkpoint.origin))],
+      kept: [...held.kept, ...this.keptRegistries(logNameOf(checkpoint.origin)), ...(timestamps?.contradicting ?? [])],
       registry: registry !== undefined && 'heads' in registry ? registry : undefined,
       keys: vkeys ?? keysFor([...readVkeys([this.info.vkey]), ...namedBy(registry)], checkpoint.origin),
     }
@@ -157,6 +165,17 @@ class Visit {
     } catch (error) {
       return registryFailure(error)
     }
+  }
+
+  private async timestamps(registry: Registry | RegistryFinding | undefined): Promise<LiveTimestamps | undefined> {
+    const options = this.brought.timestamps
+    if (options === undefined) return undefined
+    if (registry !== undefined && 'heads' in registry) {
+      const { remote, tenant } = this.log
+      const logName = logNameOf(this.info.origin)
+      return checkLiveTimestamps({ remote, log: new RegistryLog(remote), tenant, logName, registry, options })
+    }
+    throw new Failure('--tsa-ca: timestamps are over the registry, which cannot be read here.')
   }
 
   /** Keys of the log from outside, the one in force when last seen in front; undefined: none. */
@@ -264,7 +283,7 @@ class Visit {
     const { findings, notes } = checkChain(links, (origin) => holdAgainst(this.brought, origin, []).kept)
     const inner = past.flatMap((trail) => {
       if (typeof trail === 'string') return []
-      const concluded = concludeLive(trail, keptOf(trail), undefined)
+      const concluded = concludeLive(trail, keptOf(trail))
       const id = trailOf(trail.checkpoint)
       return concluded.findings.map((one) => ({ ...one, verdict: `trail ${id} ${one.verdict}` }))
     })
@@ -374,23 +393,3 @@ const keptOf = ({ held, vkeys }: Visited): Pick<LiveOptions, 'kept' | 'vkeys'> =
 const isSame = (a: VerifierKey, b: VerifierKey) => Buffer.compare(a.publicKey, b.publicKey) === 0
 const isAmong = (key: VerifierKey, keys: readonly VerifierKey[]) => keys.some((one) => isSame(one, key))
 const distinct = (keys: readonly VerifierKey[]) => keys.filter((key, at) => !isAmong(key, keys.slice(0, at)))
-
-/** `https://host/v1/trails/org_1` names its tenant; `https://host` needs `--tenant`. */
-export function placeOf(address: string, option: string | undefined): { url: string; tenant: string } {
-  const whole = serverUrl(address)
-  const match = /^(.*)\/v1\/trails\/([^/]+)$/.exec(whole)
-  const named = match === null ? undefined : decoded(match[2]!)
-  if (named !== undefined && option !== undefined && named !== option)
-    throw new Failure(`The address names the tenant ${named}, --tenant names ${option}.`)
-  const tenant = option ?? named
-  if (tenant === undefined) throw new Failure('Name the tenant whose trail is to be checked: --tenant ID.')
-  return { url: match?.[1] ?? whole, tenant }
-}
-
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    throw new Failure(`${text} names no tenant: a % in an address is written %25.`)
-  }
-}

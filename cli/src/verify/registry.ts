@@ -5,14 +5,11 @@
  */
 import {
   type Checkpoint,
-  checkSlotProof,
   type Epoch,
   equalBytes,
-  FormatError,
   NoteError,
   parseCheckpoint,
   parseNote,
-  parseSlotProof,
   parseVkey,
   type SlotProof,
   type TrustPolicy,
@@ -21,7 +18,7 @@ import {
 } from '@affidavit/trail'
 import { Failure } from '../failure.ts'
 import { ahead } from './ahead.ts'
-import { isSigned, keysFor, logNameOf } from './brought.ts'
+import { isSigned, keysFor } from './brought.ts'
 import type { Kept } from './kept.ts'
 import { nodeSha256 } from './node-hash.ts'
 import { failed, type RegistryFinding, unchecked } from './registry-finding.ts'
@@ -34,6 +31,7 @@ import {
   walkRegistry,
 } from './registry-walk.ts'
 import { ageFinding, asksWitnesses, checkWitnesses } from './registry-witnesses.ts'
+import { readSlot } from './slot-shown.ts'
 
 /** What an epoch binds for the tenant's slot. */
 export interface SlotHead {
@@ -44,6 +42,8 @@ export interface SlotHead {
   readonly body: Checkpoint | { readonly refused: string }
   /** What shows that, under the registry's checkpoint. */
   readonly shown?: { readonly slot: SlotProof; readonly entry: Epoch }
+  /** Where an authority stamped it: nothing that it binds can have been sealed later (ms since 1970). */
+  readonly latest?: number
 }
 
 export interface RegistryOptions {
@@ -320,8 +320,9 @@ class Following {
       const about = { epoch, time, isNewest: item === newest }
       if (!result.ok) heads.push({ ...about, body: { refused: result.why } })
       else {
-        const slot = this.slotProof(item, result.value)
-        if (slot !== undefined) heads.push({ ...about, body: parseCheckpoint(slot.body), shown: { slot, entry } })
+        const slot = readSlot(result.value, item, this.options.logName)
+        if ('verdict' in slot) this.findings.push(slot)
+        else heads.push({ ...about, body: parseCheckpoint(slot.body), shown: { slot, entry } })
       }
     }
     return heads
@@ -332,23 +333,5 @@ class Following {
     const isKept = visited !== undefined && this.options.now - Date.parse(visited.entry.time) < BODIES_KEPT_MS
     const some = [...audits, visited !== undefined && this.base !== undefined && isKept ? visited : undefined, newest]
     return [...new Set(some)].filter((epoch) => epoch !== undefined).sort((a, b) => a.index - b.index)
-  }
-
-  private slotProof({ index, entry }: RegistryEpoch, bytes: Uint8Array): SlotProof | undefined {
-    try {
-      const proof = parseSlotProof(bytes)
-      const flaw = proof.index !== index ? 'index' : checkSlotProof(nodeSha256, proof, entry)
-      if (flaw === undefined) {
-        const body = parseCheckpoint(proof.body)
-        if (logNameOf(body.origin) === this.options.logName) return proof
-      }
-      this.findings.push(
-        failed('slot_proof', `the slot proof of epoch ${entry.epoch} does not hold (${flaw ?? 'log'})`),
-      )
-    } catch (error) {
-      if (!(error instanceof FormatError)) throw error
-      this.findings.push(failed('slot_proof', `the slot proof of epoch ${entry.epoch} is none: ${error.message}`))
-    }
-    return undefined
   }
 }
