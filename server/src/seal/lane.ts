@@ -8,6 +8,7 @@
 import { type Sealable, SealUnavailable, type TrailRef } from '../store/sealable.ts'
 import { type ChainedBatch, type ChainedItem, chain, type Head, runs } from './chain.ts'
 import type { DatabaseClock } from './clock.ts'
+import { keepHeads } from './heads.ts'
 import type { Placing, Seat } from './joint-commits.ts'
 import { FairQueue, type QueueBounds, Ticket, type Waiting } from './queue.ts'
 import { refusal, sqlState, unavailable } from './refusal.ts'
@@ -246,7 +247,7 @@ export class Lane {
     if (this.#state !== null) {
       this.#state.position += batch.items.length
       this.#state.sealedAtMs = batch.sealedAtMs
-      for (const { trail, after } of batch.extensions) this.#state.heads.set(trail.number, after)
+      keepHeads(this.#state.heads, batch.extensions)
     }
     this.#context.onSealed(this.shard, batch.items.length)
   }
