@@ -1,9 +1,15 @@
 // The dictionary of actions: an event row carries a number, so that filters compare integers (which row-level security
 // lets indexes do) and a row is short. Numbers are per tenant; a new action is committed before its first event.
+import { TwoGenerations } from '../keys/two-generations.ts'
 import type { Queryable } from '../store/database.ts'
+import { Gathered } from '../store/gathered.ts'
 
-/** Actions kept in memory; a tenant that sends ids as actions must not fill it. */
-const cached = 200_000
+/** Actions kept in memory: some 15 MB. One map for all tenants: with one for each, many small tenants would take ten times as much. */
+const limits = { entries: 150_000, bytes: 15e6 }
+/** What two maps and their entries take beside the text. */
+const entry_bytes = 90
+/** Actions of one statement. */
+const most_asked = 5_000
 
 export interface TenantAction {
   readonly tenant: number
@@ -12,8 +18,8 @@ export interface TenantAction {
 
 export class ActionNumbers {
   readonly #ingest: Queryable
-  readonly #numbers = new Map<number, Map<string, number>>()
-  #size = 0
+  readonly #numbers = new TwoGenerations<number>(limits, (key) => key.length * 2 + entry_bytes)
+  readonly #missing = new Gathered<TenantAction, number>((wanted) => this.#admit(wanted), most_asked)
 
   /** @param ingest pool of the role `ingest` */
   constructor(ingest: Queryable) {
@@ -21,29 +27,21 @@ export class ActionNumbers {
   }
 
   known(tenant: number, action: string): number | undefined {
-    return this.#numbers.get(tenant)?.get(action)
+    return this.#numbers.get(nameOf(tenant, action))
   }
 
-  /** Numbers of the actions given, in their order; one round trip for those that are not known yet. */
+  /** Numbers of the actions given, in their order; two round trips for those that are not known yet. */
   async learn(wanted: readonly TenantAction[]): Promise<number[]> {
-    let missing: Map<string, TenantAction> | undefined
-    const numbers = new Array<number>(wanted.length)
-    for (let i = 0; i < wanted.length; i++) {
-      const one = wanted[i]!
-      const number = this.known(one.tenant, one.action)
-      if (number !== undefined) numbers[i] = number
-      else {
-        missing ??= new Map()
-        missing.set(`${one.tenant} ${one.action}`, one)
-      }
-    }
-    if (missing === undefined) return numbers
-    const found = await this.#admit([...missing.values()])
-    return wanted.map((one, i) => numbers[i] ?? found.get(`${one.tenant} ${one.action}`)!)
+    const numbers = wanted.map(({ tenant, action }) => this.known(tenant, action))
+    const missing = wanted.filter((_, at) => numbers[at] === undefined)
+    if (missing.length === 0) return numbers as number[]
+    const learnt = (await this.#missing.ask(missing))[Symbol.iterator]()
+    return numbers.map((number) => number ?? learnt.next().value!)
   }
 
-  async #admit(wanted: readonly TenantAction[]): Promise<Map<string, number>> {
-    const values = [wanted.map((one) => one.tenant), wanted.map((one) => one.action)]
+  async #admit(wanted: readonly TenantAction[]): Promise<number[]> {
+    const distinct = [...new Map(wanted.map((one) => [nameOf(one.tenant, one.action), one])).values()]
+    const values = [distinct.map((one) => one.tenant), distinct.map((one) => one.action)]
     await this.#ingest.query(
       'insert into affidavit.actions (tenant, action) select * from unnest($1::int[], $2::text[]) order by 1, 2 on conflict do nothing',
       values,
@@ -53,25 +51,10 @@ export class ActionNumbers {
       'select tenant, action, number from affidavit.actions join unnest($1::int[], $2::text[]) as u (tenant, action) using (tenant, action)',
       values,
     )
-    const found = new Map<string, number>()
-    for (const { tenant, action, number } of rows) {
-      found.set(`${tenant} ${action}`, number)
-      this.#keep(tenant, action, number)
-    }
-    return found
-  }
-
-  #keep(tenant: number, action: string, number: number): void {
-    if (this.#size >= cached) {
-      this.#numbers.clear()
-      this.#size = 0
-    }
-    let own = this.#numbers.get(tenant)
-    if (own === undefined) {
-      own = new Map()
-      this.#numbers.set(tenant, own)
-    }
-    own.set(action, number)
-    this.#size += 1
+    const found = new Map(rows.map(({ tenant, action, number }) => [nameOf(tenant, action), number]))
+    for (const [name, number] of found) this.#numbers.set(name, number)
+    return wanted.map(({ tenant, action }) => found.get(nameOf(tenant, action))!)
   }
 }
+
+const nameOf = (tenant: number, action: string) => `${tenant} ${action}`

@@ -6,6 +6,7 @@
 // one, and only those are read again: what is held stays good however rarely it is asked for.
 import { randomBytes } from 'node:crypto'
 import type { Queryable } from '../store/database.ts'
+import { Gathered } from '../store/gathered.ts'
 import { completePolicy, type Policy, type PolicyInput } from './policy.ts'
 
 /**
@@ -69,7 +70,11 @@ const refresh_ms = 5_000
 /** A change that commits later than this after it was stamped is seen late; statements end sooner (store/database.ts). */
 const longest_commit = '30 seconds'
 export const most_stale_ms = 10_000
+/** How far back the first look goes: to before anything that is held was read. */
+const first_look_ms = 5 * 60_000
 const default_capacity = 10_000
+/** Tenants of one query. */
+const page = 2_000
 const SHARDS = 16
 const MAX_NAME = 128
 /** Another tenant was given the slot meanwhile. */
@@ -125,6 +130,7 @@ export class Tenants<Keys> {
   readonly #now: () => number
   readonly #capacity: number
   readonly #held = new Map<string, Held<Keys>>()
+  readonly #unknown = new Gathered<string, Tenant<Keys> | undefined>((ids) => this.#readById(ids), page)
   #checking = false
   /** When it was last found out which tenants had changed. */
   #checked_ms = Number.NEGATIVE_INFINITY
@@ -164,7 +170,7 @@ export class Tenants<Keys> {
       else if (isTenantId(id)) unknown.push(id)
     }
     if (unknown.length > 0)
-      for (const tenant of await this.#read('where t.id = any ($1)', [unknown])) found.set(tenant.id, tenant)
+      for (const tenant of await this.#unknown.ask(unknown)) if (tenant !== undefined) found.set(tenant.id, tenant)
     return found
   }
 
@@ -262,6 +268,12 @@ export class Tenants<Keys> {
     return trailId
   }
 
+  async #readById(ids: readonly string[]): Promise<(Tenant<Keys> | undefined)[]> {
+    const read = await this.#read('where t.id = any ($1)', [[...new Set(ids)]])
+    const tenants = new Map(read.map((tenant) => [tenant.id, tenant]))
+    return ids.map((id) => tenants.get(id))
+  }
+
   async #read(where: string, values: unknown[]): Promise<Tenant<Keys>[]> {
     const read_ms = this.#now()
     const { rows } = await this.#keeper.query<Row>(`${select} ${where}`, values)
@@ -306,28 +318,45 @@ export class Tenants<Keys> {
     setImmediate(() => void this.#check().finally(() => (this.#checking = false)))
   }
 
+  /** Reads again those of the held tenants that changed after `since`, some at a time: very many may be new. */
+  async #readChanged(since: number): Promise<void> {
+    for (let after = { changed: since * 1_000, number: 0 }, more = true; more; ) {
+      const { rows } = await this.#keeper.query<{ id: string; changed: number; number: number }>(
+        `select id, number, (extract(epoch from changed_at) * 1000000)::bigint as changed from affidavit.tenants
+           where changed_at >= $1::timestamptz and (changed_at, number) > ($1::timestamptz, $2)
+           order by changed_at, number limit ${page}`,
+        [microsecondsToIso(after.changed), after.number],
+      )
+      const concerned = rows.flatMap(({ id, changed }) => {
+        const held = this.#held.get(id)
+        return held === undefined || held.changed === changed ? [] : [id]
+      })
+      if (concerned.length > 0) await this.#read('where t.id = any ($1)', [concerned])
+      more = rows.length === page
+      after = rows.at(-1) ?? after
+    }
+  }
+
   /** A failure needs no word here: what was not checked gets too old, and who then asks for it learns why. */
   async #check(): Promise<void> {
     const now_ms = this.#now()
     try {
-      const { rows } = await this.#keeper.query<{ id: string | null; changed: number; since: number }>(
-        `select t.id, (extract(epoch from t.changed_at) * 1000000)::bigint as changed, c.since
-           from (select clock_timestamp() - interval '${longest_commit}' as since) c
-             left join affidavit.tenants t on t.changed_at > coalesce($1::timestamptz, c.since - interval '5 minutes')`,
-        [this.#since === null ? null : new Date(this.#since).toISOString()],
+      const { rows } = await this.#keeper.query<{ since: number }>(
+        `select clock_timestamp() - interval '${longest_commit}' as since`,
       )
-      const changed = rows.flatMap(({ id, changed }) =>
-        id !== null && this.#held.get(id)?.changed !== changed ? [id] : [],
-      )
-      const concerned = changed.filter((id) => this.#held.has(id))
-      if (concerned.length > 0) await this.#read('where t.id = any ($1)', [concerned])
-      this.#since = rows[0]!.since
+      const { since } = rows[0]!
+      await this.#readChanged(this.#since ?? since - first_look_ms)
+      this.#since = since
       this.#checked_ms = now_ms
     } catch {
       // See above.
     }
   }
 }
+
+/** With all six digits that PostgreSQL keeps. */
+const microsecondsToIso = (time: number) =>
+  `${new Date(Math.floor(time / 1_000)).toISOString().slice(0, -1)}${String(time % 1_000).padStart(3, '0')}Z`
 
 /** Not `.` or `..`: an id is a segment of addresses. */
 export const isTenantId = (id: string) => /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/.test(id)
