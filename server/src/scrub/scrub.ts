@@ -45,6 +45,8 @@ export interface Found extends Mismatch {
 export interface ScrubOptions {
   /** Events per second; Infinity: as fast as it goes. */
   readonly rate: number
+  /** Least rest after each page, as a multiple of what it took; default 0. 4: at most a fifth of a core. */
+  readonly restFactor?: number
   readonly signal: AbortSignal
   /** After each page. */
   readonly onProgress?: (progress: { checked: number; total: number }) => void
@@ -99,6 +101,7 @@ class TrailScrub {
 
   async run(): Promise<number> {
     const { tenants, pool } = this.#parts
+    let began = performance.now()
     const tenant = (await tenants.byNumber([this.#tenant])).get(this.#tenant)
     // Of a tenant that was deleted nothing is kept that could be wrong.
     if (tenant === undefined || tenant.state === 'closed') {
@@ -110,7 +113,6 @@ class TrailScrub {
     let absence = new Absence(announcements, new Findings())
     let checked = 0
     while (!this.#options.signal.aborted) {
-      const began = performance.now()
       if (this.#known.size > known_personas) this.#known.clear()
       const before = { ...state, range: state.range.clone() }
       const first = await this.#judge(tenant, state, absence)
@@ -120,6 +122,7 @@ class TrailScrub {
         // Something may have been forgotten, or opened from memory, since the announcements were read: a second look, at
         // newer ones, once nothing in memory is older than the page.
         await this.#rest(this.#parts.recheck_ms ?? persona_freshness_ms + 1_000)
+        began = performance.now()
         this.#known.clear()
         absence = new Absence(await this.#announcements(tenant), new Findings())
         state = before
@@ -132,8 +135,9 @@ class TrailScrub {
       const done = state.range.size >= size || rows === 0
       await keepPlace(pool, done ? this.#after(rows) : { ...this.#within(state), checked: rows })
       this.#options.onProgress?.({ checked: this.#place.checked + checked, total: this.#place.total })
-      await this.#rest((rows / this.#options.rate) * 1000 - (performance.now() - began))
+      await this.#restAfter(rows, performance.now() - began)
       if (done) break
+      began = performance.now()
     }
     return checked
   }
@@ -195,6 +199,12 @@ class TrailScrub {
       )
       this.#options.onFound({ ...found, trail: this.#trail, trailId, tenant: tenant.id })
     }
+  }
+
+  /** A trail costs a dozen queries however short it is: by the rate alone very many short ones would take a whole core. */
+  #restAfter(rows: number, took_ms: number): Promise<void> {
+    const { rate, restFactor = 0 } = this.#options
+    return this.#rest(Math.max((rows / rate) * 1000 - took_ms, took_ms * restFactor))
   }
 
   async #rest(ms: number): Promise<void> {

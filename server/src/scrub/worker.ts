@@ -35,6 +35,7 @@ export const openTask: OpenTask<ScrubSettings, never, FromScrub> = async (settin
       if (rows[0]?.held !== true) return
       await scrubRound(parts, {
         rate: settings.rate,
+        restFactor: 4,
         signal: stopping.signal,
         onFound: ({ tenant, trailId, seq, what, message, print }) =>
           send({ type: 'found', found: { tenant, trailId, seq, what, message, print } }),
