@@ -8,6 +8,8 @@ import type { Entry } from './entry.ts'
 import type { Findings } from './verdict.ts'
 import type { Announcement } from './walk.ts'
 
+type ExplainingKind = 'prune' | 'erase' | 'redact' | 'lost' | 'close'
+
 const DAY_MS = 86_400_000
 /** Shortening retention for what is sealed already needs this much notice. */
 const NOTICE_MS = 30 * DAY_MS
@@ -44,14 +46,20 @@ export class Absence {
   private retention: Retention | undefined
   private deleted: Announcement | undefined
   private readonly findings: Findings
+  /** Payloads and personal lines that are gone, by the kind of what announced it. */
+  private readonly excused = new Map<ExplainingKind, number>()
 
-  /** `announcements` in order. Restated ones count only where the walk did not begin at entry 0. */
+  /**
+   * `announcements` in order. Restated ones count only where the walk did not begin at entry 0, and what they stand for was
+   * truncated: else anything could be said about entries that are merely not shown.
+   */
   constructor(announcements: readonly Announcement[], findings: Findings) {
     this.findings = findings
     const fromStart = announcements[0]?.seq === 0
+    const truncated = announcements.findLast(({ control }) => control.kind === 'truncate')?.seq ?? 0
     for (const announcement of announcements) {
       if (announcement.control.kind !== 'state') this.take(announcement)
-      else if (!fromStart) {
+      else if (!fromStart && announcement.seq < truncated) {
         // Restated announcements were sealed before every entry that is still there.
         for (const control of announcement.control.restated) this.take({ seq: -1, sealedAt: '', control })
       }
@@ -93,11 +101,14 @@ export class Absence {
 
   /** The announcement by which the whole payload of an entry is gone, if there is one. */
   payloadGone(seq: number, entry: Entry): Gone | undefined {
-    const redacted = this.redacted.get(seq)?.find((announced) => !this.held(seq, entry, announced.seq))
+    const redacted = this.redacted
+      .get(seq)
+      ?.find((announced) => isBefore(seq, announced) && !this.held(seq, entry, announced.seq))
     if (redacted !== undefined) return redacted
     const pruned = 'event' in entry.body ? this.pruned(seq, entry, entry.body.event) : undefined
     if (pruned !== undefined && pruned.early === undefined) return pruned
-    return this.lost.find(({ control }) => control.from <= seq && seq < control.to) ?? this.deleted ?? pruned
+    const covers = (lost: (typeof this.lost)[number]) => lost.control.from <= seq && seq < lost.control.to
+    return this.lost.find((lost) => covers(lost) && isBefore(seq, lost)) ?? this.deleted ?? pruned
   }
 
   /** The announcement by which a personal line's content is gone, if there is one. */
@@ -109,7 +120,7 @@ export class Absence {
   private pruned(seq: number, entry: Entry, category: Category): Gone | undefined {
     let early: Gone | undefined
     for (const prune of this.prunes.get(category)!) {
-      if (seq >= prune.before || this.held(seq, entry, prune.seq)) continue
+      if (seq >= prune.before || !isBefore(seq, prune) || this.held(seq, entry, prune.seq)) continue
       const { sealedAt, before } = prune
       const gone: Announcement = { seq: prune.seq, sealedAt, control: { kind: 'prune', category, before } }
       if (this.hasRunOut(seq, entry, category, gone)) return gone
@@ -122,6 +133,27 @@ export class Absence {
     if (this.retention === undefined || prune.sealedAt === '') return true
     const retention = this.retentionOf(seq, category, prune)
     return retention !== 'forever' && Date.parse(prune.sealedAt) - Date.parse(entry.sealedAt) >= retention * DAY_MS
+  }
+
+  /**
+   * Something is gone and `gone` says so. Whether it had the right to shows only to who sees the trail's rules: retention
+   * and holds, from the opening on.
+   */
+  excuse(gone: Gone): void {
+    const kind = gone.control.kind as ExplainingKind
+    this.excused.set(kind, (this.excused.get(kind) ?? 0) + 1)
+    if (this.retention !== undefined || this.excused.size > 1 || this.excused.get(kind) !== 1) return
+    const message = 'something was removed, but the opening of the trail, which says what may be, is not here'
+    this.findings.cannotCheck('absence', 'no_opening', message)
+  }
+
+  /** What is gone as announced, for people. @param isWhole no control entry can be missing */
+  notes(isWhole: boolean): string[] {
+    if (this.excused.size === 0) return []
+    const counts = Array.from(this.excused, ([kind, count]) => `${count} by ${kind}`)
+    const notes = [`payloads and personal lines that are gone as announced: ${counts.join(', ')}`]
+    if (!isWhole) notes.push('only the whole trail shows whether a hold forbade it')
+    return notes
   }
 
   /** A payload may be pruned when its retention has run out by the time of the prune entry. */
@@ -166,6 +198,11 @@ export class Absence {
       [...this.prunes.values()].every((prunes) => prunes.length === 0)
     )
   }
+}
+
+/** Nothing is announced as gone before it is there; what was restated stands for what was announced in time. */
+function isBefore(seq: number, announced: { readonly seq: number }): boolean {
+  return announced.seq === -1 || seq < announced.seq
 }
 
 function add<Key>(map: Map<Key, Announcement[]>, key: Key, announcement: Announcement): void {

@@ -81,7 +81,7 @@ async function withSuccessors(
   keys: readonly VerifierKey[],
 ): Promise<readonly VerifierKey[]> {
   if (succession === undefined) return keys
-  const origin = succession.checkpoint.slice(0, succession.checkpoint.indexOf('\n'))
+  const origin = originOf(succession.checkpoint)
   if (!/\/registry(?:\.[1-9][0-9]*)?$/.test(origin)) throw new Refusal('bad_succession', `${origin} is no registry`)
   const own = keys.filter(({ name }) => areOfOneLog(name, origin))
   const followed = await followSuccession(hash, verify, succession, own)
@@ -145,6 +145,9 @@ class Judge {
     const [earlier, later] = [await this.epochHead(said), await this.epochHead(head)]
     const [before, after] = [said.entry, head.entry]
     if (earlier.origin !== later.origin) throw new Refusal('other_log', 'the epochs bind different trails')
+    // A registry that takes the place of a lost one counts its epochs from the beginning.
+    if (originOf(said.registry.checkpoint) !== originOf(head.registry.checkpoint))
+      throw new Refusal('other_log', 'the epochs are of different registries')
     if (before.epoch >= after.epoch) throw new Refusal('not_covered', 'the epochs are not in this order')
     if (earlier.size <= later.size) throw new Refusal('no_contradiction', 'the later epoch does not bind less')
     const message =
@@ -190,7 +193,7 @@ class Judge {
   }
 
   private async signedCheckpoint(note: string): Promise<KnownHead> {
-    const origin = note.slice(0, note.indexOf('\n'))
+    const origin = originOf(note)
     const text = await this.signedText(note, origin)
     try {
       return parseCheckpoint(text)
@@ -224,6 +227,8 @@ class Judge {
     throw new Refusal('unknown_key', `no key given for ${origin} signed what it is said to have signed`)
   }
 }
+
+const originOf = (note: string): string => note.slice(0, note.indexOf('\n'))
 
 const OWN_ORIGIN = /^(.+)\/(?:[0-9a-f]{32}|registry(?:\.[1-9][0-9]*)?)$/
 

@@ -74,7 +74,10 @@ export class ContentVerifier {
   private facts(seq: number, entry: Entry, parts: Parts, compare: boolean, gone: Gone | undefined): void {
     if (!parts.facts()) {
       if (gone === undefined) this.gap(seq, 'facts')
-      else this.options.absence!.checkRetention(seq, gone)
+      else {
+        this.options.absence!.excuse(gone)
+        this.options.absence!.checkRetention(seq, gone)
+      }
       return
     }
     if (compare) {
@@ -126,7 +129,8 @@ export class ContentVerifier {
         }
         if (erased !== undefined) this.stillServed(seq, `personal ${n}`, erased)
         there = parts.personal()
-      } else if (erased === undefined && !this.withheld.has('personal')) this.gap(seq, `personal ${n}`)
+      } else if (gone === undefined && erased !== undefined) this.absence!.excuse(erased)
+      else if (erased === undefined && !this.withheld.has('personal')) this.gap(seq, `personal ${n}`)
     }
     if (there >= 0 && compare) this.notCommitted(seq, `personal ${there}`)
     while (there >= 0) there = parts.personal()

@@ -9,9 +9,9 @@ import { PackError } from './pack-error.ts'
 import type { PackKeys } from './pack-keys.ts'
 import { SUCCESSION_MEMBER } from './pack-keys.ts'
 import type { PackReader } from './pack-reader.ts'
-import { checkBound, readAs, slotSize, type WalkedTrail } from './pack-registry.ts'
+import { type Bound, checkBound, readAs, slotSize, type WalkedTrail } from './pack-registry.ts'
 import { anchorPaths, checkTimestamps, timestampsIn } from './pack-timestamps.ts'
-import type { TrustPolicy } from './policy.ts'
+import { meetsQuorum, type TrustPolicy } from './policy.ts'
 import type { TimestampOptions } from './timestamp.ts'
 import { parseTlogProof, type TlogProof } from './tlog-proof.ts'
 import { verifyInclusion } from './tree.ts'
@@ -62,11 +62,15 @@ export interface EvidenceOptions {
   readonly policy?: TrustPolicy
   /** Whose timestamps count. */
   readonly timestamps?: TimestampOptions
+  /** How much later (ms) than what witnesses cosigned an entry may have been sealed. */
+  readonly maxAgeMs: number
 }
 
 /** What the walk over the pack found. */
 export interface PackFacts extends WalkedTrail {
   readonly note: string
+  /** When the last entry of the ranges was sealed; undefined where it is not there. */
+  readonly lastSealedAt: string | undefined
   /** Leaf hashes of `provenSeqs`, as far as the entries are there. */
   readonly leaves: ReadonlyMap<number, Uint8Array>
 }
@@ -126,7 +130,7 @@ function checkEntryProof(proof: TlogProof, seq: number, facts: PackFacts, hash: 
 async function checkRegistry(
   pack: PackReader,
   facts: PackFacts,
-  { hash, verify, keys, policy }: EvidenceOptions,
+  { hash, verify, keys, policy, maxAgeMs }: EvidenceOptions,
   findings: Findings,
 ): Promise<Omit<EvidenceResult, 'known'>> {
   const { optional, ranges } = pack.manifest
@@ -149,5 +153,19 @@ async function checkRegistry(
     findings.cannotCheck('anchors', 'no_quorum', `${who} cosigned the registry's checkpoint, too few`)
     return { registry: 'unchecked', anchors: [], notes }
   }
-  return { registry: 'witnessed', anchors, notes: [...notes, `cosigned by ${names.join(', ')}`] }
+  const told = [...notes, `cosigned by ${names.join(', ')}`]
+  const last = body.size < ranges.at(-1)!.to ? facts.lastSealedAt : undefined
+  if (last === undefined || isFresh(bound, policy, Date.parse(last) - maxAgeMs))
+    return { registry: 'witnessed', anchors, notes: told }
+  // Epochs are published when nothing happens, too: whoever shows later entries could have shown a later epoch.
+  const message = `entries up to ${last} are shown, but nothing that witnesses cosigned then: that covers ${body.size} entries only`
+  findings.cannotCheck('anchors', 'stale_view', message)
+  return { registry: 'unchecked', anchors, notes: told }
+}
+
+/** Whether the epoch, and a quorum's cosignatures of it, are of a time (ms since 1970) or later. */
+function isFresh({ entry, judged }: Bound, policy: TrustPolicy, since: number): boolean {
+  const fresh = judged.cosigned.filter(({ time }) => time * 1000 >= since).map(({ name }) => name)
+  const keys = policy.witnesses.filter(({ name }) => fresh.includes(name)).map(({ key }) => key)
+  return Date.parse(entry.time) >= since && meetsQuorum(policy, keys)
 }

@@ -5,7 +5,8 @@
 import type { Hash, VerifySignature } from './hash.ts'
 import { ED25519, NoteError, parseVkey, type VerifierKey, vkeyUnder } from './note.ts'
 import type { PackReader } from './pack-reader.ts'
-import { readAs } from './pack-registry.ts'
+import { isRegistryOf, readAs } from './pack-registry.ts'
+import { pinsFor } from './pins.ts'
 import { followSuccession, parseSuccession } from './succession.ts'
 import { parseTlogProof } from './tlog-proof.ts'
 import type { Findings } from './verdict.ts'
@@ -45,14 +46,15 @@ export async function packKeys(
     const note = 'no key was given: the signature was checked with the key in the pack'
     return { trail: inPack, registry, earlier: registry, notes: [note] }
   }
-  const followed = await follow(pack, proof, vkeys, options, findings)
+  const pins = pinsFor(hash, vkeys, origin).filter(({ type }) => type === ED25519)
+  const followed = await follow(pack, proof, pins, options, findings)
   const under = (keys: readonly VerifierKey[]) => (name: string) =>
     keys.filter(({ type }) => type === ED25519).map((key) => (key.name === name ? key : vkeyUnder(hash, key, name)))
-  if (followed === undefined) return { trail: vkeys, registry: under(vkeys), earlier: under(vkeys), notes: [] }
+  if (followed === undefined) return { trail: pins, registry: under(pins), earlier: under(pins), notes: [] }
   const { keys, inForce } = followed
-  const steps = keys.length - vkeys.filter(({ type }) => type === ED25519).length
+  const steps = keys.length - pins.length
   return {
-    trail: [...vkeys, ...under(keys)(origin)],
+    trail: [...pins, ...under(keys)(origin)],
     registry: under(inForce),
     earlier: under(keys),
     notes:
@@ -77,11 +79,11 @@ function readKeys(hash: Hash, text: string): VerifierKey[] {
 async function follow(
   pack: PackReader,
   proofPath: string,
-  vkeys: readonly VerifierKey[],
+  pins: readonly VerifierKey[],
   { hash, verify }: KeyOptions,
   findings: Findings,
 ) {
-  const { optional } = pack.manifest
+  const { optional, origin } = pack.manifest
   if (!optional.includes(SUCCESSION_MEMBER) || !optional.includes(proofPath)) return undefined
   const succession = await readAs(pack, SUCCESSION_MEMBER, parseSuccession)
   const { checkpoint } = await readAs(pack, proofPath, parseTlogProof)
@@ -89,7 +91,12 @@ async function follow(
     findings.fail('signature', 'other_checkpoint', `${SUCCESSION_MEMBER} is under another checkpoint than the epoch`)
     return undefined
   }
-  const followed = await followSuccession(hash, verify, succession, vkeys)
+  const registry = checkpoint.slice(0, checkpoint.indexOf('\n'))
+  if (!isRegistryOf(registry, origin)) {
+    findings.fail('signature', 'other_registry', `${registry} is not the registry of ${origin}`)
+    return undefined
+  }
+  const followed = await followSuccession(hash, verify, succession, pins)
   if (followed.outcome === 'followed') return followed
   findings.fail('signature', followed.code, followed.message)
   return undefined

@@ -39,6 +39,8 @@ export interface VerifyOptions {
   readonly policy?: TrustPolicy
   /** Whose timestamps in a pack count; without, they are not checked. */
   readonly timestamps?: TimestampOptions
+  /** Entries sealed later than this (ms) after what the witnesses cosigned are not vouched for; default one hour. */
+  readonly maxAgeMs?: number
   readonly origin?: string
   /** ms since 1970; default: when the last entry was sealed. */
   readonly now?: number
@@ -52,9 +54,11 @@ export interface VerifyOptions {
 }
 
 const DAY_MS = 86_400_000
+const HOUR_MS = 3_600_000
 
 /** Verifies an opened pack. Throws PackError when the file turns out to be damaged; everything else is a finding. */
-export async function verifyPack(pack: PackReader, options: VerifyOptions): Promise<Verification> {
+export async function verifyPack(pack: PackReader, given: VerifyOptions): Promise<Verification> {
+  const options = withPolicyKeys(given)
   const findings = new Findings()
   const notes: string[] = []
   const { manifest } = pack
@@ -77,11 +81,22 @@ export async function verifyPack(pack: PackReader, options: VerifyOptions): Prom
   const { root, keptRoot, comparedTo, ...walked } = await walkBundles(pack, walk, onTheWay, options, findings)
   if (checkpoint !== undefined) checkRoot(checkpoint.root, root, findings)
   if (options.kept !== undefined) checkKept(options.kept, manifest, { root, keptRoot }, findings)
-  await checkContent(pack, walk, onTheWay, comparedTo, options, findings)
+  notes.push(...(await checkContent(pack, walk, onTheWay, comparedTo, options, findings)))
   const evidence =
     checkpoint === undefined
       ? undefined
-      : await checkEvidence(pack, { checkpoint, note, root, ...walked }, { ...options, keys }, findings)
+      : await checkEvidence(
+          pack,
+          {
+            checkpoint,
+            note,
+            root,
+            ...walked,
+            lastSealedAt: walked.times.at(manifest.ranges.at(-1)!.to).below?.sealedAt,
+          },
+          { ...options, keys, maxAgeMs: options.maxAgeMs ?? HOUR_MS },
+          findings,
+        )
   notes.push(...(evidence?.notes ?? []))
   settleAnchors(options, evidence, findings)
   if (manifest.withheld.length > 0) notes.push(`withheld from this pack: ${manifest.withheld.join(', ')}`)
@@ -91,6 +106,12 @@ export async function verifyPack(pack: PackReader, options: VerifyOptions): Prom
   if (options.kept !== undefined) asked.push('consistency', 'anchors')
   if (options.vkeys !== undefined || hasQuorum(options) || options.timestamps !== undefined) asked.push('anchors')
   return conclude(findings, asked, notes, evidence?.anchors)
+}
+
+/** A log that a policy lists is a key from outside like any other. */
+function withPolicyKeys(options: VerifyOptions): VerifyOptions {
+  const named = options.policy?.logs.map(({ key }) => key) ?? []
+  return named.length === 0 ? options : { ...options, vkeys: [...(options.vkeys ?? []), ...named] }
 }
 
 /** Checks a checkpoint note; its content is returned even when the signature fails. */
@@ -149,7 +170,7 @@ async function walkBundles(
   const older = new OlderRoot(options.hash, options.kept?.size)
   const wanted = new Set(provenSeqs(manifest))
   const leaves = new Map<number, Uint8Array>()
-  const times = new SealedTimes(await evidenceSizes(pack))
+  const times = new SealedTimes([...(await evidenceSizes(pack)), manifest.ranges.at(-1)!.to])
   let comparedTo = Number.POSITIVE_INFINITY
   const read = (index: number) =>
     Promise.all([pack.bundle(index), pack.order.hasContent(index) && walk.isQuiet ? pack.content(index) : undefined])
@@ -230,7 +251,10 @@ function checkKept(
     )
 }
 
-/** Checks what the walk has left: contents behind the first announcement, and all gaps in the light of them all. */
+/**
+ * Checks what the walk has left: contents behind the first announcement, and all gaps in the light of them all.
+ * @returns notes
+ */
 async function checkContent(
   pack: PackReader,
   walk: EntryVerifier,
@@ -238,7 +262,7 @@ async function checkContent(
   comparedTo: number,
   options: VerifyOptions,
   findings: Findings,
-): Promise<void> {
+): Promise<string[]> {
   const { manifest } = pack
   const absence = new Absence(walk.announcements, findings)
   if (absence.quiet) onTheWay.settle()
@@ -263,6 +287,8 @@ async function checkContent(
   findings.held('content')
   findings.held('absence')
   findings.held('completeness')
+  const [first, ...others] = manifest.bundles
+  return absence.notes(first!.from === 0 && others.length === 0)
 }
 
 function* contentLeft(manifest: Manifest, from: number): Generator<number> {

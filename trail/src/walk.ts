@@ -7,6 +7,7 @@ import type { Control } from './control.ts'
 import { type Entry, EntryReader } from './entry.ts'
 import { EntryError } from './entry-error.ts'
 import { HASH_BYTES, type Hash, hashText } from './hash.ts'
+import { slotOf } from './registry.ts'
 import { decodeTile, TILE_WIDTH } from './tiles.ts'
 import type { Findings } from './verdict.ts'
 
@@ -263,6 +264,14 @@ export class EntryVerifier {
         'chain',
         'misplaced_continues',
         `entry ${seq} is continues: that is entry 1 and only that`,
+        seq,
+      )
+    }
+    if (control.kind === 'continues' && slotOf(control.trail) !== slotOf(this.trail)) {
+      this.findings.fail(
+        'chain',
+        'other_slot',
+        `entry ${seq} continues trail ${control.trail}, which has another slot of the registry`,
         seq,
       )
     }

@@ -27,10 +27,12 @@ import {
   type Planned,
   rootOf,
   type SampleTrail,
+  SLOT,
   SUBJECTS,
   seededKey,
   signedCheckpoint,
   sourceOf,
+  trailId,
 } from './sample-trail.ts'
 
 /** `size` entries: the open entry, events, and the control entries given by seq. */
@@ -280,7 +282,12 @@ describe('tampering', () => {
     expect(first(await check(await pack(makeTrail(plan(9, { 7: close })))))).toBe('chain after_close 8')
     expect(first(await check(await pack(makeTrail(plan(9, { 5: OPEN })))))).toBe('chain misplaced_open 5')
     expect(first(await check(await pack(makeTrail(plan(9).with(0, {})))))).toBe('chain no_open 0')
-    const continues: Control = { kind: 'continues', trail: '0'.repeat(32), size: 5, root: good.entries[1]!.previous }
+    const continues: Control = {
+      kind: 'continues',
+      trail: trailId('before', SLOT),
+      size: 5,
+      root: good.entries[1]!.previous,
+    }
     expect(first(await check(await pack(makeTrail(plan(9, { 5: continues })))))).toBe('chain misplaced_continues 5')
     expect((await check(await pack(makeTrail(plan(9, { 1: continues }))))).outcome).toBe('held')
   })
@@ -421,7 +428,7 @@ describe('explained absence', () => {
 
 describe('contents checked on the walk and after it', () => {
   it('are each judged once, and gaps in the light of what is announced later', async () => {
-    const trail = makeTrail(plan(700, { 300: { kind: 'redact', seqs: [5, 310] } }, { 699: 3 }))
+    const trail = makeTrail(plan(700, { 311: { kind: 'redact', seqs: [5, 310] } }, { 699: 3 }))
     const payloads = trail.payloads.map((payload) => {
       if (payload.seq === 5 || payload.seq === 310) return { seq: payload.seq }
       if (payload.seq === 20 || payload.seq === 620) return without(payload, 'facts')
