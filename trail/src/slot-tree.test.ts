@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { nodeSha256 } from '../test/node-hash.ts'
 import { headOf, makeEpoch, SECRET } from '../test/sample-registry.ts'
 import { makeTrail, OPEN, ORIGIN, SLOT, seeded } from '../test/sample-trail.ts'
-import { toHex } from './bytes.ts'
+import { concatBytes, toHex } from './bytes.ts'
 import { FormatError } from './format-error.ts'
 import { hmac } from './hash.ts'
 import { slotOf } from './registry.ts'
@@ -48,6 +48,23 @@ describe('slot tree', () => {
     expect(
       toHex(slotRoot(sha256, 3, slotLeaf(sha256, slotBlind(sha256, SECRET, 2 ** 33, 3), long), text.path(3))),
     ).toBe(toHex(text.root))
+  })
+
+  it('is built in parts as well, with the upper tree over their roots', () => {
+    const bodies: [number, string][] = [3, 300, 301, 1000].map((slot) => [slot, `body ${slot}\n`])
+    const plan = { secret: SECRET, epoch: 9 }
+    const whole = SlotTree.build(nodeSha256, { ...plan, depth: 10, bodies })
+    const parts = [0, 256, 512, 768].map((first) => {
+      const own = bodies.filter(([slot]) => slot >= first && slot < first + 256)
+      return SlotTree.build(nodeSha256, { ...plan, depth: 8, bodies: own, first })
+    })
+    const above = SlotTree.over(nodeSha256, concatBytes(parts.map(({ root }) => root)))
+    expect(toHex(above.root)).toBe(toHex(whole.root))
+    expect([...parts[1]!.path(44), ...above.path(1)].map(toHex)).toEqual(whole.path(300).map(toHex))
+    for (const first of [1, 255, 2 ** 32])
+      expect(() => SlotTree.build(nodeSha256, { ...plan, depth: 8, bodies: [], first })).toThrow(RangeError)
+    expect(() => SlotTree.over(nodeSha256, new Uint8Array(96))).toThrow(RangeError)
+    expect(() => SlotTree.over(nodeSha256, new Uint8Array(0))).toThrow(RangeError)
   })
 
   it('shares nothing with the epoch after: every leaf is blinded anew', () => {

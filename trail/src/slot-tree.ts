@@ -52,6 +52,8 @@ export interface SlotTreePlan {
   readonly depth: number
   /** Checkpoint note text of each slot in use, in any order. */
   readonly bodies: Iterable<readonly [slot: number, body: Uint8Array | string]>
+  /** For a part of a larger tree: its first slot, a multiple of 2^depth. Default 0. */
+  readonly first?: number
 }
 
 /**
@@ -68,21 +70,34 @@ export class SlotTree {
     this.levels = levels
   }
 
-  /** About 3 µs per slot with a fast hash. Throws RangeError for a slot outside the tree, or one with two bodies. */
-  static build(hash: Hash, { secret, epoch, depth, bodies }: SlotTreePlan): SlotTree {
+  /**
+   * About 3 µs per slot with a fast hash. Throws RangeError for a slot outside the tree, or one with two bodies. A part of
+   * a larger tree counts its slots from its own first one when it is asked for paths.
+   */
+  static build(hash: Hash, { secret, epoch, depth, bodies, first = 0 }: SlotTreePlan): SlotTree {
     if (depth < MIN_DEPTH || depth > MAX_DEPTH) throw new RangeError(`not a slot tree's depth: ${depth}`)
     const slots = 2 ** depth
+    if (first % slots !== 0 || first + slots > 2 ** MAX_DEPTH) throw new RangeError(`no tree of ${slots} at ${first}`)
     const leaves = new Uint8Array(slots * HASH_BYTES)
-    fillBlinds(hash, secret, epoch, leaves)
+    fillBlinds(hash, secret, epoch, first, leaves)
     const taken = new Uint8Array(slots)
     for (const [slot, body] of bodies) {
-      if (!Number.isInteger(slot) || slot < 0 || slot >= slots) throw new RangeError(`no slot ${slot} of ${slots}`)
-      if (taken[slot] === 1) throw new RangeError(`slot ${slot} has two heads`)
-      taken[slot] = 1
-      putLeaf(hash, leaves, slot * HASH_BYTES, body)
+      const at = slot - first
+      if (!Number.isInteger(at) || at < 0 || at >= slots)
+        throw new RangeError(`no slot ${slot} of ${slots} from ${first}`)
+      if (taken[at] === 1) throw new RangeError(`slot ${slot} has two heads`)
+      taken[at] = 1
+      putLeaf(hash, leaves, at * HASH_BYTES, body)
     }
-    const levels: Uint8Array[] = [leaves]
-    for (let below: Uint8Array = leaves; below.length > HASH_BYTES; ) {
+    return SlotTree.over(hash, leaves)
+  }
+
+  /** The upper part of a tree, over node hashes (2^n of them, one after the other) that are known. */
+  static over(hash: Hash, nodes: Uint8Array): SlotTree {
+    const depth = Math.log2(nodes.length / HASH_BYTES)
+    if (!Number.isInteger(depth) || depth > MAX_DEPTH) throw new RangeError(`no tree over ${nodes.length} bytes`)
+    const levels: Uint8Array[] = [nodes]
+    for (let below: Uint8Array = nodes; below.length > HASH_BYTES; ) {
       below = levelAbove(hash, below)
       levels.push(below)
     }
@@ -111,11 +126,11 @@ export class SlotTree {
 }
 
 /** `hmac` of every slot's place, with one pair of buffers for all of them. */
-function fillBlinds(hash: Hash, secret: HmacKey, epoch: number, leaves: Uint8Array): void {
+function fillBlinds(hash: Hash, secret: HmacKey, epoch: number, first: number, leaves: Uint8Array): void {
   const inner = concatBytes([secret.inner, place(epoch, 0)])
   const outer = concatBytes([secret.outer, new Uint8Array(HASH_BYTES)])
   const view = new DataView(inner.buffer)
-  for (let slot = 0, at = 0; at < leaves.length; slot++, at += HASH_BYTES) {
+  for (let slot = first, at = 0; at < leaves.length; slot++, at += HASH_BYTES) {
     view.setUint32(BLOCK_BYTES + 12, slot)
     hashInto(hash, inner, outer, BLOCK_BYTES)
     hashInto(hash, outer, leaves, at)

@@ -205,7 +205,7 @@ async function planEpoch(
   }))
   const { depth } = await readState(parts.pool) // after the changes: it has room for each of them
   const bodies = await parts.bodies.withChanges(state.epoch, trails)
-  const { root, crown } = parts.blinds.tree(epoch, depth, bodies)
+  const { root, crown } = await parts.blinds.tree(epoch, depth, bodies)
   const own: Epoch = { kind: 'epoch', epoch, time: new Date(time).toISOString(), depth, slots: root }
   const pending = await readPending(parts.pool)
   const entries = [...pending, ...successors, encodeRegistryEntry(own)]
@@ -239,7 +239,7 @@ async function complete(parts: EpochParts, state: RegistryState, key: string): P
   const own = decodeRegistryEntry(header.entries.at(-1)!)
   if (own.kind !== 'epoch') throw new Error(`${key} ends in no epoch`)
   const bodies = await parts.bodies.withChanges(state.epoch, trails)
-  const { root, crown } = parts.blinds.tree(header.epoch, own.depth, bodies)
+  const { root, crown } = await parts.blinds.tree(header.epoch, own.depth, bodies)
   if (!Buffer.from(root).equals(own.slots)) return behind(`${key} was made of other heads than this database has`)
   const plan: Plan = {
     epoch: header.epoch,

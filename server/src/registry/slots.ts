@@ -1,16 +1,22 @@
-// The slot tree of one epoch. Built whole once, when the epoch is made; of it only the root and the crown are kept: the
-// nodes that cover 256 slots each. A slot's proof later is its block of 256 computed again from bodies and secret, and
-// the crown above it. At 100,000 trails a whole tree is 16 MB, its crown 32 KB.
-import { type HmacKey, hmacKey, nodeHash, SlotTree, slotBlind, slotLeaf } from '@affidavit/trail'
+// The slot tree of one epoch. Built once, when the epoch is made, block by block, so that neither its 16 MB (at 100,000
+// trails) nor the second that it takes are ever needed at once; kept are the root and the crown: the nodes that cover 256
+// slots each, 32 KB. A slot's proof later is its block of 256 computed again from bodies and secret, and the crown above.
+import { type HmacKey, hmacKey, SlotTree, slotBlind } from '@affidavit/trail'
 import { sha256 } from '../store/sha256.ts'
 
 const hash_bytes = 32
 const block_height = 8
 /** Slots under one node of the crown. */
 export const block_slots = 2 ** block_height
+/** Blocks built without a pause: some 10 ms. */
+const blocks_at_once = 12
 
-/** Checkpoint text of each slot in use. */
-export type Bodies = ReadonlyMap<number, Uint8Array>
+/** Checkpoint text of each slot in use; a Map is one. */
+export interface Bodies {
+  get(slot: number): Uint8Array | undefined
+}
+
+const pause = () => new Promise<void>((resolve) => setImmediate(resolve))
 
 export class SlotBlinds {
   readonly #secret: HmacKey
@@ -20,10 +26,14 @@ export class SlotBlinds {
     this.#secret = hmacKey(sha256, secret)
   }
 
-  /** About 3 µs per slot, without a pause. */
-  tree(epoch: number, depth: number, bodies: Bodies): { root: Uint8Array; crown: Uint8Array } {
-    const tree = SlotTree.build(sha256, { secret: this.#secret, epoch, depth, bodies })
-    return { root: tree.root, crown: tree.level(block_height) }
+  /** About 3 µs per slot; others get their turn in between. The bodies must stay as they are meanwhile. */
+  async tree(epoch: number, depth: number, bodies: Bodies): Promise<{ root: Uint8Array; crown: Uint8Array }> {
+    const crown = new Uint8Array(2 ** (depth - block_height) * hash_bytes)
+    for (let block = 0; block * hash_bytes < crown.length; block++) {
+      if (block > 0 && block % blocks_at_once === 0) await pause()
+      crown.set(this.#block(epoch, block, bodies).root, block * hash_bytes)
+    }
+    return { root: SlotTree.over(sha256, crown).root, crown }
   }
 
   /**
@@ -36,33 +46,25 @@ export class SlotBlinds {
     bodies: Bodies,
     crown: Uint8Array,
   ): { blind: Uint8Array; path: Uint8Array[]; root: Uint8Array } {
-    const first = slot - (slot % block_slots)
-    const leaves = Array.from({ length: block_slots }, (_, n) => {
-      const body = bodies.get(first + n)
-      const blind = slotBlind(sha256, this.#secret, epoch, first + n)
-      return body === undefined ? blind : slotLeaf(sha256, blind, body)
-    })
-    const below = climb(leaves, slot - first)
-    const nodes = Array.from({ length: crown.length / hash_bytes }, (_, n) =>
-      crown.subarray(n * hash_bytes, (n + 1) * hash_bytes),
-    )
-    nodes[first / block_slots] = below.root
-    const above = climb(nodes, first / block_slots)
+    const block = Math.floor(slot / block_slots)
+    const below = this.#block(epoch, block, bodies)
+    const nodes = new Uint8Array(crown)
+    nodes.set(below.root, block * hash_bytes)
+    const above = SlotTree.over(sha256, nodes)
     return {
       blind: slotBlind(sha256, this.#secret, epoch, slot),
-      path: [...below.path, ...above.path],
+      path: [...below.path(slot % block_slots), ...above.path(block)],
       root: above.root,
     }
   }
-}
 
-/** From one of 2^n hashes to their root, with the siblings met. */
-function climb(hashes: readonly Uint8Array[], from: number): { path: Uint8Array[]; root: Uint8Array } {
-  const path: Uint8Array[] = []
-  let level = hashes
-  for (let at = from; level.length > 1; at = Math.floor(at / 2)) {
-    path.push(level[at % 2 === 0 ? at + 1 : at - 1]!)
-    level = Array.from({ length: level.length / 2 }, (_, n) => nodeHash(sha256, level[2 * n]!, level[2 * n + 1]!))
+  #block(epoch: number, block: number, bodies: Bodies): SlotTree {
+    const first = block * block_slots
+    const own: [number, Uint8Array][] = []
+    for (let slot = first; slot < first + block_slots; slot++) {
+      const body = bodies.get(slot)
+      if (body !== undefined) own.push([slot, body])
+    }
+    return SlotTree.build(sha256, { secret: this.#secret, epoch, depth: block_height, bodies: own, first })
   }
-  return { path, root: level[0]! }
 }

@@ -98,16 +98,23 @@ export interface StoredBody {
   readonly root: Buffer
 }
 
-/** What every slot in use holds in an epoch. */
-export async function readBodies(db: Queryable, epoch: number): Promise<StoredBody[]> {
-  const { rows } = await db.query<{ [K in keyof StoredBody]: StoredBody[K] }>(
-    `select s.slot, replace(b.trail_id::text, '-', '') as trail, b.size, b.root
-      from affidavit.slots s join lateral (
-        select trail_id, size, root from affidavit.slot_bodies
-        where slot = s.slot and epoch <= $1 order by epoch desc limit 1) b on true`,
-    [epoch],
-  )
-  return rows
+/** Slots of one page of bodies. */
+const bodies_page = 5_000
+
+/** What every slot in use holds in an epoch, in pages. */
+export async function* readBodies(db: Queryable, epoch: number): AsyncGenerator<StoredBody[]> {
+  for (let after = -1, more = true; more; ) {
+    const { rows } = await db.query<{ [K in keyof StoredBody]: StoredBody[K] }>(
+      `select s.slot, replace(b.trail_id::text, '-', '') as trail, b.size, b.root
+        from (select slot from affidavit.slots where slot > $2 order by slot limit ${bodies_page}) s left join lateral (
+          select trail_id, size, root from affidavit.slot_bodies
+          where slot = s.slot and epoch <= $1 order by epoch desc limit 1) b on true order by s.slot`,
+      [epoch, after],
+    )
+    yield rows.filter(({ trail }) => trail !== null)
+    after = rows.at(-1)?.slot ?? after
+    more = rows.length === bodies_page
+  }
 }
 
 export async function readEdge(db: Queryable, size: number): Promise<EdgeTile[]> {

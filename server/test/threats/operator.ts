@@ -185,7 +185,7 @@ export async function signRegistryAnew(stopped: Stopped): Promise<void> {
       if (entry.kind !== 'epoch') throw new Error('only epochs are expected in this registry')
       for (const { slot, epoch, size, root, trail: id } of heads)
         if (epoch === entry.epoch) bodies.set(slot, Buffer.from(formatCheckpoint(`${logName}/${id}`, size, root)))
-      const { root: slots, crown } = blinds.tree(entry.epoch, entry.depth, bodies)
+      const { root: slots, crown } = await blinds.tree(entry.epoch, entry.depth, bodies)
       const forged = encodeRegistryEntry({ ...entry, slots })
       const hash = leafHash(sha256, Buffer.from(forged))
       edge.append(hash)
