@@ -37,8 +37,12 @@ export interface DocumentedOperation {
 interface Documented {
   readonly operation: DocumentedOperation
   readonly responses: Readonly<Record<string, { content?: Record<string, { schema: Json }>; 'x-codes'?: string[] }>>
-  readonly validators: Map<string, Validator>
+  /** By status and media type. Compiled when first asked for: few tests see more than a few kinds of answers. */
+  readonly validators: Map<string, () => Validator>
 }
+
+/** The document that was read last. */
+let known: { text: string; operations: readonly Documented[] } | undefined
 
 export class Api {
   readonly url: string
@@ -63,8 +67,10 @@ export class Api {
   }
 
   static async of(url: string, key: string): Promise<Api> {
-    const document = (await (await fetch(`${url}/openapi.json`)).json()) as Json
-    return new Api(url, key, document, documented(document))
+    const text = await (await fetch(`${url}/openapi.json`)).text()
+    // A server that was started again says the same.
+    if (known?.text !== text) known = { text, operations: documented(JSON.parse(text) as Json) }
+    return new Api(url, key, JSON.parse(text) as Json, known.operations)
   }
 
   /** The same document and record, another key. */
@@ -119,8 +125,8 @@ export class Api {
     if (bytes.length === 0) return response?.content === undefined ? answer : fail('an answer without its body')
     const validator = validators.get(`${status} ${type}`)
     if (validator === undefined) return fail(`the media type ${type} is not documented`) as never
-    if (isJson && !validator.Check(body))
-      fail(`not as documented: ${JSON.stringify(validator.Errors(body).slice(0, 5))}`)
+    if (isJson && !validator().Check(body))
+      fail(`not as documented: ${JSON.stringify(validator().Errors(body).slice(0, 5))}`)
     if (type === 'application/problem+json') this.#judgeProblem(status, body as Json, response?.['x-codes'] ?? [], fail)
     return answer
   }
@@ -152,10 +158,13 @@ function documented(document: Json): Documented[] {
   return Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => {
       const responses = operation.responses as Documented['responses']
-      const validators = new Map<string, Validator>()
+      const validators = new Map<string, () => Validator>()
       for (const [status, { content }] of Object.entries(responses))
         for (const [type, { schema }] of Object.entries(content ?? {}))
-          validators.set(`${status} ${type}`, Compile(resolved(schema, document)))
+          validators.set(
+            `${status} ${type}`,
+            once(() => Compile(resolved(schema, document))),
+          )
       return {
         operation: {
           method: method.toUpperCase(),
@@ -170,6 +179,14 @@ function documented(document: Json): Documented[] {
       }
     }),
   )
+}
+
+function once<Value>(make: () => Value): () => Value {
+  let made: Value | undefined
+  return () => {
+    made ??= make()
+    return made
+  }
 }
 
 /** Answers have no recursive schemas, so references can be put in place. */

@@ -219,7 +219,7 @@ test('start wakes, waits for a database that is away, and stops cleanly', async 
   notary.start()
   await until(() => notary.status.rounds > 0)
   await database.superuser.query(
-    `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'affidavit notary'`,
+    `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'affidavit notary' and datname = current_database()`,
   )
   await seal(database.superuser, [trail!])
   await until(() => notary.status.events === 1)
