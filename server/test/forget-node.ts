@@ -28,10 +28,13 @@ export class Life {
   most: number
   /** Whether the last step happened although nobody was told. */
   readonly #after: boolean
+  readonly #end: () => Promise<never>
 
-  constructor(most = Number.POSITIVE_INFINITY, after = false) {
+  /** @param end how it ends */
+  constructor(most = Number.POSITIVE_INFINITY, after = false, end: () => Promise<never> = gone) {
     this.most = most
     this.#after = after
+    this.#end = end
   }
 
   /** Another one, for what is left. */
@@ -41,10 +44,10 @@ export class Life {
   }
 
   async step<Result>(work: () => Promise<Result>): Promise<Result> {
-    if (this.steps >= this.most) throw new Gone()
+    if (this.steps >= this.most) await this.#end()
     this.steps++
     const result = await work()
-    if (this.steps >= this.most && this.#after) throw new Gone()
+    if (this.steps >= this.most && this.#after) await this.#end()
     return result
   }
 }
@@ -52,6 +55,8 @@ export class Life {
 export class Gone extends Error {
   override name = 'Gone'
 }
+
+const gone = () => Promise.reject(new Gone())
 
 export interface ForgetNode {
   readonly database: Database
@@ -155,7 +160,7 @@ function mortalPool(pool: Pool, life: Life): Pool {
 
 /** Every method that changes something outside is a step. */
 function mortal<T extends object>(real: T, life: Life): T {
-  const steps = new Set(['createGeneration', 'destroyGeneration', 'put', 'wrap', 'unwrap'])
+  const steps = new Set(['createGeneration', 'destroyGeneration', 'put', 'wrap', 'unwrap', 'wrapUnderRoot'])
   return new Proxy(real, {
     get(target, name) {
       const value = Reflect.get(target, name)

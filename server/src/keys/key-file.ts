@@ -52,14 +52,15 @@ export async function readIfThere(file: string): Promise<Buffer | undefined> {
 }
 
 /**
- * Overwrites a file's bytes in place, then empties it: an empty file says that something was destroyed here. Storage
- * that writes elsewhere (SSD, copy-on-write, backups) may keep the old bytes: destruction is attested, never proven.
+ * Overwrites a file's bytes with zeros in place, then empties it: either says that something was destroyed here, so whoever
+ * is cut off between the two leaves nothing that looks like a damaged key (`isDestroyed`). Storage that writes elsewhere
+ * (SSD, copy-on-write, backups) may keep the old bytes: destruction is attested, never proven.
  */
 export async function destroyFile(file: string): Promise<void> {
   const handle = await open(file, 'r+')
   try {
     const { size } = await handle.stat()
-    if (size > 0) await handle.write(randomBytes(size), 0, size, 0)
+    if (size > 0) await handle.write(Buffer.alloc(size), 0, size, 0)
     await handle.sync()
     await handle.truncate(0)
     await handle.sync()
@@ -68,6 +69,9 @@ export async function destroyFile(file: string): Promise<void> {
   }
   await syncFolder(dirname(file))
 }
+
+/** Whether these are the bytes of a file that was destroyed; no key, wrapped or not, is zeros. */
+export const isDestroyed = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0)
 
 /** Makes the names in a folder durable. */
 export async function syncFolder(folder: string): Promise<void> {

@@ -13,7 +13,7 @@ import { randomBytes } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { KEY_BYTES, open, place, SEALED_OVERHEAD_BYTES, seal } from './aead.ts'
-import { destroyFile, makeFolder, readIfThere, writeOnce } from './key-file.ts'
+import { destroyFile, isDestroyed, makeFolder, readIfThere, writeOnce } from './key-file.ts'
 import { derive } from './mac.ts'
 import type { KeyProvider } from './provider.ts'
 import { KeyUnusable } from './unusable.ts'
@@ -157,7 +157,7 @@ export class KeyFolder implements KeyProvider {
       if (!isGenerationFile(name) || !name.startsWith(`${keyring}.`)) continue
       const file = join(folderOf(this.#folder, keyring), name)
       const bytes = await readIfThere(file)
-      if (bytes !== undefined && bytes.length > 0 && !(await this.#isGone(file))) live.push(Number(name.slice(33)))
+      if (bytes !== undefined && !isDestroyed(bytes) && !(await this.#isGone(file))) live.push(Number(name.slice(33)))
     }
     return live.sort((a, b) => a - b)
   }
@@ -205,7 +205,7 @@ export class KeyFolder implements KeyProvider {
     const held = await readIfThere(file)
     if (held === undefined)
       throw new KeyUnusable('key_missing', `${file} is missing. Restore the key folder from its backup.`)
-    if (held.length < this.#envelope.leastBytes || (await this.#isGone(file)))
+    if (held.length < this.#envelope.leastBytes || isDestroyed(held) || (await this.#isGone(file)))
       throw new KeyUnusable('key_destroyed', `Generation ${generation} of keyring ${keyring} was destroyed.`)
     return held
   }

@@ -10,7 +10,7 @@
 import { randomBytes } from 'node:crypto'
 import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { destroyFile, readIfThere, syncFolder, writeOnce } from './key-file.ts'
+import { destroyFile, isDestroyed, readIfThere, syncFolder, writeOnce } from './key-file.ts'
 import {
   type GenerationFile,
   generationFiles,
@@ -86,7 +86,7 @@ export async function countUnder(folder: string, arn: string): Promise<number> {
   let count = (await readRoot(folder))?.key === arn ? 1 : 0
   for await (const { file } of generationFiles(folder)) {
     const held = await readIfThere(file)
-    if (held !== undefined && held.length > 0 && parseBlob(held, file).key === arn) count++
+    if (held !== undefined && !isDestroyed(held) && parseBlob(held, file).key === arn) count++
   }
   return count
 }
@@ -119,7 +119,7 @@ async function moveGeneration(
   const before = await open(file, 'r+')
   try {
     const held = await before.readFile()
-    if (held.length === 0 || (await readIfThere(goneMark(file))) !== undefined) {
+    if (isDestroyed(held) || (await readIfThere(goneMark(file))) !== undefined) {
       if (held.length > 0) await destroyFile(file)
       return 'destroyed'
     }

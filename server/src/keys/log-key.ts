@@ -3,14 +3,14 @@
 // (registry/epoch.ts); until its predecessor is retired, both sign, so that whoever pinned either can verify.
 //
 //   log.key        the private key (PKCS #8), wrapped under the root
-//   log.1.key      its successor, and so on; an empty file is a key that was retired
+//   log.1.key      its successor, and so on; an empty file, or one of zeros, is a key that was retired
 //   recovery.key   the private key as PEM: to be moved offline; the server never reads it again
 //   recovery.pub   its public half, 64 hex digits
 import { createPrivateKey, createPublicKey, generateKeyPairSync, hash, type KeyObject, sign } from 'node:crypto'
 import { join } from 'node:path'
 import { ED25519, formatSignature, formatVkey, keyId, type NoteSigner } from '@affidavit/trail'
 import { place } from './aead.ts'
-import { destroyFile, readIfThere, writeOnce } from './key-file.ts'
+import { destroyFile, isDestroyed, readIfThere, writeOnce } from './key-file.ts'
 import type { KeyProvider } from './provider.ts'
 import { KeyUnusable } from './unusable.ts'
 
@@ -65,7 +65,7 @@ export async function openLogKeys(folder: string, provider: KeyProvider, mayCrea
   for (;;) {
     const wrapped = await readIfThere(join(folder, fileName(keys.length)))
     if (wrapped === undefined) break
-    keys.push(wrapped.length === 0 ? null : await openLogKey(provider, keys.length, wrapped))
+    keys.push(isDestroyed(wrapped) ? null : await openLogKey(provider, keys.length, wrapped))
   }
   const [newest, ...older] = keys.filter((key) => key !== null).reverse()
   if (newest === undefined)
@@ -94,7 +94,7 @@ async function generations(folder: string): Promise<{ generation: number; retire
   for (;;) {
     const wrapped = await readIfThere(join(folder, fileName(found.length)))
     if (wrapped === undefined) return found
-    found.push({ generation: found.length, retired: wrapped.length === 0 })
+    found.push({ generation: found.length, retired: isDestroyed(wrapped) })
   }
 }
 

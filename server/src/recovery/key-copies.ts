@@ -8,6 +8,7 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import { isDestroyed } from '../keys/key-file.ts'
 import { KMS_ROOT } from '../keys/key-folder.ts'
 import { parseRootFile } from '../keys/kms-files.ts'
 import { copyFile, listFolder, syncTree } from './copying.ts'
@@ -99,11 +100,11 @@ async function refuseOther(source: string, keys: string, path: string): Promise<
 }
 
 /**
- * Empty files are keys that were destroyed or retired: they stay so. The root that a key management service wraps may have
+ * Empty files and zeros are keys that were destroyed or retired: they stay so. The root that a key management service wraps may have
  * been wrapped by another key of it since.
  */
 function isSameKey(path: string, one: Buffer, other: Buffer): boolean {
-  if (path.startsWith('generations/') || one.length === 0) return true
+  if (path.startsWith('generations/') || isDestroyed(one)) return true
   if (path !== KMS_ROOT) return one.equals(other)
   return parseRootFile(one, path).check === parseRootFile(other, path).check
 }
