@@ -115,7 +115,7 @@ export class PackThread {
   #started(): Promise<Task<ToPacks, FromPacks>> {
     if (this.#task !== null) return this.#task
     const starting = Task.start<ToPacks, FromPacks>(
-      new Background(this.#log, heap_mb),
+      new Background(this.#log, { megabytes: heap_mb }),
       {
         name: 'the making of packs',
         module: new URL('./pack-worker.ts', import.meta.url),

@@ -34,7 +34,8 @@ export class NotaryThread {
   static async start(
     settings: NotarySettings,
     log: Log,
-    background: Background = new Background(log),
+    // Not below requests: trails are to be signed every second, and a round is paced by itself.
+    background: Background = new Background(log, { niceness: 0 }),
   ): Promise<NotaryThread> {
     const thread = new NotaryThread()
     thread.#task = await Task.start<ToNotary, FromNotary>(

@@ -1,15 +1,29 @@
 // The entry of a background thread: runs the tasks that background.ts sends.
-import { type MessagePort, parentPort } from 'node:worker_threads'
-import type { Begin, FromTask, OpenTask, Running, ToTask } from './background.ts'
+import { readlinkSync } from 'node:fs'
+import { constants, getPriority, setPriority } from 'node:os'
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import type { Begin, FromTask, OpenTask, Running, ThreadSettings, ToTask } from './background.ts'
 import type { Log } from './log.ts'
 
 if (parentPort === null) throw new Error('store/background-worker.ts is the entry of a worker thread')
 const parent = parentPort
+lowerPriority((workerData as ThreadSettings).niceness)
 
 parent.on('message', (message: Begin | 'end') => {
   if (message === 'end') parent.close()
   else void begin(message)
 })
+
+/** Linux has a priority for each thread, by its id. Elsewhere, or where it may not be set, it stays as it is. */
+function lowerPriority(niceness: number): void {
+  if (niceness === 0 || process.platform !== 'linux') return
+  try {
+    const thread = Number(readlinkSync('/proc/thread-self').split('/').at(-1))
+    setPriority(thread, Math.min(getPriority(thread) + niceness, constants.priority.PRIORITY_LOW))
+  } catch {
+    // It only helps.
+  }
+}
 
 async function begin({ module, settings, port }: Begin): Promise<void> {
   const send = (message: FromTask) => port.postMessage(message)

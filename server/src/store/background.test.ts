@@ -1,3 +1,4 @@
+import { getPriority } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { Background, Task, TaskRefused } from './background.ts'
@@ -6,6 +7,8 @@ import { type Log, silent } from './log.ts'
 /** Echoes what it is told with its settings, counts its starts by thread, and dies or logs when told to. */
 const echo = new URL(
   `data:text/javascript,${encodeURIComponent(`
+  import { readlinkSync } from 'node:fs'
+  import { getPriority } from 'node:os'
   import { threadId } from 'node:worker_threads'
   export async function openTask(settings, { log, send }) {
     if (settings.refuse) throw new Error('there is no key')
@@ -13,6 +16,7 @@ const echo = new URL(
       receive(message) {
         if (message === 'die') setImmediate(() => { throw new Error('dead') })
         else if (message === 'log') log.warn({ err: new TypeError('odd'), n: 1 }, 'told')
+        else if (message === 'priority') send({ message: getPriority(Number(readlinkSync('/proc/thread-self').split('/').at(-1))) })
         else send({ threadId, settings, message })
       },
       async stop() { send({ threadId, settings, message: 'stopped' }) },
@@ -90,4 +94,16 @@ test('errors in a log keep name, message and stack', async () => {
 test('a task that cannot run says why', async () => {
   const refused = echoing(new Background(silent), { refuse: true })
   await expect(refused).rejects.toThrow(new TaskRefused('there is no key'))
+})
+
+test.runIf(process.platform === 'linux')('a background thread gives way to requests', async () => {
+  const own = getPriority()
+  for (const niceness of [undefined, 0]) {
+    const { task, heard } = await echoing(new Background(silent, niceness === undefined ? {} : { niceness }), {})
+    task.send('priority')
+    await until(() => heard.length === 1)
+    expect(heard[0]!.message).toBe(Math.min(own + (niceness ?? 5), 19))
+    await task.stop()
+  }
+  expect(getPriority()).toBe(own)
 })

@@ -21,6 +21,11 @@ export interface Begin {
   readonly port: MessagePort
 }
 
+/** What the thread itself is told when it starts. */
+export interface ThreadSettings {
+  readonly niceness: number
+}
+
 /** A task in its thread. */
 export interface Running<In> {
   receive(message: In): void
@@ -42,17 +47,25 @@ export class TaskRefused extends Error {
   override name = 'TaskRefused'
 }
 
+export interface BackgroundOptions {
+  /** Bound of the thread's heap; default 256. */
+  readonly megabytes?: number
+  /** As in nice(1), relative to the process; default 5: a third of the weight of a request. */
+  readonly niceness?: number
+}
+
 /** One thread. It begins with its first task and ends after its last. */
 export class Background {
   readonly #megabytes: number
+  readonly #niceness: number
   readonly #log: Log
   #worker: Worker | null = null
   readonly #ports = new Set<MessagePort>()
 
-  /** @param megabytes bound of the thread's heap */
-  constructor(log: Log, megabytes = 256) {
+  constructor(log: Log, { megabytes = 256, niceness = 5 }: BackgroundOptions = {}) {
     this.#log = log
     this.#megabytes = megabytes
+    this.#niceness = niceness
   }
 
   /** @returns the port to a task, whose 'close' says that the task or its thread has ended */
@@ -71,6 +84,7 @@ export class Background {
 
   #spawn(): Worker {
     const worker = new Worker(new URL('./background-worker.ts', import.meta.url), {
+      workerData: { niceness: this.#niceness } satisfies ThreadSettings,
       // Left alone, each isolate would take what suits the main thread.
       resourceLimits: { maxYoungGenerationSizeMb: 12, maxOldGenerationSizeMb: this.#megabytes },
     })
