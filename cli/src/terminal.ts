@@ -29,9 +29,13 @@ export function print(terminal: Terminal, text: string): void {
   terminal.stdout.write(`${text}\n`)
 }
 
-/** Prints JSON for programs. */
+/** Control characters and those that turn the direction of text around. */
+const UNPRINTABLE = /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g
+const escaped = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+
+/** Prints JSON for programs. JSON leaves some characters as they are that a terminal obeys. */
 export function printJson(terminal: Terminal, value: unknown): void {
-  terminal.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+  terminal.stdout.write(`${JSON.stringify(value, null, 2).replace(UNPRINTABLE, escaped)}\n`)
 }
 
 /** Says something beside the results. */
@@ -69,7 +73,7 @@ export function progressLine({ stderr }: Terminal): ProgressLine {
       const now_ms = performance.now()
       if (now_ms - shown_ms < (isTerminal ? REDRAW_MS : LINE_MS)) return
       shown_ms = now_ms
-      const line = describe()
+      const line = printable(describe())
       stderr.write(isTerminal ? `\r\u001b[2K${line.slice(0, (stderr.columns ?? 80) - 1)}` : `${line}\n`)
       isDrawn = isTerminal
     },

@@ -33,6 +33,7 @@ export { SUCCESSION_MEMBER } from './pack-keys.ts'
 export { PackReader } from './pack-reader.ts'
 export { formatConsistency, type RegistryPaths } from './pack-registry.ts'
 export { anchorPaths, OPEN_FLAWS, TIMESTAMP_SKEW_MS, timestampsIn } from './pack-timestamps.ts'
+export { pinsFor } from './pins.ts'
 export * from './policy.ts'
 export * from './receipt.ts'
 export * from './registry.ts'
@@ -54,6 +55,14 @@ export * from './verify.ts'
 export * from './walk.ts'
 export { sha256, verifyEd25519, webCertificateCrypto } from './web.ts'
 export * from './witness-request.ts'
-export { type Deflate, DirectoryWriter, type Inflate, type RandomAccess, readMember, type ZipEntry } from './zip.ts'
+export {
+  type Deflate,
+  type Deflated,
+  DirectoryWriter,
+  type Inflate,
+  type RandomAccess,
+  readMember,
+  type ZipEntry,
+} from './zip.ts'
 export { writtenRecords } from './zip-directory.ts'
 export { type ArrivedMember, arrivingMembers } from './zip-stream.ts'

@@ -5,20 +5,18 @@ import {
   NoteError,
   parseCheckpoint,
   parseNote,
-  slotOf,
+  pinsFor,
   type TimestampOptions,
   type TrustPolicy,
   type VerifierKey,
   verifyEd25519,
   verifyNote,
-  vkeyUnder,
 } from '@affidavit/trail'
 import { Failure } from '../failure.ts'
 import { count } from '../terminal.ts'
 import { type Kept, readKept, readVkeys, State } from './kept.ts'
 import { nodeSha256 } from './node-hash.ts'
 import type { Report } from './report.ts'
-import { trailOf } from './server-log.ts'
 import { readAuthorities } from './timestamp-authorities.ts'
 import { type PolicyArguments, readPolicy } from './witness-policy.ts'
 
@@ -100,13 +98,8 @@ export const logNameOf = (origin: string): string => origin.slice(0, Math.max(0,
  * pins a key by a trail pins that trail's slot, too: where only other slots are pinned, none of the keys counts, lest a
  * customer be shown somebody else's trail.
  */
-export function keysFor(keys: readonly VerifierKey[], origin: string): VerifierKey[] {
-  const own = keys.filter(({ name }) => name === origin || logNameOf(name) === logNameOf(origin))
-  const shown = trailOf({ origin })
-  const slots = own.flatMap(({ name }) => trailOf({ origin: name }) ?? []).map(slotOf)
-  if (shown !== undefined && slots.length > 0 && !slots.includes(slotOf(shown))) return []
-  return own.map((key) => vkeyUnder(nodeSha256, key, origin))
-}
+export const keysFor = (keys: readonly VerifierKey[], origin: string): VerifierKey[] =>
+  pinsFor(nodeSha256, keys, origin)
 
 export interface Held {
   /** Undefined: no key from outside. */

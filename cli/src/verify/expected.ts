@@ -2,7 +2,7 @@
  * What each filter must return, from verified payloads alone. The server finds events by columns and terms that are
  * derived from the facts; nothing hashes those, so only this comparison shows that none of them was edited.
  */
-import type { Entry, Payload } from '@affidavit/trail'
+import { type Entry, isTime, type Payload } from '@affidavit/trail'
 import { digestOf, list, type Part, part, type Restored, restore } from './restored.ts'
 import { addressOf, eventWords, fold, personWords, scalarText } from './searched.ts'
 import { ValueSample } from './value-sample.ts'
@@ -40,6 +40,8 @@ export class Expected {
   readonly entries: number[] = []
   /** When each of `events` occurred, ms since 1970. */
   readonly times: number[] = []
+  /** Events whose facts are there, but not as a server seals them: readers could take them for different events. */
+  readonly ambiguous: number[] = []
   /** Events of which nothing is known: whether a filter returns them cannot be judged. */
   readonly unknown = new Set<number>()
   /** Events some of whose people are not known: whether they are found by a person cannot be judged. */
@@ -63,6 +65,7 @@ export class Expected {
     const restored = restore(payload, entry.personal.length)
     if (restored === undefined) {
       this.unknown.add(seq)
+      if (payload.facts !== undefined) this.ambiguous.push(seq)
       return
     }
     this.events.push(seq)
@@ -104,7 +107,8 @@ export class Expected {
   }
 
   private time(seq: number, occurredAt: unknown): void {
-    const time = typeof occurredAt === 'string' ? Date.parse(occurredAt) : Number.NaN
+    // Sealed in any other form it could be read in two ways, and no day could be asked for by it.
+    const time = typeof occurredAt === 'string' && isTime(occurredAt) ? Date.parse(occurredAt) : Number.NaN
     this.times.push(time)
     if (!Number.isNaN(time)) this.must('day', seq, (occurredAt as string).slice(0, 10))
   }

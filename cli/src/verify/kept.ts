@@ -54,6 +54,7 @@ async function readText(path: string): Promise<string> {
 }
 
 const STATE_FORMAT = 'affidavit-state/1'
+const REGISTRY = /^(.+)\/registry(?:\.[1-9][0-9]*)?$/
 
 interface StateRecord {
   readonly origin: string
@@ -130,7 +131,8 @@ export class State {
 
   /** The newest registry of a log that was verified; `<log name>/registry` or one that took its place. */
   registryOf(logName: string): KeptRegistry | undefined {
-    const record = this.file.registries.findLast(({ origin }) => origin.startsWith(`${logName}/registry`))
+    // The log name of another server may begin with this whole origin.
+    const record = this.file.registries.findLast(({ origin }) => REGISTRY.exec(origin)?.[1] === logName)
     if (record === undefined) return undefined
     const [key, ...succeeded] = readVkeys([record.vkey, ...record.succeeded])
     return { kept: this.kept(record), key: key!, succeeded, recovery: readVkeys(record.recovery) }
@@ -139,6 +141,14 @@ export class State {
   /** Every log key that is known. */
   keys(): VerifierKey[] {
     return readVkeys([...this.file.trails, ...this.file.registries].map(({ vkey }) => vkey))
+  }
+
+  /** Another trail that is known in the place of this one: the slot belongs to one tenant, so it is that tenant's. */
+  besides(origin: string): string | undefined {
+    const place = (one: string) => /^(.*\/[0-9a-f]{8})[0-9a-f]{24}$/.exec(one)?.[1]
+    const own = place(origin)
+    if (own === undefined || this.of(origin) !== undefined) return undefined
+    return this.file.trails.findLast((record) => place(record.origin) === own)?.origin
   }
 
   private kept({ checkpoint, verified_at }: Pick<StateRecord, 'checkpoint' | 'verified_at'>): Kept {

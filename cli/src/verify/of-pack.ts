@@ -1,5 +1,5 @@
 /** Verifies a pack file: offline, with what the verifier brings along. */
-import { type PackReader, type VerifierKey, verifyEd25519, verifyPack } from '@affidavit/trail'
+import { NoteError, type PackReader, parseVkey, type VerifierKey, verifyEd25519, verifyPack } from '@affidavit/trail'
 import { Failure } from '../failure.ts'
 import { count, progressLine, type Terminal } from '../terminal.ts'
 import {
@@ -12,10 +12,9 @@ import {
   subjectOf,
   type VerifyArguments,
 } from './brought.ts'
-import { readVkeys } from './kept.ts'
 import { nodeSha256 } from './node-hash.ts'
 import { withPack } from './pack-file.ts'
-import type { Report } from './report.ts'
+import type { Extra, Report } from './report.ts'
 import { keepYoungHeapSmall } from './young-heap.ts'
 
 /** Verifies a pack with nothing from outside, as `affidavit pack` does with what it wrote. */
@@ -45,6 +44,7 @@ export async function ofFile(
       ...(kept !== undefined && { kept }),
       ...(brought.policy !== undefined && { policy: brought.policy }),
       ...(brought.timestamps !== undefined && { timestamps: brought.timestamps }),
+      ...(options.maxAge !== undefined && { maxAgeMs: options.maxAge * 1000 }),
       progress: (done, phase) => bar.update(() => `${phase}: ${count(done)}`),
     })
     bar.clear()
@@ -54,11 +54,13 @@ export async function ofFile(
     const notes = [...held.notes]
     if (covered < manifest.size) notes.push(`the pack covers ${ranges(pack)} of ${count(manifest.size)} entries`)
     if (held.kept.some((one) => one !== kept)) notes.push('a kept checkpoint is newer than the pack: its key was used')
+    const other = brought.state?.besides(manifest.origin)
     const keys = held.vkeys ?? (await packKeys(pack))
     const isNewest = !held.kept.some(({ size }) => size > manifest.size)
     if (
       verification.outcome === 'held' &&
       isNewest &&
+      other === undefined &&
       (await remember(brought.state, { origin: manifest.origin, note, keys }))
     ) {
       await brought.state!.save()
@@ -67,9 +69,17 @@ export async function ofFile(
     return {
       subject: subjectOf(path, { ...manifest, covered }, checkpoint, held),
       verification,
+      ...(other !== undefined && { extras: [otherTrail(other)] }),
       notes,
     }
   })
+}
+
+/** A tenant has one trail at a time: which of two goes on where the other ended, one pack cannot show. */
+function otherTrail(origin: string): Extra {
+  const message = `the state file knows another trail of this tenant, ${origin}: one of the two must continue the other, which a visit to the server shows`
+  const finding = { verdict: 'trails', state: 'unchecked', code: 'other_trail', message } as const
+  return { name: 'trails', state: 'unchecked', sentence: `not checked: ${message}`, findings: [finding], notes: [] }
 }
 
 function ranges({ manifest }: PackReader): string {
@@ -77,6 +87,14 @@ function ranges({ manifest }: PackReader): string {
   return `${shown.join(', ')}${manifest.ranges.length > 3 ? ' …' : ''}`
 }
 
+/** Those that can be read: a pack must not choose by a broken one that it is not judged. */
 async function packKeys(pack: PackReader): Promise<VerifierKey[]> {
-  return readVkeys((await pack.text('vkeys')).split('\n').slice(0, -1))
+  return (await pack.text('vkeys')).split('\n').flatMap((line) => {
+    try {
+      return [parseVkey(nodeSha256, line)]
+    } catch (error) {
+      if (error instanceof NoteError) return []
+      throw error
+    }
+  })
 }

@@ -27,11 +27,23 @@ export interface Restored {
 
 const MARKERS = ['$personal', '$confidential', '$operator']
 
-/** @returns undefined when the facts are gone or are no JSON object */
+/** @returns undefined when the facts are gone, or are no JSON object in its only form */
 export function restore(payload: Payload, personalLines: number): Restored | undefined {
+  try {
+    return restored(payload, personalLines)
+  } catch (error) {
+    // Deeper than anything that a server accepts.
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
+function restored(payload: Payload, personalLines: number): Restored | undefined {
   const text = payload.facts?.content
   const facts = text === undefined ? undefined : parsed(text)
   if (typeof facts !== 'object' || facts === null || Array.isArray(facts)) return undefined
+  // A name that stands there twice, or a number that no double holds, would be read otherwise by other readers.
+  if (JSON.stringify(facts) !== text) return undefined
   const event = structuredClone(facts) as Record<string, unknown>
   const people = (payload.personal ?? []).map(({ content }) => pairsOf(content))
   const pairs = [...pairsOf(payload.confidential?.content), ...pairsOf(payload.operator?.content), ...people.flat()]
@@ -83,7 +95,7 @@ function clear(parent: object): void {
 
 /** 12 bytes that two JSON values share exactly when they are equal, whatever the order of their keys. */
 export function digestOf(fields: readonly string[], event: Part): Buffer {
-  const shown = fields.map((field) => [field, event[field] ?? null])
+  const shown = fields.map((field) => [field, (Object.hasOwn(event, field) ? event[field] : undefined) ?? null])
   return createHash('sha256').update(JSON.stringify(shown, sorted)).digest().subarray(0, 12)
 }
 

@@ -13,10 +13,10 @@ export interface TrailInfo {
   readonly earlier: readonly string[]
 }
 
-export type Withheld = 'confidential' | 'operator' | 'personal'
+export type Withheld = 'confidential' | 'operator'
 
-const WITHHELD: readonly Withheld[] = ['confidential', 'operator', 'personal']
-const keyBound: readonly Withheld[] = ['confidential', 'operator']
+/** What a key can lack. Everything else that a server does not show is missing, whatever it says. */
+const KEY_BOUND: readonly Withheld[] = ['confidential', 'operator']
 export const NOTE_LIMIT = 1_000_000
 export const TILE_LIMIT = 256 * 32
 const BUNDLE_LIMIT = 256 * (2 + 16_384)
@@ -67,7 +67,7 @@ export class ServerLog {
     if (typeof origin !== 'string' || typeof vkey !== 'string')
       throw new Failure(`${this.remote.url} does not describe a trail. Is it an Affidavit server?`)
     // A server that does not say may withhold what keys can lack.
-    const parts = Array.isArray(withheld) ? WITHHELD.filter((part) => withheld.includes(part)) : keyBound
+    const parts = Array.isArray(withheld) ? KEY_BOUND.filter((part) => withheld.includes(part)) : KEY_BOUND
     const chain = (Array.isArray(trails) ? trails : []).filter((id) => typeof id === 'string' && TRAIL_ID.test(id))
     return { origin, vkey, withheld: parts, earlier: chain.slice(0, -1).slice(-MOST_TRAILS) }
   }
