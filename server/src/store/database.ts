@@ -4,6 +4,7 @@
 import pg from 'pg'
 import { CopyOut } from './copy-out.ts'
 import type { Log } from './log.ts'
+import { PatientClient, type PatientConfig } from './patient-client.ts'
 import { storeError } from './unavailable.ts'
 import { types } from './values.ts'
 
@@ -108,7 +109,8 @@ export function openDatabase(options: DatabaseOptions): Database {
   return {
     pool,
     dedicated: async (role) => {
-      const client = new pg.Client({ ...roleConfig(role, login), connectionTimeoutMillis: connect_ms, pipeline: true })
+      const config = { ...roleConfig(role, login), connectionTimeoutMillis: connect_ms, pipeline: true }
+      const client = new PatientClient(config)
       client.on('error', (error) => options.log.warn({ role, error: error.message }, 'database connection lost'))
       try {
         await client.connect()
@@ -141,7 +143,7 @@ export function loginConfig(login: Login): LoginConfig {
   return { config: { connectionString: url.toString() }, options }
 }
 
-export function roleConfig(role: Role, login: LoginConfig): pg.ClientConfig {
+export function roleConfig(role: Role, login: LoginConfig): PatientConfig {
   const { statement_ms } = limits[role]
   const settings = {
     role: `affidavit_${role}`,
@@ -158,7 +160,7 @@ export function roleConfig(role: Role, login: LoginConfig): pg.ClientConfig {
     types,
     application_name: `affidavit ${role}`,
     options: [login.options, ...ourOptions].join(' ').trim(),
-    query_timeout: statement_ms + answer_grace_ms,
+    patience_ms: statement_ms + answer_grace_ms,
     keepAlive: true,
   }
 }
@@ -180,6 +182,7 @@ class RolePool implements Pool {
     this.role = role
     this.#pool = new pg.Pool({
       ...roleConfig(role, login),
+      Client: PatientClient as never,
       max: options.connections?.[role] ?? limits[role].connections,
       pipeline: role === 'reader' || role === 'operator_reader',
       connectionTimeoutMillis: connect_ms,
