@@ -53,6 +53,7 @@ interface Placed extends WantedKey {
 
 const bucket_cache_entries = 4_096
 const open_bucket_entries = 4_096
+const wrapped_at_once = 16
 /** Each attempt can only fail because another process got ahead, so there is always progress. */
 const max_attempts = 8
 
@@ -204,16 +205,15 @@ export class Buckets {
     byTenant: ReadonlyMap<number, readonly WantedKey[]>,
     generations: ReadonlyMap<number, number>,
   ): Promise<Map<number, OpenBucket[]>> {
-    const made: { tenant: KeyTenant; generation: number; key: Buffer; wrapped: Buffer }[] = []
+    const wanted: { tenant: KeyTenant; generation: number; key: Buffer }[] = []
     for (const [number, subjects] of byTenant) {
       const beyond = subjects.length - (this.#open.get(number)?.left ?? 0)
       const generation = generations.get(number)!
       const { tenant } = subjects[0]!
-      for (let rest = beyond; rest > 0; rest -= BUCKET_SUBJECTS) {
-        const key = randomBytes(KEY_BYTES)
-        made.push({ tenant, generation, key, wrapped: await this.#wrapBucket(tenant, generation, key) })
-      }
+      for (let rest = beyond; rest > 0; rest -= BUCKET_SUBJECTS)
+        wanted.push({ tenant, generation, key: randomBytes(KEY_BYTES) })
     }
+    const made = await this.#wrapBuckets(wanted)
     const fresh = new Map<number, OpenBucket[]>()
     if (made.length === 0) return fresh
     const { rows } = await this.#keeper.query<{ number: number; wrapped: Buffer }>(
@@ -232,6 +232,21 @@ export class Buckets {
       fresh.set(tenant.number, [...(fresh.get(tenant.number) ?? []), bucket])
     }
     return fresh
+  }
+
+  /** Some at a time: a tenant's first bucket waits for the file of its first generation. */
+  async #wrapBuckets<Wanted extends { tenant: KeyTenant; generation: number; key: Buffer }>(
+    wanted: readonly Wanted[],
+  ): Promise<(Wanted & { wrapped: Buffer })[]> {
+    const made: (Wanted & { wrapped: Buffer })[] = []
+    for (let at = 0; at < wanted.length; at += wrapped_at_once) {
+      const wrap = async (one: Wanted) => ({
+        ...one,
+        wrapped: await this.#wrapBucket(one.tenant, one.generation, one.key),
+      })
+      made.push(...(await Promise.all(wanted.slice(at, at + wrapped_at_once).map(wrap))))
+    }
+    return made
   }
 
   async #wrapBucket(tenant: KeyTenant, generation: number, key: Buffer): Promise<Buffer> {
