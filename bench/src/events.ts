@@ -30,7 +30,7 @@ export function random(seed: number): () => number {
   }
 }
 
-const actions = [
+export const actions = [
   'user.login',
   'user.login',
   'user.login',

@@ -1,6 +1,6 @@
 // Starts and measures the server under test.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
@@ -11,8 +11,10 @@ export interface BenchServer {
   readonly pid: number
   /** Database of the embedded PostgreSQL, for baselines and sizes. */
   readonly login: { host: string; port: number; user: string; database: string }
-  /** Resident memory of the server process, peak since its start, bytes. */
+  /** Resident memory of the server process, peak since its start or `forgetPeak`, bytes. */
   peakMemory(): number
+  /** The peak counts from now on. */
+  forgetPeak(): void
   stop(): Promise<void>
 }
 
@@ -76,6 +78,7 @@ export async function startOn(
     pid: child.pid!,
     login: { host: run, port: Number(socket!.split('.').at(-1)), user: 'postgres', database: 'affidavit' },
     peakMemory: () => Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1]) * 1024,
+    forgetPeak: () => writeFileSync(`/proc/${child.pid}/clear_refs`, '5'), // proc_pid_clear_refs(5)
     stop: async () => {
       const gone = new Promise((resolve) => child.once('exit', resolve))
       child.kill('SIGTERM')
