@@ -43,9 +43,22 @@ export function weight(sealable: Sealable): number {
   return sealable.bytes.length + 300
 }
 
+/** What waits of one tenant; those before `next` were taken. */
+interface Own {
+  items: Waiting[]
+  next: number
+}
+
 export class FairQueue {
   readonly #bounds: QueueBounds
-  readonly #tenants = new Map<number, { items: Waiting[]; next: number }>()
+  /**
+   * Given up as a whole when nothing waits any more, instead of each tenant when its last event goes: a Map that shrinks
+   * leaves its old table pointing to the new one, and once one of these is in the old generation, all later ones follow.
+   */
+  #tenants = new Map<number, Own>()
+  /** Those with something waiting, the next one first; up to `#turn` they had theirs. */
+  #round: Own[] = []
+  #turn = 0
   #size = 0
   #bytes = 0
 
@@ -69,7 +82,9 @@ export class FairQueue {
       own = { items: [], next: 0 }
       this.#tenants.set(tenant, own)
     }
-    if (own.items.length - own.next >= this.#bounds.eventsPerTenant) return false
+    const waiting = own.items.length - own.next
+    if (waiting >= this.#bounds.eventsPerTenant) return false
+    if (waiting === 0) this.#round.push(own)
     own.items.push(item)
     this.#size += 1
     this.#bytes += weight(item.sealable)
@@ -81,7 +96,7 @@ export class FairQueue {
     const taken: Waiting[] = []
     let bytes = 0
     while (this.#size > 0 && taken.length < maxEvents && bytes < maxBytes) {
-      const [tenant, own] = this.#tenants.entries().next().value!
+      const own = this.#round[this.#turn]!
       const until = Math.min(own.next + this.#bounds.turn, own.items.length)
       while (own.next < until && taken.length < maxEvents && bytes < maxBytes) {
         const item = own.items[own.next]!
@@ -92,16 +107,32 @@ export class FairQueue {
         this.#bytes -= w
         this.#size -= 1
       }
-      // To the back of the round; a Map keeps insertion order.
-      this.#tenants.delete(tenant)
-      if (own.next < own.items.length) {
-        if (own.next > 1024) {
-          own.items.splice(0, own.next)
-          own.next = 0
-        }
-        this.#tenants.set(tenant, own)
-      }
+      this.#endTurn(own)
+    }
+    if (this.#size === 0) {
+      this.#tenants = new Map()
+      this.#round = []
+      this.#turn = 0
     }
     return taken
+  }
+
+  /** To the back of the round, if more of the tenant waits. */
+  #endTurn(own: Own): void {
+    this.#turn += 1
+    if (this.#turn > 1024) {
+      this.#round = this.#round.slice(this.#turn)
+      this.#turn = 0
+    }
+    if (own.next === own.items.length) {
+      own.items = []
+      own.next = 0
+      return
+    }
+    if (own.next > 1024) {
+      own.items.splice(0, own.next)
+      own.next = 0
+    }
+    this.#round.push(own)
   }
 }
