@@ -17,12 +17,12 @@ export interface EntryRange {
 }
 
 /** Every range in order and whole, or as far as it is stored. */
-export async function* packedEntries(db: Queryable, ranges: readonly EntryRange[]): AsyncGenerator<PackedEntries> {
+export async function* packedEntries(db: Queryable, ranges: Iterable<EntryRange>): AsyncGenerator<PackedEntries> {
   for (const pieces of cut(ranges)) yield* readPieces(db, pieces)
 }
 
 /** Groups of ranges that one query may read, in order; a long range is cut. */
-function* cut(ranges: readonly EntryRange[]): Generator<EntryRange[]> {
+function* cut(ranges: Iterable<EntryRange>): Generator<EntryRange[]> {
   let group: EntryRange[] = []
   let entries = 0
   for (const range of ranges) {

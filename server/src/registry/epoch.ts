@@ -24,7 +24,7 @@ import { BrokenEpochObject, type EpochTrail, epochKey, readEpochHead, writeEpoch
 import type { Objects } from '../store/objects.ts'
 import { sha256 } from '../store/sha256.ts'
 import type { BodyMemory } from './bodies.ts'
-import { packedEntries, readKeyIds } from './entries.ts'
+import { type EntryRange, packedEntries, readKeyIds } from './entries.ts'
 import { type EdgeTile, LogEdge } from './log.ts'
 import type { SlotBlinds } from './slots.ts'
 import {
@@ -39,6 +39,7 @@ import {
   readPending,
   readState,
   type SlotChange,
+  type StoredBody,
   writeEpoch,
 } from './statements.ts'
 import { successionOf } from './succession.ts'
@@ -99,12 +100,10 @@ export async function makeEpoch(parts: EpochParts): Promise<EpochOutcome> {
   const time = Math.max(state.now, (state.at ?? 0) + 1)
   const postponed = await postponement(parts.pool, state, time)
   if (postponed !== undefined) return postponed
-  const { sound, broken } = sortOut(parts, await readChanges(parts.pool))
-  if (state.size === 0 && sound.length === 0) return { kind: 'nothing' }
-  const plan = await planEpoch(parts, { state, origin, time, successors: succession.entries }, sound)
+  const { trails, numbers, broken } = await sortOut(parts)
+  if (state.size === 0 && trails.length === 0) return { kind: 'nothing' }
+  const plan = await planEpoch(parts, { state, origin, time, successors: succession.entries }, trails)
   parts.onStep?.('planned')
-  const numbers = sound.map(({ number }) => number)
-  const ranges = plan.trails.map(({ from, size }, place) => ({ place, trail: numbers[place]!, from, to: size }))
   const put = await parts.objects.put(
     key,
     writeEpochObject(parts.secret, {
@@ -116,7 +115,7 @@ export async function makeEpoch(parts: EpochParts): Promise<EpochOutcome> {
         trails: plan.trails.length,
       },
       trails: plan.trails,
-      entries: packedEntries(parts.pool, ranges),
+      entries: packedEntries(parts.pool, rangesOf(plan.trails, numbers)),
       keyIds: (subjects) => readKeyIds(parts.pool, subjects),
     }),
   )
@@ -146,16 +145,38 @@ async function postponement(
   }
 }
 
+interface Sorted {
+  readonly trails: EpochTrail[]
+  /** Their numbers in the store. */
+  readonly numbers: number[]
+  readonly broken: BrokenHead[]
+}
+
 /** Heads that may go into an epoch: they grew, and the checkpoint is ours. */
-function sortOut(parts: EpochParts, changes: readonly SlotChange[]): { sound: SlotChange[]; broken: BrokenHead[] } {
-  const sound: SlotChange[] = []
-  const broken: BrokenHead[] = []
-  for (const change of changes) {
-    const reason = flaw(parts, change)
-    if (reason === undefined) sound.push(change)
-    else broken.push({ trail: change.trail, reason })
+async function sortOut(parts: EpochParts): Promise<Sorted> {
+  const sorted: Sorted = { trails: [], numbers: [], broken: [] }
+  for await (const changes of readChanges(parts.pool)) {
+    for (const change of changes) {
+      const reason = flaw(parts, change)
+      if (reason === undefined) {
+        sorted.trails.push(trailOf(change))
+        sorted.numbers.push(change.number)
+      } else sorted.broken.push({ trail: change.trail, reason })
+    }
   }
-  return { sound, broken }
+  return sorted
+}
+
+/** What is kept of a change: there may be as many as there are trails. */
+const trailOf = ({ number: _number, note: _note, before, size, root, ...rest }: SlotChange): EpochTrail => ({
+  ...rest,
+  from: before,
+  size: size!,
+  root: toBase64(root!),
+})
+
+function* rangesOf(trails: readonly EpochTrail[], numbers: readonly number[]): Generator<EntryRange> {
+  for (const [place, { from, size }] of trails.entries()) yield { place, trail: numbers[place]!, from, to: size }
 }
 
 function flaw({ logKeys, logName }: EpochParts, { trail, before, size, root, note }: SlotChange): string | undefined {
@@ -194,15 +215,9 @@ interface Beginning {
 async function planEpoch(
   parts: EpochParts,
   { state, origin, time, successors }: Beginning,
-  changes: readonly SlotChange[],
+  trails: readonly EpochTrail[],
 ): Promise<Plan> {
   const epoch = state.epoch + 1
-  const trails = changes.map(({ number: _number, note: _note, before, size, root, ...rest }) => ({
-    ...rest,
-    from: before,
-    size: size!,
-    root: toBase64(root!),
-  }))
   const { depth } = await readState(parts.pool) // after the changes: it has room for each of them
   const bodies = await parts.bodies.withChanges(state.epoch, trails)
   const { root, crown } = await parts.blinds.tree(epoch, depth, bodies)
@@ -290,15 +305,14 @@ function grow(parts: EpochParts, plan: Plan, tiles: readonly EdgeTile[]): EpochR
     crown: plan.crown,
     entries,
     tiles: edge.changed,
-    bodies: plan.trails.map(({ slot, trail, size, root: head }) => ({
-      slot,
-      trail,
-      size,
-      root: Buffer.from(fromBase64(head)!),
-    })),
+    bodies: bodiesOf(plan.trails),
     root,
     note: signed(parts.logKeys, plan.origin, edge.size, root),
   }
+}
+
+function* bodiesOf(trails: readonly EpochTrail[]): Generator<StoredBody> {
+  for (const { slot, trail, size, root } of trails) yield { slot, trail, size, root: Buffer.from(fromBase64(root)!) }
 }
 
 function signed(keys: readonly LogKey[], origin: string, size: number, root: Uint8Array): string {

@@ -60,20 +60,36 @@ export interface SlotChange {
   readonly shard: number
 }
 
-/** Slots whose trail is not where the newest epoch left it. */
-export async function readChanges(db: Queryable): Promise<SlotChange[]> {
-  const { rows } = await db.query<{ [K in keyof SlotChange]: SlotChange[K] }>({
-    name: 'registry changes',
-    text: `with changed as materialized (
-        select s.slot, s.trail, s.tenant, s.size as before, n.size, n.root, n.note
-        from affidavit.slots s left join affidavit.notarized n on n.trail = s.trail
-        where s.tombstone_at is null and coalesce(n.size, 0) <> s.size)
-      select c.slot, c.trail as number, replace(t.id::text, '-', '') as trail, c.before, c.size, c.root, c.note,
-        o.id as tenant, o.operator, o.name, o.policy, t.ordinal, t.shard
-      from changed c join affidavit.trails t on t.number = c.trail join affidavit.tenants o on o.number = c.tenant
-      order by c.slot`,
+/** Changes of one page. */
+const changes_page = 5_000
+
+/**
+ * Slots whose trail is not where the newest epoch left it, in the order of slots, in pages: at first, or after a day
+ * without epochs, these may be all there are.
+ */
+export async function* readChanges(db: Queryable): AsyncGenerator<SlotChange[]> {
+  const { rows: changed } = await db.query<{ trails: number[] }>({
+    name: 'registry changed',
+    text: `select coalesce(array_agg(s.trail order by s.slot), '{}') as trails
+      from affidavit.slots s left join affidavit.notarized n on n.trail = s.trail
+      where s.tombstone_at is null and coalesce(n.size, 0) <> s.size`,
   })
-  return rows
+  const { trails } = changed[0]!
+  for (let at = 0; at < trails.length; at += changes_page) {
+    const { rows } = await db.query<{ [K in keyof SlotChange]: SlotChange[K] }>(
+      {
+        name: 'registry changes',
+        text: `select s.slot, s.trail as number, replace(t.id::text, '-', '') as trail, s.size as before, n.size, n.root, n.note,
+            o.id as tenant, o.operator, o.name, o.policy, t.ordinal, t.shard
+          from unnest($1::int[]) as c (trail) join affidavit.slots s on s.trail = c.trail
+            join affidavit.trails t on t.number = c.trail join affidavit.tenants o on o.number = s.tenant
+            left join affidavit.notarized n on n.trail = c.trail
+          where s.tombstone_at is null and coalesce(n.size, 0) <> s.size order by s.slot`,
+      },
+      [trails.slice(at, at + changes_page)],
+    )
+    yield rows
+  }
 }
 
 /** Which of these trails are notarized up to the size given at least, and if exactly so, with the root given. */
@@ -165,7 +181,7 @@ export interface EpochRows {
   readonly crown: Uint8Array
   readonly entries: readonly LogEntry[]
   readonly tiles: readonly EdgeTile[]
-  readonly bodies: readonly StoredBody[]
+  readonly bodies: Iterable<StoredBody>
   /** Root of the log, and the signed checkpoint. */
   readonly root: Uint8Array
   readonly note: string
@@ -215,11 +231,21 @@ export async function writeEpoch(db: Queryable, rows: EpochPlace & EpochRows): P
     Buffer.from(rows.root),
     rows.note,
   ])
-  await writeBodies(db, epoch, bodies)
+  for (const some of inPages(bodies, bodies_page)) await writeBodies(db, epoch, some)
+}
+
+function* inPages<Item>(items: Iterable<Item>, size: number): Generator<Item[]> {
+  let some: Item[] = []
+  for (const item of items) {
+    some.push(item)
+    if (some.length < size) continue
+    yield some
+    some = []
+  }
+  if (some.length > 0) yield some
 }
 
 async function writeBodies(db: Queryable, epoch: number, bodies: readonly StoredBody[]): Promise<void> {
-  if (bodies.length === 0) return
   await db.query(
     `with given as (
         select * from unnest($2::int[], $3::uuid[], $4::bigint[], $5::bytea[]) as u (slot, trail_id, size, root)),
