@@ -275,6 +275,14 @@ export class EntryVerifier {
         seq,
       )
     }
+    if (control.kind === 'keys' && control.about === 'recovery') {
+      this.findings.fail(
+        'chain',
+        'recovery_replaced',
+        `entry ${seq} announces another recovery key: the one in open has no successor, so who holds the log key tries to take its place`,
+        seq,
+      )
+    }
     if (control.kind === 'close') this.closedAt ??= seq
     if (mayExplain(control)) this.quiet = false
     this.announcements.push({ seq, sealedAt: entry.sealedAt, control })

@@ -28,9 +28,16 @@ export interface Chain {
   readonly notes: readonly string[]
 }
 
-/** @param links oldest first; @param keptOf what was kept of a trail, newest last */
-export function checkChain(links: readonly Link[], keptOf: (origin: string) => readonly Kept[]): Chain {
-  const findings: TrailsFinding[] = []
+/**
+ * @param links oldest first; @param keptOf what was kept of a trail, newest last
+ * @param recovery the log's recovery keys, as they were met first; empty: not yet
+ */
+export function checkChain(
+  links: readonly Link[],
+  keptOf: (origin: string) => readonly Kept[],
+  recovery: readonly string[] = [],
+): Chain {
+  const findings: TrailsFinding[] = recoveryFindings(links, recovery)
   const notes: string[] = []
   for (const [at, link] of links.entries()) {
     const continues = continuesOf(link)
@@ -79,6 +86,24 @@ function gapOf(
     return { finding: finding('failed', 'entries_lost', `${said}, but only ${before.size} of them are served`) }
   const isSame = before.root !== undefined && toBase64(before.root) === root
   return { finding: isSame ? undefined : finding('failed', 'other_continued', `${said} with another root than it has`) }
+}
+
+/** Whoever holds the log key can begin a trail; its `open` cannot put another recovery key in place of the first. */
+function recoveryFindings(links: readonly Link[], known: readonly string[]): TrailsFinding[] {
+  const opened = links.map(({ origin, announcements }) => ({ origin, keys: recoveryOf(announcements) }))
+  const first = [known, ...opened.map(({ keys }) => keys)].find((keys) => keys.length > 0) ?? []
+  const publicPart = (vkeys: readonly string[]) => vkeys.map((vkey) => vkey.split('+').slice(2).join('+')).join()
+  return opened.flatMap(({ origin, keys }) =>
+    keys.length === 0 || publicPart(keys) === publicPart(first)
+      ? []
+      : finding('failed', 'recovery_replaced', `${origin} names another recovery key than the log began with`),
+  )
+}
+
+/** Recovery keys that a trail's `open` names, also where it is only restated; none where that is not there any more. */
+export function recoveryOf(announcements: readonly Announcement[]): readonly string[] {
+  const controls = announcements.flatMap(({ control }) => (control.kind === 'state' ? control.restated : control))
+  return controls.find((control) => control.kind === 'open')?.recovery ?? []
 }
 
 const continuesOf = ({ announcements }: Link): Continues | undefined =>

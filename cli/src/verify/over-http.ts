@@ -1,6 +1,7 @@
 /** `affidavit verify URL`: a running server's trail, its place in the registry, and all of its past. */
 import {
   type Checkpoint,
+  formatVkey,
   NoteError,
   parseCheckpoint,
   parseNote,
@@ -26,7 +27,7 @@ import {
   subjectOf,
   type VerifyArguments,
 } from './brought.ts'
-import { checkChain, type Link } from './chain.ts'
+import { checkChain, type Link, recoveryOf } from './chain.ts'
 import { checkColumns } from './deep.ts'
 import { Expected } from './expected.ts'
 import { type Kept, readVkeys } from './kept.ts'
@@ -280,7 +281,8 @@ class Visit {
           ? { origin: this.earlier[at]!, size: undefined, root: undefined, announcements: [] }
           : { ...trail.checkpoint, announcements: trail.announcements },
     )
-    const { findings, notes } = checkChain(links, (origin) => holdAgainst(this.brought, origin, []).kept)
+    const known = (origin: string) => holdAgainst(this.brought, origin, []).kept
+    const { findings, notes } = checkChain(links, known, this.knownRecovery())
     const inner = past.flatMap((trail) => {
       if (typeof trail === 'string') return []
       const concluded = concludeLive(trail, keptOf(trail))
@@ -338,10 +340,23 @@ class Visit {
     if (registry !== undefined && 'heads' in registry) {
       const keys = registry.keys ?? visited.vkeys ?? [...readVkeys([this.info.vkey]), ...registry.named]
       const kept = await keptRegistry(registry, keys)
-      if (kept !== undefined) state.keepRegistry({ ...kept, recovery: recoveryOf(visited) })
+      if (kept !== undefined) state.keepRegistry({ ...kept, recovery: this.recovery(past, visited) })
     }
     await state.save()
     return [KEPT_NOTE]
+  }
+
+  /** Recovery keys of the first visit; none before. */
+  private knownRecovery(): string[] {
+    const known = this.brought.state?.registryOf(logNameOf(this.info.origin))?.recovery ?? []
+    return known.map(({ name, publicKey }) => formatVkey(nodeSha256, name, publicKey))
+  }
+
+  /** Those of the first visit, whatever trails say since: the recovery key has no successor. */
+  private recovery(past: readonly (Visited | string)[], visited: Visited): string[] {
+    const known = this.knownRecovery()
+    const oldest = [...past, visited].find((trail) => typeof trail !== 'string')!
+    return known.length > 0 ? known : [...recoveryOf(oldest.announcements)]
   }
 }
 
@@ -374,16 +389,6 @@ const trailsSentence = {
   failed: 'the chain of trails has lost or exchanged entries',
   unchecked: 'not all of the chain of trails could be checked',
 } as const
-
-/** Recovery keys as the trail itself announced them, the newest announcement last. */
-function recoveryOf({ announcements }: Visited): string[] {
-  let recovery: readonly string[] = []
-  for (const { control } of announcements) {
-    if (control.kind === 'open') recovery = control.recovery
-    else if (control.kind === 'keys' && control.about === 'recovery') recovery = control.vkeys
-  }
-  return [...recovery]
-}
 
 const keptOf = ({ held, vkeys }: Visited): Pick<LiveOptions, 'kept' | 'vkeys'> => ({
   kept: held.kept,
