@@ -1,6 +1,7 @@
 /** Checks payloads against the commitments of their entries, and each gap in them against what was announced. */
 import type { Absence, Gone } from './absence.ts'
 import { type CommitmentKind, commitText } from './commitment.ts'
+import { type Committed, DecodedCommitted } from './committed.ts'
 import { type Payload, type SaltedPart, saltBytes } from './content.ts'
 import type { Entry } from './entry.ts'
 import type { Hash } from './hash.ts'
@@ -54,16 +55,17 @@ export class ContentVerifier {
 
   /** Checks one entry, whose own bytes were verified before, against its payload. */
   check(seq: number, entry: Entry, payload: Payload): void {
-    this.checkParts(seq, entry, new PayloadParts(payload), true)
+    this.checkParts(seq, new DecodedCommitted(entry), new PayloadParts(payload), true)
   }
 
   /** `check` for parts as they are read. @param compare false: the commitments were compared before */
-  checkParts(seq: number, entry: Entry, parts: Parts, compare: boolean): void {
-    const gone = this.absence?.payloadGone(seq, entry)
-    this.facts(seq, entry, parts, compare, gone)
-    this.part(seq, 'confidential', entry.confidential, parts, compare, gone)
-    this.part(seq, 'operator', entry.operator, parts, compare, gone)
-    this.personal(seq, entry, parts, compare, gone)
+  checkParts(seq: number, committed: Committed, parts: Parts, compare: boolean): void {
+    const entry = this.absence === undefined ? undefined : committed.entry
+    const gone = entry && this.absence!.payloadGone(seq, entry)
+    this.facts(seq, committed, parts, compare, gone)
+    this.confidential(seq, committed, parts, compare, gone)
+    this.operator(seq, committed, parts, compare, gone)
+    this.personal(seq, committed, entry, parts, compare, gone)
   }
 
   /** All announcements are known now and none lets anything be gone: every gap so far is a finding. */
@@ -71,7 +73,7 @@ export class ContentVerifier {
     for (const { seq, name } of this.gaps) this.unexplained(seq, name)
   }
 
-  private facts(seq: number, entry: Entry, parts: Parts, compare: boolean, gone: Gone | undefined): void {
+  private facts(seq: number, committed: Committed, parts: Parts, compare: boolean, gone: Gone | undefined): void {
     if (!parts.facts()) {
       if (gone === undefined) this.gap(seq, 'facts')
       else {
@@ -81,17 +83,18 @@ export class ContentVerifier {
       return
     }
     if (compare) {
-      const isEvent = 'event' in entry.body
-      this.compare(seq, isEvent ? 'facts' : 'control', entry.facts, parts, 'facts')
-      if (isEvent) this.markers(seq, entry, parts)
+      const { isEvent } = committed
+      const commitment = parts.commitment(this.options.hash, isEvent ? 'facts' : 'control')
+      if (!committed.isFacts(commitment)) this.changed(seq, 'facts')
+      if (isEvent) this.markers(seq, committed, parts)
     }
     if (gone !== undefined) this.stillServed(seq, 'facts', gone)
   }
 
   /** A value that was cut out of the facts must be in one of the entry's personal lines. */
-  private markers(seq: number, entry: Entry, parts: Parts): void {
+  private markers(seq: number, committed: Committed, parts: Parts): void {
     const highest = parts.highestMarker()
-    if (highest < entry.personal.length) return
+    if (highest < committed.personalLines) return
     this.options.findings.fail(
       'content',
       'no_such_person',
@@ -100,31 +103,44 @@ export class ContentVerifier {
     )
   }
 
-  private part(
+  private confidential(seq: number, entry: Committed, parts: Parts, compare: boolean, gone: Gone | undefined): void {
+    if (!parts.confidential()) this.missing(seq, 'confidential', entry.hasConfidential, gone)
+    else {
+      if (compare && !entry.hasConfidential) this.notCommitted(seq, 'confidential')
+      else if (compare && !entry.isConfidential(parts.commitment(this.options.hash, 'confidential')))
+        this.changed(seq, 'confidential')
+      if (gone !== undefined) this.stillServed(seq, 'confidential', gone)
+    }
+  }
+
+  private operator(seq: number, entry: Committed, parts: Parts, compare: boolean, gone: Gone | undefined): void {
+    if (!parts.operator()) this.missing(seq, 'operator', entry.hasOperator, gone)
+    else {
+      if (compare && !entry.hasOperator) this.notCommitted(seq, 'operator')
+      else if (compare && !entry.isOperator(parts.commitment(this.options.hash, 'operator')))
+        this.changed(seq, 'operator')
+      if (gone !== undefined) this.stillServed(seq, 'operator', gone)
+    }
+  }
+
+  private missing(seq: number, kind: 'confidential' | 'operator', isCommitted: boolean, gone: Gone | undefined): void {
+    if (isCommitted && gone === undefined && !this.withheld.has(kind)) this.gap(seq, kind)
+  }
+
+  private personal(
     seq: number,
-    kind: 'confidential' | 'operator',
-    commitment: string | undefined,
+    committed: Committed,
+    entry: Entry | undefined,
     parts: Parts,
     compare: boolean,
     gone: Gone | undefined,
   ): void {
-    if (!(kind === 'confidential' ? parts.confidential() : parts.operator())) {
-      if (commitment !== undefined && gone === undefined && !this.withheld.has(kind)) this.gap(seq, kind)
-      return
-    }
-    if (commitment === undefined) {
-      if (compare) this.notCommitted(seq, kind)
-    } else if (compare) this.compare(seq, kind, commitment, parts, kind)
-    if (gone !== undefined) this.stillServed(seq, kind, gone)
-  }
-
-  private personal(seq: number, entry: Entry, parts: Parts, compare: boolean, gone: Gone | undefined): void {
     let there = parts.personal()
-    for (let n = 0; n < entry.personal.length; n++) {
-      const line = entry.personal[n]!
-      const erased = gone ?? this.absence?.subjectGone(seq, entry, line.key)
+    const lines = committed.personalLines
+    for (let n = 0; n < lines; n++) {
+      const erased = gone ?? (entry && this.absence!.subjectGone(seq, entry, entry.personal[n]!.key))
       if (there === n) {
-        if (compare && parts.commitment(this.options.hash, 'personal') !== line.commitment) {
+        if (compare && !committed.isPersonal(n, parts.commitment(this.options.hash, 'personal'))) {
           this.changed(seq, `personal ${n}`)
         }
         if (erased !== undefined) this.stillServed(seq, `personal ${n}`, erased)
@@ -134,10 +150,6 @@ export class ContentVerifier {
     }
     if (there >= 0 && compare) this.notCommitted(seq, `personal ${there}`)
     while (there >= 0) there = parts.personal()
-  }
-
-  private compare(seq: number, kind: CommitmentKind, commitment: string, parts: Parts, name: string): void {
-    if (parts.commitment(this.options.hash, kind) !== commitment) this.changed(seq, name)
   }
 
   private changed(seq: number, name: string): void {

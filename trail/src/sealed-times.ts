@@ -22,12 +22,13 @@ export class SealedTimes {
   }
 
   /** Bundles in ascending order. */
-  bundle({ first, entries }: WalkedBundle): void {
+  bundle(walked: WalkedBundle): void {
+    const { first, width } = walked
     for (const [size, known] of this.around) {
-      const at = Math.min(size - first, entries.length) - 1
-      const below = at < 0 ? undefined : entries[at]
+      const at = Math.min(size - first, width) - 1
+      const below = at < 0 ? undefined : walked.entry(at)
       if (below !== undefined) known.below = { seq: first + at, sealedAt: below.sealedAt }
-      const behind = size < first ? undefined : entries[size - first]
+      const behind = size < first ? undefined : walked.entry(size - first)
       if (behind !== undefined) known.behind = { seq: size, sealedAt: behind.sealedAt }
     }
   }

@@ -5,9 +5,9 @@
 import { Absence } from './absence.ts'
 import { equalBytes } from './bytes.ts'
 import { type Checkpoint, parseCheckpoint } from './checkpoint.ts'
+import { type Committed, DecodedCommitted } from './committed.ts'
 import type { ContentReader } from './content-reader.ts'
 import { ContentVerifier } from './content-verifier.ts'
-import type { Entry } from './entry.ts'
 import type { Hash, VerifySignature } from './hash.ts'
 import { bundleNumbers, contentNumbers, contentSeqs, type Manifest, packTiles } from './manifest.ts'
 import { NoteError, type VerifierKey, verifyNote } from './note.ts'
@@ -178,7 +178,7 @@ async function walkBundles(
     const walked = walk.bundle(index, bytes, tileWidth('entries', index, manifest.size))
     if (!walk.isQuiet) comparedTo = Math.min(comparedTo, index)
     else if (content !== undefined) {
-      checkBundleContent(index, walked?.entries, content, { manifest, contents, findings, compare: true })
+      checkBundleContent(index, (at) => walked?.committed(at), content, { manifest, contents, findings, compare: true })
     }
     if (walked !== undefined) {
       if (wanted.size > 0)
@@ -280,8 +280,16 @@ async function checkContent(
     (index) => Promise.all([pack.bundle(index), pack.content(index)]),
   )) {
     const entries = decodeEntries(bundle, index * TILE_WIDTH, tileWidth('entries', index, manifest.size))
-    const read = entries?.map(({ entry }) => entry)
-    done += checkBundleContent(index, read, content, { manifest, contents, findings, compare: index >= comparedTo })
+    const committed = (at: number) => {
+      const entry = entries?.[at]?.entry
+      return entry && new DecodedCommitted(entry)
+    }
+    done += checkBundleContent(index, committed, content, {
+      manifest,
+      contents,
+      findings,
+      compare: index >= comparedTo,
+    })
     options.progress?.(done, 'content')
   }
   findings.held('content')
@@ -306,7 +314,7 @@ interface BundleContent {
 /** Checks the content lines of one bundle. @returns how many it has */
 function checkBundleContent(
   index: number,
-  entries: readonly (Entry | undefined)[] | undefined,
+  committed: (at: number) => Committed | undefined,
   lines: ContentReader,
   { manifest, contents, findings, compare }: BundleContent,
 ): number {
@@ -319,7 +327,7 @@ function checkBundleContent(
         findings.fail('completeness', 'content_order', `the content of entry ${seq} is not in its place`, seq)
       return count
     }
-    const entry = entries?.[seq - first]
+    const entry = committed(seq - first)
     if (entry !== undefined) contents.checkParts(seq, entry, lines, compare)
     else {
       lines.skipParts()

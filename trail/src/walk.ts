@@ -2,11 +2,13 @@
  * The walk over a trail's entries in order: chain, order, times, and what control entries announce. Offline packs and
  * live logs are checked by this same code.
  */
-import { toBase64, writeHash } from './bytes.ts'
+import { equalBytes } from './bytes.ts'
+import { type Committed, ScannedCommitted } from './committed.ts'
 import type { Control } from './control.ts'
 import { type Entry, EntryReader } from './entry.ts'
 import { EntryError } from './entry-error.ts'
-import { HASH_BYTES, type Hash, hashText } from './hash.ts'
+import { HASH_BYTES, type Hash } from './hash.ts'
+import { HashText } from './hash-text.ts'
 import { slotOf } from './registry.ts'
 import { decodeTile, TILE_WIDTH } from './tiles.ts'
 import type { Findings } from './verdict.ts'
@@ -18,19 +20,33 @@ export interface Announcement {
   readonly control: Control
 }
 
-/** A bundle behind the walk. */
+/** A bundle behind the walk. What it tells of entries is there until the same walk takes the next bundle. */
 export class WalkedBundle {
   /** Seq of its first entry. */
   readonly first: number
-  /** Undefined where bytes are no entry this program knows. */
-  readonly entries: readonly (Entry | undefined)[]
   /** Leaf hashes of the entries as they are, one after another. */
   readonly tile: Uint8Array
+  private readonly scanned: ScannedCommitted
 
-  constructor(first: number, entries: readonly (Entry | undefined)[], tile: Uint8Array) {
+  constructor(first: number, scanned: ScannedCommitted, tile: Uint8Array) {
     this.first = first
-    this.entries = entries
+    this.scanned = scanned
     this.tile = tile
+  }
+
+  /** How many entries it has. */
+  get width(): number {
+    return this.tile.length / HASH_BYTES
+  }
+
+  /** What the entry at a place commits to, as long as nobody asks for another; undefined as in `entry`. */
+  committed(at: number): Committed | undefined {
+    return this.scanned.at(at)
+  }
+
+  /** The entry at a place, decoded each time; undefined where bytes are no entry this program knows. */
+  entry(at: number): Entry | undefined {
+    return this.scanned.at(at)?.entry
   }
 
   /** The leaf hashes one by one, as views. */
@@ -49,22 +65,23 @@ export interface BundleEntry {
 
 /** Splits and decodes a bundle, or undefined when it does not hold exactly `width` entries. */
 export function decodeEntries(bundle: Uint8Array, first: number, width: number): BundleEntry[] | undefined {
-  const split = splitBundle(bundle, width)
+  const split = splitBundle(bundle, width, new Uint8Array(bundle.length))
   if (split === undefined) return undefined
   const reader = new EntryReader(split.bytes)
   return split.starts.map((start, at) => {
     const end = start + split.lengths[at]!
-    const read = readEntry(reader, start, end, undefined)
     const bytes = split.bytes.subarray(start, end)
-    return read instanceof EntryError
-      ? { seq: first + at, bytes, entry: undefined, error: read }
-      : { seq: first + at, bytes, entry: read, error: undefined }
+    const error = scanEntry(reader, start, end)
+    return error === undefined
+      ? { seq: first + at, bytes, entry: reader.read(start, end), error }
+      : { seq: first + at, bytes, entry: undefined, error }
   })
 }
 
-function readEntry(reader: EntryReader, start: number, end: number, previous: string | undefined): Entry | EntryError {
+function scanEntry(reader: EntryReader, start: number, end: number, previous?: HashText): EntryError | undefined {
   try {
-    return reader.read(start, end, previous)
+    reader.scan(start, end, previous)
+    return undefined
   } catch (error) {
     if (error instanceof EntryError) return error
     throw error
@@ -72,24 +89,24 @@ function readEntry(reader: EntryReader, start: number, end: number, previous: st
 }
 
 interface SplitBundle {
-  /** The bundle with zeros for the lengths. */
+  /** The bundle with zeros for the lengths, from the beginning of this. */
   readonly bytes: Uint8Array
   readonly starts: readonly number[]
   readonly lengths: readonly number[]
 }
 
 /**
- * Where the entries of a bundle are, or undefined when it does not hold exactly `width`. Without the lengths between
- * them the whole is ASCII, which becomes text many times faster; and the zero in front of each entry is the prefix of
- * its leaf hash.
+ * Where the entries of a bundle are, or undefined when it does not hold exactly `width`. The lengths between them become
+ * zeros: the one in front of each entry is the prefix of its leaf hash. @param room at least as long as the bundle
  */
-function splitBundle(bundle: Uint8Array, width: number): SplitBundle | undefined {
-  const bytes = bundle.slice()
+function splitBundle(bundle: Uint8Array, width: number, room: Uint8Array): SplitBundle | undefined {
+  const bytes = room
+  bytes.set(bundle)
   const starts: number[] = []
   const lengths: number[] = []
   let at = 0
-  while (at < bytes.length) {
-    if (at + 2 > bytes.length) return undefined
+  while (at < bundle.length) {
+    if (at + 2 > bundle.length) return undefined
     const length = bytes[at]! * 256 + bytes[at + 1]!
     bytes[at] = 0
     bytes[at + 1] = 0
@@ -97,7 +114,7 @@ function splitBundle(bundle: Uint8Array, width: number): SplitBundle | undefined
     lengths.push(length)
     at += 2 + length
   }
-  if (at !== bytes.length || starts.length !== width) return undefined
+  if (at !== bundle.length || starts.length !== width) return undefined
   return { bytes, starts, lengths }
 }
 
@@ -110,7 +127,10 @@ export class EntryVerifier {
   private readonly findings: Findings
   /** The seq that comes next without a gap, and the leaf hash before it as the next entry must spell it. */
   private next = 0
-  private lastLeaf: string | undefined
+  private readonly lastLeaf = new HashText()
+  /** Where bundles are split; grows to the largest. */
+  private room = new Uint8Array(0)
+  private hasLast = false
   private lastTime = ''
   private closedAt: number | undefined
   /** A broken link, kept until the next entry shows which of the two was changed. */
@@ -146,7 +166,8 @@ export class EntryVerifier {
    */
   bundle(index: number, bytes: Uint8Array, width: number, leaves?: readonly Uint8Array[]): WalkedBundle | undefined {
     const first = index * TILE_WIDTH
-    const split = splitBundle(bytes, width)
+    if (bytes.length > this.room.length) this.room = new Uint8Array(2 * bytes.length)
+    const split = splitBundle(bytes, width, this.room)
     if (split === undefined) {
       this.findings.fail('completeness', 'bundle_entries', `bundle ${index} does not hold ${width} entries`, first)
       return undefined
@@ -154,17 +175,21 @@ export class EntryVerifier {
     if (first !== this.next) this.skipTo(first)
     const reader = new EntryReader(split.bytes)
     const tile = new Uint8Array(width * HASH_BYTES)
-    const entries: (Entry | undefined)[] = []
+    const scanned = new ScannedCommitted(reader, width)
     for (let at = 0; at < width; at++) {
       const start = split.starts[at]!
       const end = start + split.lengths[at]!
-      const leaf = hashText(this.hash, split.bytes.subarray(start - 1, end))
-      writeHash(leaf, tile, at * HASH_BYTES)
+      const error = scanEntry(reader, start, end, this.hasLast ? this.lastLeaf : undefined)
+      if (error === undefined) scanned.add(start, end)
+      else scanned.skip()
+      this.lastLeaf.hash(this.hash, split.bytes.subarray(start - 1, end))
+      this.lastLeaf.decode(tile, at * HASH_BYTES)
       const expected = leaves?.[at]
-      if (expected !== undefined && leaf !== toBase64(expected)) this.changed(first + at)
-      entries.push(this.entry(first + at, leaf, readEntry(reader, start, end, this.lastLeaf)))
+      if (expected !== undefined && !equalBytes(expected, tile.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES)))
+        this.changed(first + at)
+      this.entry(first + at, error ?? reader)
     }
-    return new WalkedBundle(first, entries, tile)
+    return new WalkedBundle(first, scanned, tile)
   }
 
   /** Ends the walk: a broken link at the very end is reported now. */
@@ -177,14 +202,14 @@ export class EntryVerifier {
   private skipTo(seq: number): void {
     this.settle(false)
     this.next = seq
-    this.lastLeaf = undefined
+    this.hasLast = false
   }
 
   private changed(seq: number): void {
     this.findings.fail('inclusion', 'entry_changed', `entry ${seq} is not the one in the tree`, seq)
   }
 
-  private entry(seq: number, leaf: string, entry: Entry | EntryError): Entry | undefined {
+  private entry(seq: number, entry: EntryReader | EntryError): void {
     if (entry instanceof EntryError) this.refuse(seq, entry)
     else {
       this.place(seq, entry)
@@ -197,9 +222,8 @@ export class EntryVerifier {
       this.findings.fail('chain', 'after_close', `entry ${seq} follows the close entry ${this.closedAt}`, seq)
     }
     this.next = seq + 1
-    this.lastLeaf = leaf
+    this.hasLast = true
     this.entries++
-    return entry instanceof EntryError ? undefined : entry
   }
 
   private refuse(seq: number, error: EntryError): void {
@@ -209,7 +233,7 @@ export class EntryVerifier {
     else this.findings.fail('chain', 'not_an_entry', message, seq)
   }
 
-  private place(seq: number, entry: Entry): void {
+  private place(seq: number, entry: EntryReader): void {
     if (entry.seq !== seq) {
       this.findings.fail('chain', 'wrong_seq', `at place ${seq} stands entry ${entry.seq}`, seq)
     }
@@ -219,8 +243,8 @@ export class EntryVerifier {
   }
 
   /** A broken link means that this entry or the one before it was changed; the link after this one tells which. */
-  private link(seq: number, entry: Entry): void {
-    const holds = this.lastLeaf === undefined || entry.previous === this.lastLeaf
+  private link(seq: number, entry: EntryReader): void {
+    const holds = !this.hasLast || entry.isNext
     this.settle(holds)
     // An entry at another's place breaks the link too, but then it is known which one is wrong.
     if (!holds && entry.seq === seq) this.broken = seq
@@ -240,14 +264,14 @@ export class EntryVerifier {
     this.broken = undefined
   }
 
-  private time(seq: number, entry: Entry): void {
+  private time(seq: number, entry: EntryReader): void {
     if (entry.sealedAt < this.lastTime) {
       this.findings.fail('time', 'time_backwards', `entry ${seq} is sealed before the entry in front of it`, seq)
     }
     this.lastTime = entry.sealedAt
   }
 
-  private control(seq: number, entry: Entry, control: Control): void {
+  private control(seq: number, entry: EntryReader, control: Control): void {
     if ((control.kind === 'open') !== (seq === 0)) {
       this.findings.fail(
         'chain',

@@ -231,9 +231,9 @@ class LiveRun {
     if (!bundle.ok) return this.partOf(index, width, bundle.why)
     const walked = this.walk.bundle(index, bundle.value, width)
     if (walked === undefined) return []
-    this.openedAt ??= walked.entries[0]?.sealedAt
+    this.openedAt ??= walked.entry(0)?.sealedAt
     for (const seq of this.sealed.keys()) {
-      const entry = walked.entries[seq - walked.first]
+      const entry = walked.entry(seq - walked.first)
       if (entry !== undefined) this.sealed.set(seq, entry.sealedAt)
     }
     return walked.leaves
