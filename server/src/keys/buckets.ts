@@ -90,7 +90,7 @@ export class Buckets {
   /** @throws KeyUnusable */
   async unwrap(tenant: KeyTenant, row: WrappedSubjectKey): Promise<SubjectKey> {
     const bucketKey = await this.#bucketKey(tenant, row)
-    return new SubjectKey(tenant.keyring, row.subject, open(bucketKey, subjectPlace(tenant, row.subject), row.wrapped))
+    return SubjectKey.of(tenant.keyring, row.subject, open(bucketKey, subjectPlace(tenant, row.subject), row.wrapped))
   }
 
   async #bucketKey(tenant: KeyTenant, row: Omit<WrappedSubjectKey, 'subject' | 'wrapped'>): Promise<Buffer> {
@@ -143,7 +143,7 @@ export class Buckets {
     )
     const stored = new Set(rows.map(({ subject }) => subject))
     for (const { tenant, subject, bucket, key } of placed) {
-      if (stored.has(subject)) into.set(subject, new SubjectKey(tenant.keyring, subject, key))
+      if (stored.has(subject)) into.set(subject, SubjectKey.of(tenant.keyring, subject, key))
       else if (this.#open.get(tenant.number) === bucket) this.#open.delete(tenant.number) // full, or re-wrapped
     }
   }

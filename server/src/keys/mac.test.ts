@@ -65,7 +65,7 @@ test('derive is the first block of HKDF-Expand', () => {
 
 test('a subject’s salt is the one that the trail package specifies', () => {
   const key = randomBytes(32)
-  const subject = new SubjectKey('00'.repeat(16), 7, key)
+  const subject = SubjectKey.of('00'.repeat(16), 7, key)
   const saltKey = hmacKey(sha256, derive(key, 'affidavit/1 subject salt'))
   const factsSalt = randomBytes(16)
   for (const line of [0, 1, 99])

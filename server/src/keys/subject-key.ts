@@ -1,23 +1,18 @@
 // The key of one person: 32 random bytes, from which the key of their personas and the salt key of their personal lines
 // are derived (see `derive`). With it goes every value and every salt; nothing else about the person is secret.
-import { open, place, seal } from './aead.ts'
+import { KEY_BYTES, open, place, seal } from './aead.ts'
 import { derive, first16, first16Text, keyText, macOfMessageAndByte } from './mac.ts'
 
 const SALT_BYTES = 16
 const MAX_LINE = 99
 
-export class SubjectKey {
-  readonly #key: string
+/** What reveals the salts of one person's lines, and nothing else. Prints as nothing: the key is a private field. */
+export class SaltKey {
   readonly #salt: string
-  readonly #keyring: string
-  readonly #subject: number
 
-  /** @param keyring id of the tenant's first trail. @param key 32 bytes */
-  constructor(keyring: string, subject: number, key: Uint8Array) {
-    this.#keyring = keyring
-    this.#subject = subject
-    this.#key = keyText(key)
-    this.#salt = keyText(derive(key, 'affidavit/1 subject salt'))
+  /** @param salt 32 latin1 characters */
+  constructor(salt: string) {
+    this.#salt = salt
   }
 
   /**
@@ -34,6 +29,39 @@ export class SubjectKey {
   /** The same as 16 latin1 characters. */
   saltText(factsSalt: Uint8Array, line: number): string {
     return first16Text(macOfMessageAndByte(this.#salt, factsSalt, line))
+  }
+
+  protected keepSalt(into: Buffer, at: number): void {
+    into.write(this.#salt, at, KEY_BYTES, 'latin1')
+  }
+}
+
+export class SubjectKey extends SaltKey {
+  readonly #key: string
+  readonly #keyring: string
+  readonly #subject: number
+
+  /**
+   * For those who kept what follows from a key; others use `of`.
+   *
+   * @param keyring id of the tenant's first trail. @param key 32 latin1 characters. @param salt as many
+   */
+  constructor(keyring: string, subject: number, key: string, salt: string) {
+    super(salt)
+    this.#keyring = keyring
+    this.#subject = subject
+    this.#key = key
+  }
+
+  /** @param keyring id of the tenant's first trail. @param key 32 bytes */
+  static of(keyring: string, subject: number, key: Uint8Array): SubjectKey {
+    return new SubjectKey(keyring, subject, keyText(key), keyText(derive(key, 'affidavit/1 subject salt')))
+  }
+
+  /** Writes the salt key and the key itself, 32 bytes each. */
+  keep(into: Buffer, saltAt: number, keyAt: number): void {
+    this.keepSalt(into, saltAt)
+    into.write(this.#key, keyAt, KEY_BYTES, 'latin1')
   }
 
   /** Column `personas.content`. */

@@ -16,9 +16,10 @@ import { hash } from 'node:crypto'
 import type { Queryable } from '../store/database.ts'
 import { Buckets, type KeyTenant } from './buckets.ts'
 import { type Identity, identityText } from './identity.ts'
+import { KnownPeople, type KnownSubject, PRINT_BYTES } from './known-people.ts'
 import type { KeyProvider } from './provider.ts'
-import type { SubjectKey } from './subject-key.ts'
-import { type CacheLimits, inOnePiece, TwoGenerations } from './two-generations.ts'
+import type { SaltKey } from './subject-key.ts'
+import { type CacheLimits, TwoGenerations, textBytes } from './two-generations.ts'
 
 /** One person of an event, in the order of its personal lines. */
 export interface PersonLine {
@@ -42,7 +43,7 @@ export interface ResolvedLine {
   /** Subject key id of entries, 32 hex digits. */
   readonly keyId: string
   readonly persona: number | null
-  readonly saltKey: SubjectKey | null
+  readonly saltKey: SaltKey | null
 }
 
 export interface Resolved {
@@ -61,7 +62,7 @@ export interface SubjectsOptions {
   limits?: { subjects: CacheLimits; personas: CacheLimits }
 }
 
-/** Together at most about 60 MB of heap: some 75,000 people and 130,000 of their personas. */
+/** Together at most about 45 MB, half of it outside the heap: 100,000 people and 130,000 personas besides their latest. */
 const default_limits = {
   subjects: { entries: 100_000, bytes: 40e6 },
   personas: { entries: 200_000, bytes: 20e6 },
@@ -72,23 +73,13 @@ const max_search_tokens = 512
 /** A subject can vanish between two steps only because it was erased just then. */
 const max_attempts = 4
 
-interface CachedSubject {
-  readonly number: number
-  readonly keyId: string
-  readonly shard: number
-  readonly key: SubjectKey | null
-  /** Fingerprint and number of the persona seen last, which is nearly always the next one too. */
-  latest: string | undefined
-  latestPersona: number
-}
-
 /** A line on its way through the slow path. */
 interface Pending {
   readonly tenant: KeyTenant
   readonly line: PersonLine
   readonly identity: string
   readonly cacheKey: string
-  subject: CachedSubject | undefined
+  subject: KnownSubject | undefined
   persona: number | null
 }
 
@@ -96,7 +87,8 @@ export class Subjects {
   readonly #ingest: Queryable
   readonly #buckets: Buckets
   readonly #now: () => number
-  readonly #subjects: TwoGenerations<CachedSubject>
+  readonly #people: KnownPeople
+  /** Personas besides everybody's latest. */
   readonly #personas: TwoGenerations<number>
   /** Key epoch by shard; empty until first read. */
   #epochs: Map<number, number> | undefined
@@ -106,7 +98,7 @@ export class Subjects {
     this.#ingest = options.ingest
     this.#buckets = new Buckets(options.keeper, options.provider)
     this.#now = options.now ?? Date.now
-    this.#subjects = new TwoGenerations(limits.subjects, weighSubject)
+    this.#people = new KnownPeople(limits.subjects)
     this.#personas = new TwoGenerations(limits.personas, weighPersona)
   }
 
@@ -118,16 +110,19 @@ export class Subjects {
     const resolved = new Array<ResolvedLine>(lines.length)
     for (let at = 0; at < lines.length; at++) {
       const { identity, content } = lines[at]!
-      const subject = this.#subjects.get(tenant.number + identityText(identity, now_ms))
-      if (subject === undefined) return undefined
+      const person = this.#people.find(tenant.number + identityText(identity, now_ms))
+      if (person === -1) return undefined
+      const subject = this.#people.number(person)
+      const keyId = this.#people.keyId(person)
       if (content === undefined) {
-        resolved[at] = { subject: subject.number, keyId: subject.keyId, persona: null, saltKey: null }
+        resolved[at] = { subject, keyId, persona: null, saltKey: null }
         continue
       }
       const print = fingerprint(content)
-      const persona = subject.latest === print ? subject.latestPersona : this.#otherPersona(subject, print)
-      if (persona === undefined || subject.key === null) return undefined
-      resolved[at] = { subject: subject.number, keyId: subject.keyId, persona, saltKey: subject.key }
+      const persona = this.#people.latest(person, print) ?? this.#otherPersona(person, subject, print)
+      const saltKey = this.#people.saltKey(person)
+      if (persona === undefined || saltKey === null) return undefined
+      resolved[at] = { subject, keyId, persona, saltKey }
     }
     return { keyEpoch, lines: resolved }
   }
@@ -149,7 +144,7 @@ export class Subjects {
   /** Drops erased persons from memory at once. The shard's key epoch, not this, keeps them from being sealed. */
   forget(subjects: Iterable<number>): void {
     const gone = new Set(subjects)
-    this.#subjects.deleteWhere(({ number }) => gone.has(number))
+    this.#people.deleteWhere((number) => gone.has(number))
     this.#personas.deleteWhere((_, key) => gone.has(subjectOf(key)))
   }
 
@@ -158,20 +153,26 @@ export class Subjects {
     if (this.#epochs === undefined || keyEpoch <= (this.#epochs.get(shard) ?? -1)) return
     this.#epochs.set(shard, keyEpoch)
     const kept = new Set<number>()
-    this.#subjects.deleteWhere((subject) => {
-      if (subject.shard !== shard) kept.add(subject.number)
-      return subject.shard === shard
+    this.#people.deleteWhere((number, itsShard) => {
+      if (itsShard !== shard) kept.add(number)
+      return itsShard === shard
     })
     this.#personas.deleteWhere((_, key) => !kept.has(subjectOf(key)))
   }
 
-  #otherPersona(subject: CachedSubject, print: string): number | undefined {
-    const persona = this.#personas.get(`${subject.number}\n${print}`)
-    if (persona !== undefined) {
-      subject.latest = inOnePiece(print)
-      subject.latestPersona = persona
-    }
+  #otherPersona(person: number, subject: number, print: string): number | undefined {
+    const persona = this.#personas.get(personaKey(subject, print))
+    if (persona !== undefined) this.#makeLatest(person, subject, print, persona)
     return persona
+  }
+
+  #makeLatest(person: number, subject: number, print: string, persona: number): void {
+    const before = this.#people.latestOf(person)
+    if (before !== undefined) {
+      const key = personaKey(subject, before.print)
+      if (this.#personas.get(key) === undefined) this.#personas.set(key, before.persona)
+    }
+    this.#people.setLatest(person, print, persona)
   }
 
   async #settle(groups: readonly TenantLines[]): Promise<Resolved[]> {
@@ -207,14 +208,22 @@ export class Subjects {
   #pending(tenant: KeyTenant, line: PersonLine, now_ms: number): Pending {
     const identity = identityText(line.identity, now_ms)
     const cacheKey = tenant.number + identity
-    return { tenant, line, identity, cacheKey, subject: this.#subjects.get(cacheKey), persona: null }
+    const person = this.#people.find(cacheKey)
+    const subject = person === -1 ? undefined : this.#people.read(person, tenant.keyring)
+    return { tenant, line, identity, cacheKey, subject, persona: null }
   }
 
   #remember({ subject, cacheKey, line, persona }: Pending): void {
-    const cached = this.#subjects.get(cacheKey)
-    if (cached?.number !== subject!.number || (cached.key === null && subject!.key !== null))
-      this.#subjects.set(cacheKey, subject!)
-    if (persona !== null) this.#personas.set(`${subject!.number}\n${fingerprint(line.content!)}`, persona)
+    let person = this.#people.find(cacheKey)
+    const isNew = person === -1 || this.#people.number(person) !== subject!.number
+    if (isNew || (subject!.key !== null && this.#people.saltKey(person) === null))
+      person = this.#people.set(cacheKey, subject!)
+    if (persona === null) return
+    const print = fingerprint(line.content!)
+    // Many personas are seen once; somebody's usual one stays where it is found first.
+    if (this.#people.latestOf(person) === undefined) this.#people.setLatest(person, print, persona)
+    else if (this.#people.latest(person, print) === undefined)
+      this.#personas.set(personaKey(subject!.number, print), persona)
   }
 
   /** Step 1. A subject that is erased at this very moment stays undefined. */
@@ -236,7 +245,7 @@ export class Subjects {
     for (const [at, { number, key_id }] of rows.entries()) {
       if (number === null) continue
       const shard = asked[at]![0]!.tenant.trail.shard
-      const subject = { number, keyId: key_id, shard, key: null, latest: undefined, latestPersona: 0 }
+      const subject = { number, keyId: key_id, shard, key: null }
       for (const line of asked[at]!) line.subject = subject
     }
   }
@@ -260,7 +269,7 @@ export class Subjects {
         if (persona === undefined) line.subject = undefined
       }
     }
-    for (const { subject, cacheKey } of open) if (subject === undefined) this.#subjects.delete(cacheKey)
+    for (const { subject, cacheKey } of open) if (subject === undefined) this.#people.delete(cacheKey)
   }
 
   async #giveKeys(lines: readonly Pending[]): Promise<void> {
@@ -327,13 +336,11 @@ function resolvedLine({ subject, persona, line }: Pending): ResolvedLine {
   return { subject: number, keyId, persona, saltKey: line.content === undefined ? null : key }
 }
 
-/** Stands for a persona's content in memory: 16 bytes of its SHA-256 instead of some hundred characters each. */
-const fingerprint = (content: string) => hash('sha256', content, 'base64').slice(0, 22)
+/** Stands for a persona's content in memory: 16 bytes of its SHA-256, as latin1, instead of some hundred characters. */
+const fingerprint = (content: string) => hash('sha256', content, 'binary').slice(0, PRINT_BYTES)
 
-const subjectOf = (personaKey: string) => Number(personaKey.slice(0, personaKey.indexOf('\n')))
+const personaKey = (subject: number, print: string) => `${subject}\n${print}`
+const subjectOf = (key: string) => Number(key.slice(0, key.indexOf('\n')))
 
-/** V8 keeps text outside ISO 8859-1 at two bytes a character. */
-const textBytes = (text: string) => (Buffer.byteLength(text) === text.length ? text.length : 2 * text.length)
-/** At most: map slot, holder, subject, key id, two keys, the latest fingerprint; map slot, holder. */
-const weighSubject = (key: string) => textBytes(key) + 480
-const weighPersona = (key: string) => textBytes(key) + 110
+/** At most: the text, its place in the map, a number that is none of V8's small ones. */
+const weighPersona = (key: string) => textBytes(key) + 80

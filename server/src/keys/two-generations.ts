@@ -2,13 +2,6 @@
 // becomes the old one, and what the old one still held is dropped; a hit in the old map moves the entry to the young.
 // What is used at least once per turn therefore stays, and nothing is ever sorted, timed or swept.
 
-interface Held<Value> {
-  /** In one piece: what a key was joined from would be kept with it. */
-  readonly key: string
-  readonly value: Value
-  readonly weight: number
-}
-
 export interface CacheLimits {
   /** Of both generations together. */
   entries: number
@@ -16,14 +9,14 @@ export interface CacheLimits {
   bytes: number
 }
 
-export class TwoGenerations<Value> {
+export class TwoGenerations<Value extends object | number> {
   readonly #limits: CacheLimits
   readonly #weigh: (key: string, value: Value) => number
-  #young = new Map<string, Held<Value>>()
-  #old = new Map<string, Held<Value>>()
+  #young = new Map<string, Value>()
+  #old = new Map<string, Value>()
   #young_bytes = 0
 
-  /** @param weigh estimated bytes of an entry, its key included */
+  /** @param weigh estimated bytes of an entry, its key included; the same at any time */
   constructor(limits: CacheLimits, weigh: (key: string, value: Value) => number) {
     this.#limits = limits
     this.#weigh = weigh
@@ -35,46 +28,49 @@ export class TwoGenerations<Value> {
 
   get(key: string): Value | undefined {
     const young = this.#young.get(key)
-    if (young !== undefined) return young.value
+    if (young !== undefined) return young
     const old = this.#old.get(key)
     if (old === undefined) return undefined
     this.#old.delete(key)
-    this.#put(old)
-    return old.value
+    this.#put(key, old)
+    return old
   }
 
   /** A value heavier than a whole generation is not kept. */
   set(key: string, value: Value): void {
-    const weight = this.#weigh(key, value)
     this.delete(key)
-    if (weight * 2 <= this.#limits.bytes) this.#put({ key: inOnePiece(key), value, weight })
+    if (this.#weigh(key, value) * 2 <= this.#limits.bytes) this.#put(key, value)
   }
 
   delete(key: string): void {
-    const held = this.#young.get(key)
-    if (held !== undefined) {
+    const young = this.#young.get(key)
+    if (young !== undefined) {
       this.#young.delete(key)
-      this.#young_bytes -= held.weight
+      this.#young_bytes -= this.#weigh(key, young)
     }
     this.#old.delete(key)
   }
 
   /** Walks everything: for the rare moment when somebody must be forgotten. */
   deleteWhere(drop: (value: Value, key: string) => boolean): void {
-    for (const map of [this.#young, this.#old])
-      for (const [key, { value }] of map) if (drop(value, key)) this.delete(key)
+    for (const map of [this.#young, this.#old]) for (const [key, value] of map) if (drop(value, key)) this.delete(key)
   }
 
-  #put(held: Held<Value>): void {
-    if (this.#young.size * 2 >= this.#limits.entries || (this.#young_bytes + held.weight) * 2 > this.#limits.bytes) {
+  #put(key: string, value: Value): void {
+    const weight = this.#weigh(key, value)
+    if (this.#young.size * 2 >= this.#limits.entries || (this.#young_bytes + weight) * 2 > this.#limits.bytes) {
       this.#old = this.#young
       this.#young = new Map()
       this.#young_bytes = 0
     }
-    this.#young.set(held.key, held)
-    this.#young_bytes += held.weight
+    this.#young.set(inOnePiece(key), value)
+    this.#young_bytes += weight
   }
 }
 
-/** A copy of well-formed text that refers to no other string. */
+/** A copy of well-formed text that refers to no other string: what a key was joined from would be kept with it. */
 export const inOnePiece = (text: string): string => Buffer.from(text).toString()
+
+/** V8 keeps text outside ISO 8859-1 at two bytes a character. */
+export const textBytes = (text: string): number =>
+  Buffer.byteLength(text) === text.length ? text.length : 2 * text.length
