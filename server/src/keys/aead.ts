@@ -12,6 +12,16 @@ const TAG_BYTES = 16
 /** How much longer than its plaintext a sealed value is. */
 export const SEALED_OVERHEAD_BYTES = NONCE_BYTES + TAG_BYTES
 
+/**
+ * A copy in memory of its own, for bytes that are kept: small Buffers are cut from blocks of 64 KB, and a key that stays
+ * would keep its block.
+ */
+export function kept(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  copy.set(bytes)
+  return copy
+}
+
 /** The associated data of a value: parts joined by LF, none of which holds one. */
 export type Place = string
 

@@ -6,7 +6,7 @@
 // loses a race, or dies before, leaves a subject without a key, which gets one here at its next use.
 import { randomBytes } from 'node:crypto'
 import type { Queryable } from '../store/database.ts'
-import { KEY_BYTES, open, place, seal } from './aead.ts'
+import { KEY_BYTES, kept, open, place, seal } from './aead.ts'
 import type { KeyProvider } from './provider.ts'
 import { SubjectKey } from './subject-key.ts'
 import type { TenantKeys } from './tenant-keys.ts'
@@ -97,8 +97,8 @@ export class Buckets {
     const cached = this.#keys.get(row.bucket)
     if (cached?.wrapped.equals(row.bucket_wrapped)) return cached.key
     const where = bucketPlace(tenant, row.generation)
-    const key = await this.#provider.unwrap(tenant.keyring, row.generation, where, row.bucket_wrapped)
-    remember(this.#keys, row.bucket, { wrapped: row.bucket_wrapped, key }, bucket_cache_entries)
+    const key = kept(await this.#provider.unwrap(tenant.keyring, row.generation, where, row.bucket_wrapped))
+    remember(this.#keys, row.bucket, { wrapped: kept(row.bucket_wrapped), key }, bucket_cache_entries)
     return key
   }
 
@@ -194,7 +194,7 @@ export class Buckets {
       generations.set(tenantNumber, generation)
       if (number === null) continue
       const key = await this.#bucketKey(tenant, { bucket: number, generation, bucket_wrapped: wrapped })
-      const bucket = { number, generation, wrapped, key, left: BUCKET_SUBJECTS - subjects }
+      const bucket = { number, generation, wrapped: kept(wrapped), key, left: BUCKET_SUBJECTS - subjects }
       remember(this.#open, tenantNumber, bucket, open_bucket_entries)
     }
     return generations
@@ -228,7 +228,7 @@ export class Buckets {
     for (const { tenant, generation, key, wrapped } of made) {
       const number = numbers.get(wrapped.toString('latin1'))
       if (number === undefined) continue // the tenant's generation moved on at this moment
-      const bucket = { number, generation, wrapped, key, left: BUCKET_SUBJECTS }
+      const bucket = { number, generation, wrapped: kept(wrapped), key: kept(key), left: BUCKET_SUBJECTS }
       fresh.set(tenant.number, [...(fresh.get(tenant.number) ?? []), bucket])
     }
     return fresh

@@ -12,7 +12,7 @@
 import { randomBytes } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { KEY_BYTES, open, place, SEALED_OVERHEAD_BYTES, seal } from './aead.ts'
+import { KEY_BYTES, kept, open, place, SEALED_OVERHEAD_BYTES, seal } from './aead.ts'
 import { destroyFile, isDestroyed, makeFolder, readIfThere, writeOnce } from './key-file.ts'
 import { derive } from './mac.ts'
 import type { KeyProvider } from './provider.ts'
@@ -189,12 +189,12 @@ export class KeyFolder implements KeyProvider {
         this.#open.delete(file)
         throw error
       })
-      const key = before?.held.equals(held) ? before.key : await this.#envelope.open(keyring, generation, held)
+      const key = before?.held.equals(held) ? before.key : kept(await this.#envelope.open(keyring, generation, held))
       // Destroyed while it was opened: then it stays out.
       await this.#read(file, keyring, generation)
       this.#open.delete(file)
       if (this.#open.size >= generation_cache_entries) this.#open.delete(this.#open.keys().next().value!)
-      this.#open.set(file, { key, held, until_ms: Date.now() + generation_freshness_ms })
+      this.#open.set(file, { key, held: kept(held), until_ms: Date.now() + generation_freshness_ms })
       return key
     } finally {
       this.#opening.delete(file)

@@ -3,7 +3,7 @@
 //
 // Tokens are keyed hashes (TokenKey) of `<what> LF <text>`, of 16 or 8 bytes; <what> holds no LF.
 import { randomBytes } from 'node:crypto'
-import { KEY_BYTES, place } from './aead.ts'
+import { KEY_BYTES, kept, place } from './aead.ts'
 import { derive, MacKey, TokenKey } from './mac.ts'
 import type { KeyProvider } from './provider.ts'
 import { KeyUnusable } from './unusable.ts'
@@ -26,7 +26,7 @@ export class TenantKeys {
   constructor(dataKeys: ReadonlyMap<number, MacKey>, indexKey: Uint8Array) {
     this.#dataKeys = dataKeys
     this.dataGeneration = Math.max(...dataKeys.keys())
-    this.#termKey = derive(indexKey, 'affidavit/1 index terms').subarray(0, 8)
+    this.#termKey = kept(derive(indexKey, 'affidavit/1 index terms').subarray(0, 8))
     this.#tokens = new TokenKey(derive(indexKey, 'affidavit/1 index tokens'))
   }
 
