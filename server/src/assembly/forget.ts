@@ -23,6 +23,7 @@ import { RecoveryRefused } from '../recovery/repository.ts'
 import type { Database, Pool } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
 import type { Objects } from '../store/objects.ts'
+import { lineageOf } from '../tenants/key-lineage.ts'
 import type { Tenant, Tenants } from '../tenants/tenants.ts'
 import { oneAtATime } from './one-at-a-time.ts'
 import { ordersOf } from './orders.ts'
@@ -105,7 +106,8 @@ export function assembleForget(ground: ForgetGround): Forget {
   }
   const people = { ingest: database.pool('ingest'), personas }
   const holds = new Holds({ retention, announce, orders })
-  const parts = { own, forgetting, pruning, people, recorder, sizes, log, holds }
+  const lineage = (ids: readonly string[]) => lineageOf(keeper, ids)
+  const parts = { own, forgetting, pruning, people, recorder, lineage, sizes, log, holds }
   const rounds = new Rounds(forgetting, pruning, rotation, tenants, retention, log)
   return {
     operations: [

@@ -10,26 +10,41 @@ const unzip = promisify(gunzip)
 
 /** Bytes of all bodies that are arriving, waiting or being worked on; beyond it new ones are asked to come back. */
 const allBodiesBytes = 96 * 1024 * 1024
+/** Of these the bytes of one tenant's keys: slow or large bodies of one must not shut out the others. */
+const tenantBytes = 40 * 1024 * 1024
 /** Bodies being inflated at once; what waits is still small. */
 const inflating = 2
 
 /** What is held by requests under way. */
 export class BodyBudget {
   #held = 0
+  readonly #byTenant = new Map<number, number>()
   readonly #inflate = new Gate(inflating, inflating)
 
-  share(): BodyShare {
+  /** @param tenant its number; null: the operator, who may take all */
+  share(tenant: number | null): BodyShare {
     return new BodyShare(
       (bytes) => {
-        if (this.#held + bytes > allBodiesBytes) return false
-        this.#held += bytes
+        const isOverdrawn = tenant !== null && this.#of(tenant) + bytes > tenantBytes
+        if (this.#held + bytes > allBodiesBytes || isOverdrawn) return false
+        this.#take(tenant, bytes)
         return true
       },
-      (bytes) => {
-        this.#held -= bytes
-      },
+      (bytes) => this.#take(tenant, -bytes),
       this.#inflate,
     )
+  }
+
+  #of(tenant: number | null): number {
+    return tenant === null ? 0 : (this.#byTenant.get(tenant) ?? 0)
+  }
+
+  #take(tenant: number | null, bytes: number): void {
+    this.#held += bytes
+    if (tenant === null) return
+    const own = this.#of(tenant) + bytes
+    if (own === 0) this.#byTenant.delete(tenant)
+    else this.#byTenant.set(tenant, own)
   }
 }
 

@@ -10,6 +10,7 @@ import { findPerson, type PeopleOptions, type Person } from '../erase/people.ts'
 import type { Pruning } from '../erase/prune.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Log } from '../store/log.ts'
+import { areKin, type Lineage } from '../tenants/key-lineage.ts'
 import { OPERATOR_TENANT, type Tenant } from '../tenants/tenants.ts'
 import {
   ActShape,
@@ -36,6 +37,8 @@ export interface ForgetParts {
   readonly pruning: Pruning
   readonly people: PeopleOptions
   readonly recorder: PlatformRecorder
+  /** Of keys, by id. */
+  readonly lineage: (ids: readonly string[]) => Promise<ReadonlyMap<string, Lineage>>
   /** Entries of a tenant's newest trail: sealed, and under its checkpoint. */
   readonly sizes: (tenant: Tenant<TenantKeys>) => Promise<{ readonly sealed: number; readonly notarized: number }>
   readonly log: Log
@@ -137,7 +140,8 @@ export function forgetOperations(parts: ForgetParts): Operation[] {
       tag: 'Forgetting',
       summary: 'Approve or reject a request to forget',
       description:
-        'By another key than the one that asked. An approved request is carried out before the answer, unless a legal ' +
+        'By a key that was there before the request, and that neither made the one that asked, nor was made by it, nor has a ' +
+        "maker in common with it but the deployment's first key. An approved request is carried out before the answer, unless a legal " +
         'hold covers it or the database is away: then later.',
       scope: 'forget:approve',
       params: idParam,
@@ -338,6 +342,7 @@ async function decide(parts: ForgetParts, call: Call): Promise<Reply> {
   if (before.state !== 'waiting') throw refuse('conflict', `The request does not wait any more: it is ${before.state}.`)
   if (decision === 'approve' && before.requested.keyId === principal.keyId)
     throw refuse('same_principal', 'The key that asked cannot approve its own request.')
+  if (decision === 'approve') await refuseKin(parts, before, principal.keyId)
   const id = await own.idOf(before.tenant)
   if (before.wish.kind !== 'delete') await openTenant(own, principal, id)
   const act = await forgetting.acts.decide(before.id, principal, decision === 'approve')
@@ -355,6 +360,19 @@ async function decide(parts: ForgetParts, call: Call): Promise<Reply> {
       log.warn({ err: error, act: act.id }, 'an approved request could not be carried out now; it is tried again')
     })
   return { status: 200, body: shownAct((await forgetting.acts.get(act.id))!, id) }
+}
+
+/** Whoever makes keys could make the second principal, too. @throws Refused `same_principal` */
+async function refuseKin({ lineage }: ForgetParts, { requested }: Act, by: string): Promise<void> {
+  const lines = await lineage([requested.keyId, by])
+  const own = lines.get(by)
+  if (areKin(lines.get(requested.keyId), own))
+    throw refuse(
+      'same_principal',
+      'One key has made the other, or both: whoever holds it would approve for themselves.',
+    )
+  if (own !== undefined && own.createdAt > requested.at)
+    throw refuse('same_principal', 'This key was made after the request. Ask once more, then it can approve.')
 }
 
 async function prune({ own, pruning }: ForgetParts, call: Call): Promise<Reply> {

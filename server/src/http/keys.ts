@@ -31,7 +31,13 @@ const KeyBody = Type.Object(
     internal: Type.Optional(
       Type.Boolean({ description: "Used by the operator's own staff or services: its actors are flagged so" }),
     ),
-    expires_at: Type.Optional(Type.String({ format: 'date-time', maxLength: 40 })),
+    expires_at: Type.Optional(
+      Type.String({
+        format: 'date-time',
+        maxLength: 40,
+        description: 'At the latest, and by default, when the key that makes it expires',
+      }),
+    ),
   },
   { additionalProperties: false },
 )
@@ -133,6 +139,7 @@ async function createKey(parts: KeyParts, call: Call): Promise<Reply> {
   }
   if (wanted.internal === true && principal.tenant !== null)
     throw refuse('invalid_value', 'Only the operator makes internal keys.', '/internal')
+  const expiresAt = expiryOf(principal, wanted.expires_at)
   try {
     const { key, record } = await parts.apiKeys.create({
       name: wanted.name,
@@ -140,7 +147,7 @@ async function createKey(parts: KeyParts, call: Call): Promise<Reply> {
       scopes: wanted.scopes,
       createdBy: principal.keyId,
       ...(wanted.internal !== undefined && { internal: wanted.internal }),
-      ...(wanted.expires_at !== undefined && { expiresAt: Date.parse(wanted.expires_at) }),
+      expiresAt,
     })
     // Unrecorded, the key must not leave the house.
     try {
@@ -166,6 +173,19 @@ async function createKey(parts: KeyParts, call: Call): Promise<Reply> {
       )
     throw error
   }
+}
+
+/** No key outlives itself in one that it makes. @returns ms since 1970; null: never */
+function expiryOf({ expiresAt: own = null }: Principal, wanted: string | undefined): number | null {
+  if (wanted === undefined) return own
+  const expiresAt = Date.parse(wanted)
+  if (own !== null && expiresAt > own)
+    throw refuse(
+      'invalid_value',
+      `The key that makes it expires at ${time(own)}, and so must what it makes.`,
+      '/expires_at',
+    )
+  return expiresAt
 }
 
 async function keyTenant(

@@ -97,7 +97,7 @@ function addRoute(app: FastifyInstance, operation: Operation, { apiKeys }: Serve
     onRequest: async (request, reply) => {
       const principal = await authenticate(apiKeys, operation, request.headers)
       checkMediaType(operation, request.headers)
-      const admitted = { principal, share: budget.share(), handled: false }
+      const admitted = { principal, share: budget.share(principal?.tenant ?? null), handled: false }
       request.admitted = admitted
       reply.raw.once('close', () => {
         if (!admitted.handled) admitted.share.release()

@@ -30,6 +30,8 @@ export interface Principal {
   readonly tenant: number | null
   readonly scopes: ReadonlySet<Scope>
   readonly internal: boolean
+  /** ms since 1970; absent or null: never. */
+  readonly expiresAt?: number | null
 }
 
 /** `busy`: too many unknown keys are being looked up at once; the caller may try again. */
@@ -352,8 +354,8 @@ function recordOf(row: Row): ApiKeyRecord {
 
 function heldOf(row: Row, read_ms: number): Held {
   const record = recordOf(row)
-  const { id: keyId, name, tenant, internal } = record
-  const principal = { keyId, name, tenant, scopes: new Set(record.scopes), internal }
+  const { id: keyId, name, tenant, internal, expiresAt } = record
+  const principal = { keyId, name, tenant, scopes: new Set(record.scopes), internal, expiresAt }
   return { record, principal, secretHash: row.secret_hash, read_ms }
 }
 

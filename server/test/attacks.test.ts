@@ -1,0 +1,120 @@
+// What a hostile tenant may try against a running server that its API allows piece by piece: to be two principals, to
+// outlive an expiry, to shut others out.
+import { connect, type Socket } from 'node:net'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { freshDatabase, type TestDatabase } from './database.ts'
+import { Api } from './http-api.ts'
+import { type StartedServer, startedServer } from './started-server.ts'
+
+let database: TestDatabase
+let server: StartedServer
+let operator: Api
+
+const forgetting = ['forget:read', 'forget:request', 'forget:approve']
+const all = ['events:write', 'events:read', 'keys:manage', 'holds:place', ...forgetting]
+
+beforeAll(async () => {
+  database = await freshDatabase()
+  server = await startedServer(database.url)
+  operator = await Api.of(server.url, server.key)
+  for (const tenant of ['mallory', 'victim'])
+    for (let n = 0; n < 3; n++)
+      await operator.post('/v1/events', { tenant, action: 'a.b', actor: { type: 'user', id: 'u' }, id: `e${n}` })
+})
+afterAll(async () => {
+  await server?.stop()
+  await database?.drop()
+})
+
+async function keyFrom(maker: Api, scopes: readonly string[] = all, more: object = {}): Promise<Api> {
+  const { status, body } = await maker.post('/v1/keys', { name: 'k', tenant: 'mallory', scopes, ...more })
+  expect(status).toBe(201)
+  return operator.with(body.key)
+}
+
+const ask = async (api: Api): Promise<string> =>
+  (await api.post('/v1/redactions', { tenant: 'mallory', seqs: [1], reason: 'r' })).body.id
+
+const approve = async (api: Api, id: string, decision = 'approve'): Promise<string> => {
+  const { status, body } = await api.post(`/v1/approvals/${id}`, { decision })
+  return `${status} ${body.code ?? body.state}`
+}
+
+test('one key cannot be two principals by making others', async () => {
+  const admin = await keyFrom(operator)
+  const [child, sibling] = [await keyFrom(admin), await keyFrom(admin)]
+  const grandchild = await keyFrom(child)
+  for (const [asks, approves] of [
+    [admin, child],
+    [child, admin],
+    [child, sibling],
+    [sibling, grandchild],
+    [grandchild, admin],
+  ] as const)
+    expect(await approve(approves, await ask(asks))).toBe('403 same_principal')
+  const other = await keyFrom(operator)
+  const id = await ask(grandchild)
+  // Revoked, a maker is a maker still.
+  expect((await admin.delete(`/v1/keys/${child.key.split('_')[2]}`)).status).toBe(204)
+  expect(await approve(sibling, id)).toBe('403 same_principal')
+  expect(await approve(grandchild, await ask(grandchild), 'reject')).toBe('200 rejected')
+  expect(await approve(other, id)).toBe('200 done')
+  expect(await approve(other, id)).toBe('409 conflict')
+})
+
+test('a key that was made after the request does not approve it', async () => {
+  const id = await ask(operator)
+  const late = await keyFrom(operator, forgetting)
+  expect(await approve(late, id)).toBe('403 same_principal')
+  expect(await approve(late, await ask(operator))).toBe('200 done')
+})
+
+test('a key that expires makes none that lives longer', async () => {
+  const soon = new Date(Date.now() + 3_600_000).toISOString()
+  const expiring = await keyFrom(operator, all, { expires_at: soon })
+  const made = (more: object) =>
+    expiring.post('/v1/keys', { name: 'k', scopes: ['events:read'], ...more }).then(({ status, body }) => ({
+      status,
+      expires: body.expires_at ?? body.pointer,
+    }))
+  expect(await made({})).toEqual({ status: 201, expires: soon })
+  expect(await made({ expires_at: new Date(Date.now() + 7_200_000).toISOString() })).toEqual({
+    status: 422,
+    expires: '/expires_at',
+  })
+  const sooner = new Date(Date.now() + 60_000).toISOString()
+  expect(await made({ expires_at: sooner })).toEqual({ status: 201, expires: sooner })
+})
+
+test('one tenant that never ends its bodies does not shut out the others', async () => {
+  const { hostname, port } = new URL(server.url)
+  const mallory = await keyFrom(operator, ['events:write'])
+  const { body: victim } = await operator.post('/v1/keys', { name: 'v', tenant: 'victim', scopes: ['events:write'] })
+  const bytes = 15 * 2 ** 20
+  const sockets = Array.from({ length: 7 }, () => connect(Number(port), hostname))
+  try {
+    const answers = await Promise.all(sockets.map((socket) => halfBatch(socket, mallory.key, bytes)))
+    // Not all of them are taken in.
+    expect(answers.filter((answer) => answer.startsWith('HTTP/1.1 503')).length).toBeGreaterThan(3)
+    const event = { action: 'a.b', actor: { type: 'user', id: 'u' } }
+    expect((await operator.with(victim.key).post('/v1/events', event)).status).toBe(201)
+    expect((await operator.post('/v1/events', { ...event, tenant: 'victim' })).status).toBe(201)
+  } finally {
+    for (const socket of sockets) socket.destroy()
+  }
+})
+
+/** Sends most of a batch and stays. @returns what is answered by then */
+function halfBatch(socket: Socket, key: string, bytes: number): Promise<string> {
+  return new Promise((resolve) => {
+    let answer = ''
+    const settle = () => setTimeout(() => resolve(answer), 500)
+    socket.on('data', (chunk) => (answer += chunk))
+    socket.on('error', settle)
+    socket.write(
+      `POST /v1/events/batch HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n` +
+        `content-type: application/x-ndjson\r\ncontent-length: ${bytes + 1}\r\n\r\n`,
+    )
+    socket.write(Buffer.alloc(bytes, ' '), settle)
+  })
+}
