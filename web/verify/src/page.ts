@@ -126,13 +126,23 @@ function printable(text: string): string {
   return text.replace(/[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu, '\ufffd')
 }
 
-function banner(tone: string, mark: string, title: string, text: string): HTMLElement {
+function banner(tone: string, mark: string, title: string, text: string, ...more: readonly Node[]): HTMLElement {
   return element(
     'section',
     { class: `banner ${tone}`, 'aria-labelledby': 'verdict' },
     element('span', { class: 'mark', 'aria-hidden': 'true' }, mark),
-    element('div', {}, element('h2', { id: 'verdict', tabindex: '-1' }, title), element('p', {}, text)),
+    element('div', {}, element('h2', { id: 'verdict', tabindex: '-1' }, title), element('p', {}, text), ...more),
   )
+}
+
+/** Leads to where a key, a checkpoint or witnesses are filled in: below the whole report. */
+function bringButton(): HTMLElement {
+  const button = element('button', { type: 'button', class: 'plain', id: 'bring' }, 'Bring something from outside')
+  button.addEventListener('click', () => {
+    byId<HTMLDetailsElement>('outside').open = true
+    byId('vkeys').focus()
+  })
+  return element('div', { class: 'row' }, button)
 }
 
 function refusal({ about, message }: Extract<Message, { kind: 'refused' }>): Node[] {
@@ -146,15 +156,18 @@ function refusal({ about, message }: Extract<Message, { kind: 'refused' }>): Nod
     brought: '',
     browser: '',
   }
-  return [banner('open', marks.open, title[about], `${message}${message.endsWith('.') ? '' : '.'}${advice[about]}`)]
+  const sentence = `${sentenceCase(message)}${message.endsWith('.') ? '' : '.'}${advice[about]}`
+  return [banner('open', marks.open, title[about], sentence)]
 }
+
+const sentenceCase = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)
 
 type Verified = Extract<Message, { kind: 'verified' }>
 
 function report(verification: Verified['verification'], subject: Subject, ms: number, file: File): Node[] {
   const { tone, title, text } = concluded(verification)
   return [
-    banner(tone, tone === 'failed' ? marks.failed : marks[tone], title, text),
+    banner(tone, marks[tone], title, text, ...(tone === 'limited' ? [bringButton()] : [])),
     ...findings(verification),
     about(subject, ms, file),
     ...vouchers(verification),
@@ -174,7 +187,7 @@ function findings({ findings: all }: Verified['verification']): Node[] {
       element(
         'tr',
         {},
-        element('td', {}, seq === undefined ? '' : seq.toLocaleString('en')),
+        element('td', {}, seq === undefined ? '–' : seq.toLocaleString('en')),
         element('td', {}, VERDICT_WORDS[verdict].title),
         element('td', {}, message),
       ),
@@ -208,7 +221,7 @@ function about(subject: Subject, ms: number, file: File): HTMLElement {
     ],
     ['Root', subject.root ?? 'not readable', 'code'],
     ...subject.vkeys.slice(0, 4).map((vkey): [string, string, string] => ['Key in the pack', vkey, 'code']),
-    ['Checked', `in ${(ms / 1000).toLocaleString('en', { maximumFractionDigits: 1 })} s, in this browser`],
+    ['Checked', `in ${ms < 100 ? 'less than 0.1' : seconds(ms)} s, in this browser`],
   ]
   const cells = rows.flatMap(([label, value, kind]) => [
     element('dt', {}, label),
@@ -216,6 +229,8 @@ function about(subject: Subject, ms: number, file: File): HTMLElement {
   ])
   return element('section', { class: 'card' }, element('h3', {}, 'What was checked'), element('dl', {}, ...cells))
 }
+
+const seconds = (ms: number) => (ms / 1000).toLocaleString('en', { maximumFractionDigits: 1 })
 
 /** Who outside vouches, since when, for how much. */
 function vouchers({ anchors }: Verified['verification']): Node[] {
@@ -261,7 +276,7 @@ function checks({ verdicts, findings: all }: Verified['verification']): HTMLElem
 
 function notes({ notes: all }: Verified['verification']): Node[] {
   if (all.length === 0) return []
-  const items = all.map((note) => element('li', {}, `${note.charAt(0).toUpperCase()}${note.slice(1)}.`))
+  const items = all.map((note) => element('li', {}, `${sentenceCase(note)}.`))
   return [
     element('section', { class: 'card' }, element('h3', {}, 'Notes'), element('ul', { class: 'notes' }, ...items)),
   ]

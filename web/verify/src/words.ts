@@ -1,5 +1,5 @@
 /** What verdicts mean, in words for somebody who has never read a specification. */
-import type { Verdict, Verification } from '@affidavit/trail'
+import { VERDICTS, type Verdict, type Verification } from '@affidavit/trail'
 
 export interface Words {
   readonly title: string
@@ -75,8 +75,18 @@ export interface Conclusion {
 }
 
 /** The one thing to take away. */
-export function concluded({ outcome, assurance, firstWrong }: Verification): Conclusion {
+export function concluded(verification: Verification): Conclusion {
+  const { outcome, assurance, firstWrong } = verification
   if (outcome === 'tampered') {
+    if (onlyTheKeyIsOther(verification))
+      return {
+        tone: 'failed',
+        title: 'This log was tampered with',
+        text:
+          'It agrees with itself, but it is not signed by the key that you brought. Compare that key with where it came from ' +
+          'first: one of another log fails, too. If it is the right one, somebody else wrote this log. Keep this file: it is ' +
+          'the evidence.',
+      }
     const where = firstWrong === undefined ? '' : ` The first wrong entry is number ${firstWrong.toLocaleString('en')}.`
     return {
       tone: 'failed',
@@ -89,6 +99,14 @@ export function concluded({ outcome, assurance, firstWrong }: Verification): Con
       tone: 'open',
       title: 'Not everything could be checked',
       text: 'Nothing wrong was found, but a check that you need is open. The list below says which, and why.',
+    }
+  if (assurance === 'anchored' && broughtOnlyAKey(verification))
+    return {
+      tone: 'held',
+      title: 'This log holds',
+      text:
+        'It is what was sealed, complete and in order, and signed by the key that you brought. Only who holds the signing ' +
+        'key could have written it anew: a checkpoint you kept, witnesses or a timestamp rule that out, too.',
     }
   if (assurance === 'anchored')
     return {
@@ -105,3 +123,12 @@ export function concluded({ outcome, assurance, firstWrong }: Verification): Con
       'from your contract, a checkpoint you kept, or witnesses you trust.',
   }
 }
+
+/** Whether nothing but signatures fails: the wrong key may have been brought. */
+function onlyTheKeyIsOther({ verdicts }: Verification): boolean {
+  const failed = VERDICTS.filter((verdict) => verdicts[verdict] === 'failed')
+  return failed.includes('signature') && failed.every((verdict) => verdict === 'signature' || verdict === 'anchors')
+}
+
+const broughtOnlyAKey = ({ verdicts, anchors }: Verification): boolean =>
+  verdicts.consistency !== 'held' && anchors.length === 0

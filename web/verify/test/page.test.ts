@@ -40,7 +40,7 @@ const SIZE = 600
 const trail = makeTrail(Array.from({ length: SIZE }, (_, seq) => (seq === 0 ? { control: OPEN } : {})))
 
 async function packOf(edit: (payload: Payload) => Payload = (payload) => payload): Promise<Uint8Array> {
-  const members = await registryMembers(trail, { size: 500, packed: SIZE })
+  const members = await registryMembers(trail, { size: SIZE, packed: SIZE })
   const manifest = manifestOf(trail, { optional: [...members.keys()] })
   const source = await sourceOf(trail, manifest, {
     content: (seqs) => seqs.map((seq) => edit(trail.payloads[seq]!)),
@@ -152,11 +152,13 @@ describe.skipIf(!hasBrowser)('the page', () => {
     expect(await page.locator('ul.checks li.held').count()).toBe(7)
     expect(await page.textContent('#result')).toContain('Registry epoch 8')
     await shot('limited')
-    await page.click('summary')
+    await page.click('#bring')
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('vkeys')
     await page.fill('#vkeys', LOG.vkey)
     await page.click('#again')
     await page.locator('.banner.held').waitFor()
     expect(await verdict()).toBe('This log holds')
+    expect(await page.textContent('.banner')).toContain('Only who holds the signing key could have written it anew')
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('verdict')
     await shot('held')
   })
@@ -174,6 +176,7 @@ describe.skipIf(!hasBrowser)('the page', () => {
     await choose('good.affidavit.zip')
     expect(await verdict()).toBe('This log holds')
     expect(await page.textContent('#result')).toContain('Cosigned by')
+    expect(await page.textContent('.banner')).toContain('it agrees with what you brought from outside')
     await page.fill('#policy', '')
     await writeFile(at('kept.txt'), await signedCheckpoint(trail, 123))
     await page.setInputFiles('#checkpoint-file', at('kept.txt'))
@@ -217,6 +220,8 @@ describe.skipIf(!hasBrowser)('the page', () => {
     await page.fill('#vkeys', seededKey(ORIGIN, 'other').vkey)
     await choose('good.affidavit.zip')
     expect(await verdict()).toBe('This log was tampered with')
+    expect(await page.textContent('.banner')).toContain('Compare that key with where it came from first')
+    await shot('other-key')
     await page.fill('#vkeys', 'nonsense')
     await page.click('#again')
     await page.locator('.banner.open').waitFor()
