@@ -762,7 +762,7 @@ create table affidavit.tenants (
   state text not null default 'open'::text,
   policy jsonb not null default '{}'::jsonb,
   created_at timestamp with time zone not null default now(),
-  changed_at timestamp with time zone not null default clock_timestamp()
+  changed_at timestamp with time zone not null default '1970-01-01 00:00:00+00'::timestamp with time zone
 );
 alter table affidavit.tenants owner to affidavit_owner;
 alter table affidavit.tenants enable row level security;

@@ -57,7 +57,7 @@ create table affidavit.tenants (
   state text not null default 'open' check (state in ('open', 'closed')),
   policy jsonb not null default '{}', -- personal and confidential pointers, limits, retention
   created_at timestamptz not null default now(),
-  changed_at timestamptz not null default clock_timestamp() -- what servers hold in memory is compared with it
+  changed_at timestamptz not null default 'epoch' -- since it was made; what servers hold in memory is compared with it
 );
 create index tenants_changed on affidavit.tenants (changed_at);
 
