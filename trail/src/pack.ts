@@ -17,7 +17,7 @@ import {
 } from './manifest.ts'
 import { PackError } from './pack-error.ts'
 import { type ReadTile, tilePath } from './tiles.ts'
-import { type Deflate, writeMembers, writeZip, type ZipMember } from './zip.ts'
+import { type Deflate, type Deflated, sizeOf, writeMembers, writeZip, type ZipMember } from './zip.ts'
 
 /** What a pack is made of. Each part is asked for once, in the order of the file, a few at the same time. */
 export interface PackSource {
@@ -28,16 +28,19 @@ export interface PackSource {
   readonly bundle: (index: number) => Promise<Uint8Array>
   /**
    * The payloads of the given seqs, in order: one for each, though it may be empty but for its seq. Or, by a promise, the
-   * bytes of their lines, which must be those that `encodeContent` would have made, each ended by a line feed.
+   * bytes of their lines, which must be those that `encodeContent` would have made, each ended by a line feed; deflated
+   * already, where they are many.
    */
-  readonly content: (seqs: readonly number[]) => AsyncIterable<Payload> | Iterable<Payload> | Promise<Uint8Array>
+  readonly content: (
+    seqs: readonly number[],
+  ) => AsyncIterable<Payload> | Iterable<Payload> | Promise<Uint8Array | Deflated>
   /** Hash tiles; asked only for a part of a trail. */
   readonly tile: ReadTile
   /** A member that `manifest.optional` names. */
   readonly optional?: (path: string) => Promise<Uint8Array>
 }
 
-/** 256 entries whose facts are all 256 KiB fit. */
+/** Writers see to it that 256 entries' contents fit, however large. */
 export const USUAL_LIMIT = 2 ** 27
 /** Before the manifest is read nothing else bounds it. */
 export const MANIFEST_LIMIT = 2 ** 24
@@ -73,25 +76,33 @@ export function writePackRest(
 async function* packMembers(manifest: Manifest, source: PackSource, skip: number): AsyncGenerator<ZipMember> {
   let left = skip
   let most = AHEAD
-  const ahead: { readonly planned: PlannedMember; readonly data: Promise<Uint8Array> }[] = []
+  let isAtContents = false
+  const ahead: { readonly planned: PlannedMember; readonly data: Promise<Uint8Array | Deflated> }[] = []
   for (const planned of plannedMembers(manifest, source)) {
     if (left-- > 0) continue
+    // How large a content is, the one before it tells; of the first nothing is known.
+    if (!isAtContents && planned.path.startsWith('content/')) {
+      isAtContents = true
+      most = 0
+    }
+    while (ahead.length > most) yield await next()
     const data = Promise.resolve(planned.make())
     // A failure is thrown where its turn comes, not as an unhandled rejection before.
     data.catch(() => undefined)
     ahead.push({ planned, data })
-    while (ahead.length > most) {
-      const member = await checked(ahead.shift()!)
-      most = member.data.length > LARGE_BYTES ? 0 : AHEAD
-      yield member
-    }
   }
-  for (const next of ahead) yield await checked(next)
+  while (ahead.length > 0) yield await next()
+
+  async function next(): Promise<ZipMember> {
+    const member = await checked(ahead.shift()!)
+    most = sizeOf(member.data) > LARGE_BYTES ? 0 : AHEAD
+    return member
+  }
 
   async function checked({ planned: { path, stored }, data }: (typeof ahead)[0]): Promise<ZipMember> {
-    const bytes = await data
-    if (bytes.length > manifest.limit) throw new PackError('too_large', `${path} has ${bytes.length} bytes`)
-    return { path, data: bytes, stored }
+    const made = await data
+    if (sizeOf(made) > manifest.limit) throw new PackError('too_large', `${path} has ${sizeOf(made)} bytes`)
+    return { path, data: made, stored }
   }
 }
 
@@ -103,7 +114,7 @@ const LARGE_BYTES = 4 * 2 ** 20
 interface PlannedMember {
   readonly path: string
   readonly stored: boolean
-  readonly make: () => Uint8Array | Promise<Uint8Array>
+  readonly make: () => Uint8Array | Promise<Uint8Array | Deflated>
 }
 
 function* plannedMembers(manifest: Manifest, source: PackSource): Generator<PlannedMember> {
@@ -126,7 +137,11 @@ function* plannedMembers(manifest: Manifest, source: PackSource): Generator<Plan
   }
 }
 
-async function contentLines(seqs: readonly number[], index: number, source: PackSource): Promise<Uint8Array> {
+async function contentLines(
+  seqs: readonly number[],
+  index: number,
+  source: PackSource,
+): Promise<Uint8Array | Deflated> {
   const payloads = source.content(seqs)
   if (payloads instanceof Promise) return payloads
   let text = ''

@@ -14,9 +14,19 @@ export interface RandomAccess {
   read(offset: number, length: number): Promise<Uint8Array>
 }
 
+/** Raw deflate data that was made piece by piece, of a member that is better never held whole. */
+export interface Deflated {
+  readonly parts: readonly Uint8Array[]
+  /** SHA-256 over the parts. */
+  readonly digest: Uint8Array
+  /** Of what was deflated. */
+  readonly size: number
+  readonly crc: number
+}
+
 export interface ZipMember {
   readonly path: string
-  readonly data: Uint8Array
+  readonly data: Uint8Array | Deflated
   /** Hashes do not compress. */
   readonly stored: boolean
 }
@@ -75,20 +85,29 @@ export const deflateWeb: Deflate = (data) =>
 /** A member as it stands in the file. */
 export interface PackedMember {
   readonly entry: ZipEntry
-  readonly packed: Uint8Array
+  readonly packed: readonly Uint8Array[]
 }
 
-/** Packs one member; it is held in memory twice. Throws PackError for a path or size that the format does not have. */
+/** Bytes of a member before it is deflated. */
+export const sizeOf = (data: Uint8Array | Deflated): number => ('parts' in data ? data.size : data.length)
+
+/**
+ * Packs one member; it is held in memory twice, unless it was deflated before. Throws PackError for a path or size that
+ * the format does not have.
+ */
 async function packMember(hash: Hash, { path, data, stored }: ZipMember, deflate: Deflate): Promise<PackedMember> {
   if (!isMemberPath(path)) throw new PackError('members', `not a member path: ${path}`)
-  if (data.length > MAX_MEMBER_BYTES) throw new PackError('too_large', `${path} has ${data.length} bytes`)
+  const size = sizeOf(data)
+  if (size > MAX_MEMBER_BYTES) throw new PackError('too_large', `${path} has ${size} bytes`)
+  if ('parts' in data) {
+    const { crc, digest, parts } = data
+    const packedSize = parts.reduce((sum, part) => sum + part.length, 0)
+    return { packed: parts, entry: { path, stored: false, crc, packedSize, size, offset: 0, digest } }
+  }
   const packed = stored ? data : await deflate(data)
   const digest = hash(packed).slice()
   const crc = (deflate.crc32 ?? crc32)(data)
-  return {
-    packed,
-    entry: { path, stored, crc, packedSize: packed.length, size: data.length, offset: 0, digest },
-  }
+  return { packed: [packed], entry: { path, stored, crc, packedSize: packed.length, size, offset: 0, digest } }
 }
 
 /** The bytes of the members one after another, without the directory: what a reader needs who goes on with a file. */
@@ -100,7 +119,7 @@ export async function* writeMembers(
   for await (const member of members) {
     const { entry, packed } = await packMember(hash, member, deflate)
     yield localHeader(entry)
-    yield packed
+    yield* packed
   }
 }
 
@@ -114,7 +133,7 @@ export async function* writeZip(
   for await (const member of members) {
     const { entry, packed } = await packMember(hash, member, deflate)
     yield localHeader(entry)
-    yield packed
+    yield* packed
     directory.add(entry)
   }
   yield* directory.finish()

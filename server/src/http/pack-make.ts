@@ -1,12 +1,9 @@
 // Makes one pack, in the thread that does nothing else: chooses the entries, writes the manifest, and streams what stands in
 // the pack. It is read, never computed ahead, and needs to be trusted by nobody.
-import { promisify } from 'node:util'
-import { crc32, deflateRaw } from 'node:zlib'
 import {
   anchorPaths,
   COVER_MEMBERS,
   coverPage,
-  type Deflate,
   entryProofPath,
   formatConsistency,
   formatTlogProof,
@@ -32,6 +29,7 @@ import Type, { type Static } from 'typebox'
 import { Compile } from 'typebox/compile'
 import type { Personas } from '../keys/personas.ts'
 import { ContentRun } from '../query/content-run.ts'
+import { deflate } from '../query/deflating.ts'
 import { EntryRun } from '../query/entry-run.ts'
 import type { Events } from '../query/events.ts'
 import type { Proofs } from '../query/proof.ts'
@@ -97,13 +95,6 @@ export const Begun = Type.Object(
   { additionalProperties: false },
 )
 const checkBegun = Compile(Begun)
-
-const compress = promisify<Uint8Array, object, Buffer>(deflateRaw)
-/** The quickest level packs a trail to a fifth; the slowest gains a tenth of that and costs as much as all else. */
-const level = 1
-/** In one piece, for each further one is a way to another thread and back. */
-const chunkSize = 128 * 1024
-const deflate: Deflate = Object.assign((data: Uint8Array) => compress(data, { level, chunkSize }), { crc32 })
 
 /** @throws Refused, StoreUnavailable, KeyUnusable */
 export function makePack(parts: MakingParts, reader: Reader, asked: Asked): Promise<MadePack> {

@@ -9,7 +9,7 @@ import type { Events } from '../query/events.ts'
 import type { Proofs } from '../query/proof.ts'
 import type { ShownEvent } from '../query/row.ts'
 import { type Readable, render } from '../render/sentence.ts'
-import { contentLine } from './content-line.ts'
+import { payloadOf } from './content-line.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { decoded } from './parameters.ts'
@@ -184,7 +184,7 @@ async function prove(parts: ReadParts, call: Call): Promise<Reply> {
     tree_size: size,
     inclusion: hashes.map(toHex),
     checkpoint,
-    content: JSON.parse(contentLine(entry)),
+    content: payloadOf(entry),
   }
   return { status: 200, body }
 }

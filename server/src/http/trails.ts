@@ -1,18 +1,17 @@
 // A trail as verifiers take it: what to pin, the checkpoint, C2SP tiles and entry bundles, payloads, consistency proofs.
 // Nothing here needs to be trusted by whoever reads it.
 import { Readable } from 'node:stream'
-import { encodeContent, parseTilePath, proveConsistency, readNodeFromTiles, TILE_WIDTH, toHex } from '@affidavit/trail'
+import { parseTilePath, proveConsistency, readNodeFromTiles, toHex } from '@affidavit/trail'
 import Type from 'typebox'
 import { tenantPattern } from '../ingest/event.ts'
 import type { Personas } from '../keys/personas.ts'
+import { ContentRun } from '../query/content-run.ts'
 import type { Proofs } from '../query/proof.ts'
 import type { Reader } from '../query/row.ts'
 import { readTrails, type Trail } from '../query/spans.ts'
-import { streamEntries } from '../query/stream.ts'
 import { type Notarized, readMinimum, readNotarized } from '../query/tiles.ts'
 import type { Database } from '../store/database.ts'
 import { sha256 } from '../store/sha256.ts'
-import { everyPayload } from './content-line.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { tlogProof } from './read-events.ts'
@@ -254,28 +253,7 @@ async function consistency(parts: TrailParts, call: Call): Promise<Reply> {
 async function content(parts: TrailParts, call: Call): Promise<Reply> {
   const { reader, trail, notarized } = await openTrail(parts, call)
   if (notarized === undefined) throw notNotarized()
-  const range = rangeOf(call, notarized.size, 0)
-  return {
-    status: 200,
-    body: Readable.from(contentLines(parts, reader, trail, range), { objectMode: false }),
-    type: 'application/x-ndjson',
-  }
-}
-
-async function* contentLines(
-  { store, personas }: TrailParts,
-  reader: Reader,
-  trail: Trail,
-  range: { from: number; to: number },
-): AsyncGenerator<Buffer> {
-  let lines: string[] = []
-  const entries = streamEntries({ store, personas, reader, trail, ...range })
-  for await (const payload of everyPayload(entries, range.from, range.to)) {
-    lines.push(`${encodeContent(payload)}\n`)
-    if (lines.length === TILE_WIDTH) {
-      yield Buffer.from(lines.join(''))
-      lines = []
-    }
-  }
-  if (lines.length > 0) yield Buffer.from(lines.join(''))
+  const { from, to } = rangeOf(call, notarized.size, 0)
+  const lines = new ContentRun({ store: parts.store, reader, trail }, parts.personas).pieces(from, to)
+  return { status: 200, body: Readable.from(lines, { objectMode: false }), type: 'application/x-ndjson' }
 }

@@ -6,7 +6,7 @@ import type { SubjectKey } from '../keys/subject-key.ts'
 import { CopiedRows, readInt8 } from '../store/copy-out.ts'
 import { sealedPart } from '../store/event-row.ts'
 import type { ByteWriter } from './byte-writer.ts'
-import { type Page, personalLine, Run, type RunSource, rowsWithin } from './run.ts'
+import { mostPageBytes, type Page, pageEnd, personalLine, Run, type RunSource, rowsWithin } from './run.ts'
 
 const { bytes: lineBytes, personaAt } = personalLine
 const columns = 6
@@ -44,18 +44,21 @@ export class ContentRun extends Run {
 
   protected override async page(from: number, to: number, only: readonly number[] | undefined): Promise<Page> {
     const { reader } = this.source
-    const bytes = await this.within((session, spans) =>
+    const copied = await this.within((session, spans) =>
       session.copy(
         `select e.seq, e.facts_salt, e.facts, e.personal, ${reader.confidential ? 'e.confidential' : 'null::bytea'},
           ${reader.operator ? 'e.operator' : 'null::bytea'}
          from affidavit.events e where ${rowsWithin(this.source, spans, from, to, only)} order by e.seq`,
+        mostPageBytes,
       ),
     )
+    const { bytes } = copied
     const people = await this.#open(new CopiedRows(bytes, columns))
     const rows = new CopiedRows(bytes, columns)
     let isThere = rows.next()
     return {
       size: bytes.length,
+      to: pageEnd(copied, columns, to),
       write: (seq, writer) => {
         writer.room(frameBytes)
         writer.put(seqOpen)

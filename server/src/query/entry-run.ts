@@ -4,7 +4,7 @@ import { CATEGORIES, ENTRY_VERSION, NO_PREVIOUS, TILE_WIDTH } from '@affidavit/t
 import { CopiedRows, readInt8 } from '../store/copy-out.ts'
 import type { Snapshot } from '../store/database.ts'
 import type { ByteWriter } from './byte-writer.ts'
-import { type Page, personalLine, Run, type RunSource, rowsWithin } from './run.ts'
+import { mostPageBytes, type Page, pageEnd, personalLine, Run, type RunSource, rowsWithin } from './run.ts'
 import type { Span } from './spans.ts'
 
 const { bytes: lineBytes, commitmentAt } = personalLine
@@ -40,9 +40,16 @@ export class EntryRun extends Run {
     this.#head = ascii(`${ENTRY_VERSION}\n${source.trail.id}\n`)
   }
 
+  override async take(from: number, until: number): Promise<Uint8Array> {
+    const written = await super.take(from, until)
+    if ('parts' in written) throw new Error(`a bundle of trail ${this.source.trail.id} has ${written.size} bytes`)
+    return written
+  }
+
   protected override page(from: number, to: number): Promise<Page> {
     return this.within(async (session, spans) => {
-      const bytes = await session.copy(this.#select(spans, from, to))
+      const copied = await session.copy(this.#select(spans, from, to), mostPageBytes)
+      const { bytes } = copied
       await this.#learnKeys(session, new CopiedRows(bytes, columns))
       const rows = new CopiedRows(bytes, columns)
       const isThere = rows.next()
@@ -51,7 +58,11 @@ export class EntryRun extends Run {
         previous: hasPrevious ? rows.view(4) : isThere ? await this.#previousFromTile(session, from) : undefined,
         isThere: hasPrevious ? rows.next() : isThere,
       }
-      return { size: bytes.length, write: (seq, writer) => this.#write(rows, place, seq, writer) }
+      return {
+        size: bytes.length,
+        to: pageEnd(copied, columns, to),
+        write: (seq, writer) => this.#write(rows, place, seq, writer),
+      }
     })
   }
 

@@ -1,6 +1,5 @@
 import {
   CompactRange,
-  commit,
   decodeBundle,
   decodeEntry,
   leafHash,
@@ -14,8 +13,6 @@ import { dayMs, type SealedDays, sealedDays } from '../../test/sealed-days.ts'
 import { sha256 } from '../store/sha256.ts'
 import { Proofs } from './proof.ts'
 import type { Reader } from './row.ts'
-import { readTrails } from './spans.ts'
-import { streamEntries } from './stream.ts'
 
 let world: SealedDays
 let proofs: Proofs
@@ -131,38 +128,6 @@ describe('tiles', () => {
       const entries = decodeBundle((await proofs.tile(reader, { level: 'entries', index, width }))!)!
       const leaves = (await proofs.tile(reader, { level: 0, index, width }))!
       expect(Buffer.concat(entries.map((entry) => leafHash(sha256, entry)))).toEqual(Buffer.from(leaves))
-    }
-  })
-})
-
-describe('streamEntries', () => {
-  it('yields every entry with the contents that its commitments open to', async () => {
-    const [trail] = await world.database.store
-      .pool('reader')
-      .asTenant(reader.tenant.number, (session) => readTrails(session, reader.tenant.number))
-    const options = { store: world.database.store, personas: world.personas, trail: trail!, from: 5, to: 640 }
-    for (const operator of [false, true]) {
-      let seq = 5
-      for await (const { text, hash, content, seq: at } of streamEntries({
-        ...options,
-        reader: { ...reader, operator },
-      })) {
-        expect(at).toBe(seq++)
-        const entry = decodeEntry(Buffer.from(text, 'latin1'))
-        expect(Buffer.from(leafHash(sha256, Buffer.from(text, 'latin1')))).toEqual(hash)
-        const opens = (
-          kind: 'facts' | 'confidential' | 'operator' | 'personal',
-          part: { content: string; salt: Buffer },
-        ) => Buffer.from(commit(sha256, kind, part.salt, part.content)).toString('base64')
-        expect(opens('facts', content.facts!)).toBe(entry.facts)
-        expect(opens('confidential', content.confidential!)).toBe(entry.confidential)
-        if (operator && entry.operator !== undefined) expect(opens('operator', content.operator!)).toBe(entry.operator)
-        if (!operator) expect(content.operator).toBeUndefined()
-        expect(content.personal.map((part) => opens('personal', part!))).toEqual(
-          entry.personal.map((line) => line.commitment),
-        )
-      }
-      expect(seq).toBe(640)
     }
   })
 })

@@ -9,28 +9,52 @@ const headerBytes = 19
 const noCount = -1
 const two32 = 4_294_967_296
 const epoch_2000_ms = 946_684_800_000
+const trailer = Buffer.from([0xff, 0xff])
 const firstBytes = 65_536
+
+/** Rows for `CopiedRows`. */
+export interface Copied {
+  readonly bytes: Buffer
+  /** There were more rows than it may have bytes. */
+  readonly isCut: boolean
+}
 
 /**
  * The answer to `copy (…) to stdout (format binary)`. A subclass of `pg`'s own query, for only that may share a
  * connection on which queries are sent ahead.
  */
-export class CopyOut extends pg.Query {
+export class CopyOut extends pg.Query implements Copied {
+  readonly #most: number
   #bytes = Buffer.allocUnsafeSlow(firstBytes)
   #length = 0
+  #isCut = false
 
-  /** @param select without parameters: COPY takes none */
-  constructor(select: string, done: (error: Error | null) => void) {
+  /**
+   * @param select without parameters: COPY takes none
+   * @param most bytes; the row with which they are passed is the last
+   */
+  constructor(select: string, most: number, done: (error: Error | null) => void) {
     super({ text: `copy (${select}) to stdout (format binary)`, callback: done } as pg.QueryConfig)
+    this.#most = most
   }
 
-  /** Everything that came. */
   get bytes(): Buffer {
     return this.#bytes.subarray(0, this.#length)
   }
 
-  /** Called by `pg` for each message; its bytes are overwritten by the next. */
+  get isCut(): boolean {
+    return this.#isCut
+  }
+
+  /**
+   * Called by `pg` for each message: one row, the first one with the signature in front of it (PostgreSQL documentation,
+   * COPY Operations). Its bytes are overwritten by the next.
+   */
   handleCopyData({ chunk }: { readonly chunk: Buffer }): void {
+    if (this.#length > this.#most && !chunk.equals(trailer)) {
+      this.#isCut = true
+      return
+    }
     const end = this.#length + chunk.length
     if (end > this.#bytes.length) {
       const grown = Buffer.allocUnsafeSlow(2 * end)

@@ -2,7 +2,7 @@
 // connection takes its role at the door (startup option `role`) and proves it before its first use, so a part cannot
 // reach beyond its grants, and a connection pooler that drops startup options is noticed instead of trusted.
 import pg from 'pg'
-import { CopyOut } from './copy-out.ts'
+import { type Copied, CopyOut } from './copy-out.ts'
 import type { Log } from './log.ts'
 import { PatientClient, type PatientConfig } from './patient-client.ts'
 import { storeError } from './unavailable.ts'
@@ -61,10 +61,10 @@ export interface Queryable {
 /** A snapshot of one tenant. */
 export interface Snapshot extends Queryable {
   /**
-   * The rows of a select in the binary format of COPY, for `CopiedRows`. COPY takes no parameters: what is put into the
-   * text must be known to be numbers or dates.
+   * The rows of a select in the binary format of COPY, for `CopiedRows`, up to the one that makes them more than `most`
+   * bytes. COPY takes no parameters: what is put into the text must be known to be numbers or dates.
    */
-  copy(select: string): Promise<Buffer>
+  copy(select: string, most: number): Promise<Copied>
 }
 
 export interface Pool extends Queryable {
@@ -228,7 +228,7 @@ class RolePool implements Pool {
     const begun = client.query(begin)
     begun.catch(() => {})
     try {
-      const result = await work({ ...session(client), copy: (select) => copyOut(client, select) })
+      const result = await work({ ...session(client), copy: (select, most) => copyOut(client, select, most) })
       await begun
       client.query('commit').then(
         () => client.release(),
@@ -266,10 +266,10 @@ class RolePool implements Pool {
   }
 }
 
-function copyOut(client: pg.ClientBase, select: string): Promise<Buffer> {
+function copyOut(client: pg.ClientBase, select: string, most: number): Promise<Copied> {
   return new Promise((resolve, reject) => {
-    const copy = new CopyOut(select, (error) => {
-      if (error === null) resolve(copy.bytes)
+    const copy = new CopyOut(select, most, (error) => {
+      if (error === null) resolve(copy)
       else reject(storeError(error))
     })
     client.query(copy)
