@@ -1,6 +1,7 @@
 // What one batch of sealed events does to one trail's tree. Pure: the same leaves give the same tiles and the same root,
 // however they are cut into batches.
 import { TILE_WIDTH } from '@affidavit/trail'
+import { kept } from '../keys/aead.ts'
 import { Frontier } from './frontier.ts'
 
 const hash_bytes = 32
@@ -66,12 +67,12 @@ export function extend(before: Notarized, leaves: Buffer, leading: Buffer | null
   }
 }
 
-/** The tail after the batch, copied: the batch's buffer is large and not to be kept alive. */
+/** The tail after the batch, in memory of its own: what it is cut from is large and not to be kept alive. */
 function unfinished(size: number, leaves: Buffer, tail: Buffer | null): Buffer | null {
   const end = size + leaves.length / hash_bytes
   const from = end - (end % TILE_WIDTH) - size
-  if (from >= 0) return Buffer.from(leaves.subarray(from * hash_bytes))
-  return tail && Buffer.concat([tail, leaves])
+  if (from >= 0) return kept(leaves.subarray(from * hash_bytes))
+  return tail && kept(Buffer.concat([tail, leaves]))
 }
 
 /** The level-0 tiles that are full now and were not before. */
