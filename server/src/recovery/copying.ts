@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto'
 import { appendFile, mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { type CopiedFile, makePrivateFolder, syncFolder } from './repository.ts'
+import { type CopiedFile, chunkFor, makePrivateFolder, syncFolder } from './repository.ts'
 
 export interface Listing {
   /** Relative, with slashes. */
@@ -41,7 +41,6 @@ interface Noted extends CopiedFile {
   readonly at: number
 }
 
-const chunk_bytes = 1 << 20
 /** Coarser than the clock of any file system that is worth a database. */
 const settled_ms = 3_000
 
@@ -137,7 +136,7 @@ export async function copyFile(
     const target = await open(to, 'w', 0o600)
     try {
       const hash = createHash('sha256')
-      const chunk = Buffer.allocUnsafe(chunk_bytes)
+      const chunk = Buffer.allocUnsafe(chunkFor((await source.stat()).size))
       let size = 0
       for (;;) {
         const { bytesRead } = await source.read(chunk, 0, chunk.length, size)
