@@ -1,8 +1,9 @@
-// npm run bench -- ingest | single | growth | query | registry | forget | pack | storage | tessera | verify   [--folder DIR] [--events N] [--runs N]
+// npm run bench -- ingest | single | growth | query | registry | forget | pack | storage | tessera | verify | witness   [--folder DIR] [--events N] [--runs N]
 //   query: [--searches N] [--only PART OF A NAME] [--keep], which leaves the stored events in DIR for the next run
 //   storage: [--keep], which leaves the data folder for a closer look
 //   growth: [--stored N] of the larger store; --events are sent to each
 //   forget: [--people N] of the large tenant, --events of the one person
+//   witness: --events is the number of epochs it was away for
 //   registry: [--trails N], --events is the size of the large trail, --runs the number of epochs
 import { parseArgs } from 'node:util'
 import { forget } from './forget.ts'
@@ -15,6 +16,7 @@ import { single } from './single.ts'
 import { storage } from './storage.ts'
 import { tessera } from './tessera.ts'
 import { verify } from './verify.ts'
+import { witness } from './witness.ts'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -45,6 +47,7 @@ const benchmarks: Record<string, () => Promise<void>> = {
   storage: () => storage(values.folder, events(300_000), values.keep),
   tessera: () => tessera(values.folder, events(200_000), runs),
   verify: () => verify(values.folder, events(200_000), runs),
+  witness: () => witness(values.folder, events(10_000), runs),
 }
 
 const chosen = benchmarks[positionals[0] ?? '']
