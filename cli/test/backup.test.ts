@@ -9,6 +9,7 @@ import { listBackups } from '../../server/src/recovery/repository.ts'
 import { ServerProcess, temporaryFolder } from '../../server/test/server-process.ts'
 import { affidavit, verified } from './command-line.ts'
 
+const { NODE_COMPILE_CACHE } = process.env
 const long = process.env.AFFIDAVIT_LONG === '1'
 const backupSteps = ['connected', 'begun', 'in the middle', 'copied', 'ended', 'log copied', 'named'] as const
 const restoreSteps = ['in the middle', 'copied', 'replaying', 'replayed', 'set aside'] as const
@@ -83,7 +84,10 @@ async function notarized(): Promise<void> {
 
 async function killedAt(what: 'backup' | 'restore', step: string): Promise<void> {
   const entry = join(import.meta.dirname, '../../server/test/safekeeping-process-entry.ts')
-  const child = spawn(process.execPath, [entry, what, backups(), step], { env: environment(), stdio: 'inherit' })
+  const child = spawn(process.execPath, [entry, what, backups(), step], {
+    env: { ...environment(), NODE_COMPILE_CACHE },
+    stdio: 'inherit',
+  })
   const [, signal] = await once(child, 'exit')
   expect([step, signal]).toEqual([step, 'SIGKILL'])
 }

@@ -61,7 +61,7 @@ describe.skipIf(!haveSamples)('the CloudTrail samples', () => {
   })
 
   test('the ids are those of the records, and copies are numbered', async () => {
-    const items = await readItems(cloudtrail, sampleStream(RANSOMWARE))
+    const items = await itemsOf(RANSOMWARE)
     const seen = new Set<string>()
     const expected = sampleLines(RANSOMWARE).map((line) => {
       const id = `cloudtrail:${JSON.parse(line).eventID}`

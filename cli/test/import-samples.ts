@@ -53,9 +53,14 @@ export function objections(item: Item): string[] {
   return problems.map(({ code, pointer }) => `${code} ${pointer}`)
 }
 
+/** Parsed once: several tests look at the same thirty thousand. */
+const parsedEvents = new WeakMap<Item, EventInput>()
+
 export function eventOf(item: Item | undefined): EventInput {
   if (!item?.ok) throw new Error(item ? item.reason : 'no item')
-  return JSON.parse(item.text)
+  const event = parsedEvents.get(item) ?? (JSON.parse(item.text) as EventInput)
+  parsedEvents.set(item, event)
+  return event
 }
 
 export function tally(names: Iterable<string>): Record<string, number> {

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { ServerProcess, temporaryFolder } from '../../server/test/server-process.ts'
 import { affidavit, type Told, verified } from './command-line.ts'
 
+const { NODE_COMPILE_CACHE } = process.env
 const long = process.env.AFFIDAVIT_LONG === '1'
 let root: string
 let server: ServerProcess
@@ -96,7 +97,10 @@ async function done(...args: string[]): Promise<void> {
 /** The recovery alone, killed at a step. */
 async function killedAt(step: string): Promise<void> {
   const entry = join(import.meta.dirname, '../../server/test/recovery-process-entry.ts')
-  const child = spawn(process.execPath, [entry, step], { env: environment(), stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [entry, step], {
+    env: { ...environment(), NODE_COMPILE_CACHE },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk))
   const [, signal] = await once(child, 'close')
