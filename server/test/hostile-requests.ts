@@ -342,6 +342,8 @@ export class Hostility {
       ])()
       return `${dice.chance(0.03) ? dice.of(junk) : name}=${value}`
     })
+    // Hostile is what is asked; that many events come is neither that nor cheap.
+    if (dice.chance(0.9) && !given.some((one) => one.startsWith('limit='))) given.push(`limit=${1 + dice.below(4)}`)
     const separator = dice.chance(0.95) ? '&' : dice.of([';', '&&&', '=', '?'])
     return this.#sent('GET', `/v1/events?${given.join(separator)}`, undefined)
   }
