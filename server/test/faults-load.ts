@@ -64,10 +64,12 @@ export class Load {
     await Promise.all(this.#running)
   }
 
-  /** Repeats everything whose fate is unknown, by its id, until each is acknowledged. */
+  /** Repeats everything whose fate is unknown, by its id, until each is acknowledged. @throws if a minute settles nothing */
   async settle(within_ms = 60_000): Promise<void> {
-    for (const until = Date.now() + within_ms; this.pending.size > 0; ) {
-      if (Date.now() > until) throw new Error(`${this.pending.size} events cannot be repeated: ${this.wrong[0]}`)
+    let [left, until] = [this.pending.size, Date.now() + within_ms]
+    while (this.pending.size > 0) {
+      if (this.pending.size < left) [left, until] = [this.pending.size, Date.now() + within_ms]
+      if (Date.now() > until) throw new Error(`${left} events cannot be repeated: ${this.wrong[0]}`)
       const url = this.#options.urls[randomInt(this.#options.urls.length)]!
       const rest = [...this.pending.values()].slice(0, 500)
       if (!(await this.#send(url, rest))) await sleep(50)
