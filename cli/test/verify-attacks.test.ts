@@ -16,11 +16,21 @@ import {
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { nodeSha256 } from '../../trail/test/node-hash.ts'
 import { signerUnder } from '../../trail/test/packed-succession.ts'
-import { collect, LOG, manifestOf, SLOT, seededKey, sourceOf, trailId } from '../../trail/test/sample-trail.ts'
+import { REGISTRY } from '../../trail/test/sample-registry.ts'
+import {
+  collect,
+  LOG,
+  makeTrail,
+  manifestOf,
+  SLOT,
+  seededKey,
+  sourceOf,
+  trailId,
+} from '../../trail/test/sample-trail.ts'
 import { Expected } from '../src/verify/expected.ts'
 import { questionsOf } from '../src/verify/questions.ts'
 import { affidavit, verified } from './command-line.ts'
-import { honestTrail, makeEpochs, SampleServer, TENANT } from './sample-server.ts'
+import { honestTrail, makeEpochs, makePlan, SampleServer, TENANT } from './sample-server.ts'
 
 const trail = honestTrail(60)
 const epochs = makeEpochs(7, () => trail)
@@ -78,6 +88,24 @@ test('a server cannot withhold what no key lacks', async () => {
   server.instead = () => undefined
   expect(code).toBe(1)
   expect(out).toContain('"code": "unexplained"')
+})
+
+test('what is gone as announced is counted', async () => {
+  const redacted = makeTrail(makePlan(60, new Map([[50, { control: { kind: 'redact', seqs: [7] } }]])))
+  const payloads = redacted.payloads.map((payload) => (payload.seq === 7 ? { seq: 7 } : payload))
+  server.shown = { trail: { ...redacted, payloads }, epochs: makeEpochs(7, () => redacted) }
+  const { code, out } = await visit()
+  server.shown = { trail, epochs }
+  expect(code).toBe(0)
+  expect(JSON.parse(out).notes).toContain('payloads and personal lines that are gone as announced: 1 by redact')
+})
+
+test('a second registry beside the first is none that takes its place', async () => {
+  server.shown = { trail, epochs, registrySigner: signerUnder(`${REGISTRY}.1`, LOG) }
+  const { code, out } = await visit('--vkey', LOG.vkey)
+  server.shown = { trail, epochs }
+  expect(code).toBe(1)
+  expect(out).toContain('does not say which registry it continues')
 })
 
 test("a pack of another trail in the tenant's slot is no first visit", async () => {

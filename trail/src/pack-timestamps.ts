@@ -80,6 +80,9 @@ export async function checkTimestamps(
   const told = anchors.map(
     ({ authority, entries, time }) => `${authority} vouches that the first ${entries} entries were there at ${time}`,
   )
+  const newest = Math.max(0, ...anchors.map(({ entries }) => entries))
+  if (anchors.length > 0 && newest < pack.manifest.ranges.at(-1)!.to)
+    told.push(`entries from ${newest} on are newer than the timestamps: no authority vouches for them`)
   const beside = anchors.length === 0 ? [] : open.map(({ message }) => message)
   return { anchors, notes: [...told, ...beside], known: numbers.flatMap((n) => Object.values(anchorPaths(n))) }
 }

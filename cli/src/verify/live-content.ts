@@ -40,9 +40,9 @@ const CONTENT_ENTRIES = 4 * TILE_WIDTH
 /** After so many refused places nothing new is learnt. */
 const MOST_REFUSALS = 100
 
-/** Checks the payloads of entries from `from` on. */
-export async function checkContents(parts: ContentParts, from: number): Promise<void> {
-  await new ContentRun(parts).run(from)
+/** Checks the payloads of entries from `from` on. @returns notes */
+export async function checkContents(parts: ContentParts, from: number): Promise<string[]> {
+  return new ContentRun(parts).run(from)
 }
 
 class ContentRun {
@@ -55,12 +55,13 @@ class ContentRun {
     this.findings = parts.findings
   }
 
-  async run(first: number): Promise<void> {
+  async run(first: number): Promise<string[]> {
     const { hash, walk, withheld, now, size, progress } = this.parts
     const { findings } = this
+    const absence = new Absence(walk.announcements, findings)
     const contents = new ContentVerifier({
       hash,
-      absence: new Absence(walk.announcements, findings),
+      absence,
       findings,
       withheld,
       graceMs: GRACE_MS,
@@ -70,11 +71,12 @@ class ContentRun {
       const to = Math.min(size, from + CONTENT_ENTRIES)
       const start = Math.max(from, first)
       const entries = await this.entriesAgain(start, to)
-      if (!(await this.contentOf(start, to, entries, contents))) return
+      if (!(await this.contentOf(start, to, entries, contents))) return absence.notes(true)
       progress(to, size, 'content')
     }
     findings.held('content')
     findings.held('absence')
+    return absence.notes(true)
   }
 
   /** Entries for their payloads: from memory, or once more from the server, which must not give others now. */

@@ -157,6 +157,8 @@ class LiveRun {
   /** Sealing times of the entries that stand before and behind the end of a head of the registry, and of the first one. */
   private readonly sealed = new Map<number, string>()
   private openedAt: string | undefined
+  /** What is gone as announced. */
+  private excused: readonly string[] = []
 
   constructor(log: ServerLog, info: TrailInfo, options: LiveOptions, { checkpoint, findings }: Signed) {
     this.log = log
@@ -193,11 +195,12 @@ class LiveRun {
     return { findings, registry, announcements: walk.announcements, openedAt: this.openedAt, notes: this.notes() }
   }
 
-  private contents(): Promise<void> {
+  private async contents(): Promise<void> {
     const { log, findings, bundles, walk, missing, options } = this
     const { hash, now, progress, onPayload } = options
     const parts = { hash, log, findings, bundles, walk, missing, now, progress, onPayload }
-    return checkContents({ ...parts, size: this.checkpoint.size, withheld: this.info.withheld }, this.truncated)
+    const asked = { ...parts, size: this.checkpoint.size, withheld: this.info.withheld }
+    this.excused = await checkContents(asked, this.truncated)
   }
 
   private async entries(): Promise<void> {
@@ -329,7 +332,7 @@ class LiveRun {
   private notes(): string[] {
     const { vkeys } = this.options
     const { withheld } = this.info
-    const notes: string[] = []
+    const notes = [...this.excused]
     if (vkeys === undefined)
       notes.push('no key was given: the signature was checked with the key that the server itself names')
     if (withheld.length > 0) notes.push(`not shown to this key, so not checked: ${withheld.join(', ')} parts`)

@@ -12,6 +12,7 @@ import {
   parseNote,
   parseVkey,
   type SlotProof,
+  TILE_WIDTH,
   type TrustPolicy,
   type VerifierKey,
   verifyConsistency,
@@ -83,6 +84,7 @@ export interface Registry {
 }
 
 const REGISTRY = /^(.+)\/registry(?:\.[1-9][0-9]*)?$/
+const LATER_REGISTRY = /\/registry\.[1-9][0-9]*$/
 /** A first visit looks at so many entries, the newest: more than two months of epochs. */
 const FIRST_VISIT = 100_000
 const PROOFS_AHEAD = 4
@@ -195,6 +197,10 @@ class Following {
     for (const { code, message } of whole.wrong) this.findings.push(failed(code, message))
     if (whole.unknown > 0)
       this.findings.push(unchecked('unknown_entry', `${whole.unknown} entries of the registry are of an unknown kind`))
+    // Else one customer could be shown a second registry beside the first.
+    const isFirstSeen = isOld || from < TILE_WIDTH
+    if (isFirstSeen && LATER_REGISTRY.test(origin) && whole.continues === undefined)
+      this.findings.push(failed('registry_replaced', `${origin} does not say which registry it continues`))
     if (this.base === undefined && from > 0 && !isOld)
       this.notes.push(`of the registry the newest ${size - from} of ${size} entries were looked at`)
     return whole
