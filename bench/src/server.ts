@@ -22,7 +22,7 @@ export interface BenchServer {
 export const serverFlags = [
   '--max-old-space-size=320',
   '--max-semi-space-size=8',
-  '--heap-growing-percent=40',
+  '--heap-growing-percent=70',
   '--no-allocation-site-pretenuring',
 ]
 const compiled = join(import.meta.dirname, '..', '..', 'cli', 'node_modules', '.cache', 'affidavit')
