@@ -201,12 +201,11 @@ function told(error: unknown, url: string): unknown {
   if (error instanceof Refusal) return [502, 503, 504].includes(error.status) ? unavailable(error, url) : error
   if (error instanceof Failure) return error
   const cause = (error as Error).cause ?? error
-  const reason = reasonOf((cause as AggregateError).errors?.[0] ?? cause)
-  return new Unreachable(
-    `${url} cannot be reached: ${reason}. Start the server with "affidavit serve", or give the right address.`,
-    2,
-    { cause: error },
-  )
+  const reason = printable(reasonOf((cause as AggregateError).errors?.[0] ?? cause))
+  const advice = isLoopback(url)
+    ? 'Start the server with "affidavit serve", or give the right address.'
+    : 'Is the address right?'
+  return new Unreachable(`${url} cannot be reached: ${reason}. ${advice}`, 2, { cause: error })
 }
 
 const unavailable = (error: Refusal, url: string) =>

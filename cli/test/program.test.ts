@@ -97,6 +97,29 @@ test('a server that is not there', async () => {
   expect(err).toContain(`http://127.0.0.1:${port} cannot be reached: connection refused. Start the server`)
 })
 
+test('a server that speaks no TLS is not asked with TLS', async () => {
+  const { server, port } = await listening()
+  server.on('connection', (socket) => {
+    socket.on('error', () => undefined)
+    socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
+  })
+  const { code, err } = await affidavit(['verify', `https://127.0.0.1:${port}`, '--tenant', 'a', '--key', 'aff_x'])
+  await new Promise((resolve) => server.close(resolve))
+  expect(code).toBe(2)
+  expect(err).toContain('does not speak TLS there; its address may begin with http://')
+})
+
+test.each<[string[], string]>([
+  [['verify', '127.0.0.1:4100', '--tenant', 'a'], '127.0.0.1:4100 is no file. If it is a server, write http://'],
+  [['pack', '--tenant', 'a', '--since', 'yesterday'], 'A date or time is expected'],
+  [['pack', '--tenant', 'a', '--from', '1', '--event', 'x'], 'Choose in one way'],
+  [['tenants', 'create', 'bad id'], "A tenant's id has up to 64 letters"],
+  [['forget', 'approve', 'that'], 'affidavit forget list shows them'],
+])('%j is told what is expected instead', async (args, sentence) => {
+  const { code, err } = await affidavit(args)
+  expect([code, err]).toEqual([2, expect.stringContaining(sentence)])
+})
+
 async function listening(): Promise<{ server: Server; port: number }> {
   const server = createServer().listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))

@@ -79,8 +79,10 @@ const endAt = () => good.length - 98
 
 test.each<[string, string, () => Uint8Array | Promise<Uint8Array>]>([
   ['nothing', 'truncated', () => new Uint8Array(0)],
-  ['another kind of file', 'truncated', () => ascii.encode('%PDF-1.7\n'.repeat(100))],
-  ['an ordinary ZIP', 'truncated', () => good.subarray(0, good.length - 98)],
+  ['another kind of file', 'not_a_pack', () => ascii.encode('%PDF-1.7\n'.repeat(100))],
+  ['a few letters', 'not_a_pack', () => ascii.encode('hello')],
+  ['a ZIP of another program', 'not_a_pack', () => concatBytes([good.subarray(0, 200), good.slice(-22).fill(0, 4)])],
+  ['a pack without its end', 'truncated', () => good.subarray(0, good.length - 98)],
   ['a pack without its last byte', 'truncated', () => good.subarray(0, good.length - 1)],
   ['a pack with one byte more', 'truncated', () => concatBytes([good, Uint8Array.of(0)])],
   ['a pack behind another file', 'damaged', () => concatBytes([ascii.encode('#!/bin/sh\n'), good])],

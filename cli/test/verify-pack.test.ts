@@ -63,6 +63,12 @@ test('a kept checkpoint that the key given did not sign accuses nobody', async (
   })
 })
 
+test('where only the signature fails, the key is to be compared first', async () => {
+  const { code, out } = await affidavit(['verify', at('whole.zip'), '--vkey', seededKey(ORIGIN, 'other').vkey])
+  expect(code).toBe(1)
+  expect(out).toContain('TAMPERED: the trail agrees with itself, but the key that you brought did not sign it.')
+})
+
 test('a changed payload is evidence, its seq is named, and it comes first', async () => {
   const edit = (payload: Payload): Payload =>
     payload.seq === 41 || payload.seq === 277
@@ -121,7 +127,7 @@ test.each([
   ['no checkpoint', ['verify', 'x.zip', '--checkpoint', import.meta.filename], 'is none'],
   ['no state file', ['verify', 'x.zip', '--state', import.meta.filename], 'is no state file'],
   ['server options on a pack', ['verify', 'x.zip', '--deep'], 'are for servers'],
-  ['no subject', ['verify'], "missing required argument 'subject'"],
+  ['no subject', ['verify'], "missing required argument 'pack file | URL'"],
   ['an unknown option', ['verify', 'x.zip', '--depp'], 'Did you mean --deep?'],
   ['an unknown command', ['verfiy'], 'Did you mean verify?'],
 ])('%s: exit 2 and a sentence', async (_name, args, sentence) => {

@@ -1,6 +1,8 @@
 /** Why a file could not be read as a pack. Codes are stable. None of them says that the trail was tampered with. */
 export type PackErrorCode =
-  /** The file ends early or its end is no ZIP64 end. */
+  /** Another kind of file, or a ZIP file that somebody else's program wrote. */
+  | 'not_a_pack'
+  /** The file begins as a pack, but ends early or its end is no ZIP64 end. */
   | 'truncated'
   /** A byte differs from what the member's digest, its checksum or the format demand. */
   | 'damaged'

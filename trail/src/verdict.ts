@@ -150,3 +150,12 @@ export function conclude(
     notes,
   }
 }
+
+/**
+ * Whether all that fails is who signed. A key of another log that was brought by mistake looks the same as a log that a
+ * stranger wrote, so reports ask to compare the key first.
+ */
+export function failsOnlyBySignature({ verdicts }: Pick<Verification, 'verdicts'>): boolean {
+  const failed = VERDICTS.filter((verdict) => verdicts[verdict] === 'failed')
+  return failed.includes('signature') && failed.every((verdict) => verdict === 'signature' || verdict === 'anchors')
+}

@@ -55,13 +55,11 @@ export class Directory {
 
   /** Reads the end of the file. Throws PackError. */
   static async open(file: RandomAccess): Promise<Directory> {
-    if (!Number.isSafeInteger(file.size) || file.size < END_BYTES)
-      throw new PackError('truncated', 'the file is too short')
+    if (!Number.isSafeInteger(file.size) || file.size < END_BYTES) throw await endless(file, false)
     const end = await readExactly(file, file.size - END_BYTES, END_BYTES)
     const view = new DataView(end.buffer, end.byteOffset, end.byteLength)
-    if (view.getUint32(0, true) !== END64 || view.getUint32(76, true) !== END) {
-      throw new PackError('truncated', 'the file does not end as a pack ends')
-    }
+    const endsAsZip = view.getUint32(76, true) === END
+    if (view.getUint32(0, true) !== END64 || !endsAsZip) throw await endless(file, endsAsZip)
     const [members, size, offset] = [getUint64(view, 24), getUint64(view, 40), getUint64(view, 48)]
     if (!equalBytes(end, endRecords(members, size, offset)) || offset + size !== file.size - END_BYTES) {
       throw new PackError('damaged', 'the end of the file is not in its only form')
@@ -152,6 +150,19 @@ export function writtenRecords(bytes: Uint8Array): { readonly entries: ZipEntry[
     used += length
   }
   return { entries, used }
+}
+
+const beginning = new Uint8Array([0x50, 0x4b, 3, 4])
+
+/** A file without a pack's end: was it cut off, or is it none? */
+async function endless(file: RandomAccess, endsAsZip: boolean): Promise<PackError> {
+  if (file.size === 0) return new PackError('truncated', 'the file is empty')
+  const length = Math.min(file.size, beginning.length)
+  const start = await readExactly(file, 0, length)
+  if (!equalBytes(start, beginning.subarray(0, length)))
+    return new PackError('not_a_pack', 'the file is no evidence pack: it does not begin as one')
+  if (endsAsZip) return new PackError('not_a_pack', 'the file is a ZIP file, but was not written as an evidence pack')
+  return new PackError('truncated', 'the file does not end as a pack ends')
 }
 
 function endsInside(): PackError {

@@ -1,9 +1,24 @@
 /** What every command file exports, and the options that client commands have in common. */
 import { type Command, InvalidArgumentError, Option } from 'commander'
+import { asFailure } from '../remote.ts'
 import type { Terminal } from '../terminal.ts'
 
 /** Adds a command to its parent. `done` takes the exit code of a run that did not fail with a sentence. */
 export type Define = (parent: Command, terminal: Terminal, done: (exitCode: number) => void) => void
+
+/** A command of a group that asks a server, and may print JSON. */
+export function subcommand(group: Command, usage: string, description: string): Command {
+  return withServer(group.command(usage).description(description).option('--json', 'Print JSON'))
+}
+
+/** Waits for what a command does; a refusal of the server becomes a Failure that says what to do. */
+export async function told(work: Promise<void>): Promise<void> {
+  try {
+    await work
+  } catch (error) {
+    throw asFailure(error)
+  }
+}
 
 /** `--url` and `--key`, in a group of their own. */
 export function withServer(command: Command): Command {

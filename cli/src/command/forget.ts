@@ -2,9 +2,9 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { endpoint, type ServerOptions } from '../config.ts'
 import { Failure } from '../failure.ts'
-import { asFailure, Remote } from '../remote.ts'
+import { Remote } from '../remote.ts'
 import { print, printable, printJson, say, type Terminal, table } from '../terminal.ts'
-import { type Define, parseSeq, withServer } from './define.ts'
+import { type Define, parseSeq, subcommand, told } from './define.ts'
 
 /** A request as the server shows it. */
 export interface Act {
@@ -37,8 +37,7 @@ export const forget: Define = (parent, terminal) => {
         'cannot approve: another key must.',
     )
     .helpCommand(false)
-  const sub = (usage: string, summary: string): Command =>
-    withServer(group.command(usage).description(summary).option('--json', 'Print JSON'))
+  const sub = (usage: string, summary: string): Command => subcommand(group, usage, summary)
   const asking = (usage: string, summary: string): Command =>
     sub(usage, summary)
       .requiredOption('--tenant <id>', 'Whose trail')
@@ -79,12 +78,12 @@ export const forget: Define = (parent, terminal) => {
     .option('--tenant <id>', 'Only those of one tenant')
     .option('--state <state>', 'waiting, held, done, rejected …')
     .action((options: ForgetOptions & { tenant?: string; state?: string }) => told(list(options, terminal)))
-  sub('approve <request>', 'Approve what another key asked for; it is carried out at once').action(
-    (id: string, options: ForgetOptions) => told(decide(id, 'approve', options, terminal)),
-  )
-  sub('reject <request>', 'Reject what another key asked for').action((id: string, options: ForgetOptions) =>
-    told(decide(id, 'reject', options, terminal)),
-  )
+  sub('approve', 'Approve what another key asked for; it is carried out at once')
+    .argument('<request>', 'Its id, as list shows it', parseRequest)
+    .action((id: string, options: ForgetOptions) => told(decide(id, 'approve', options, terminal)))
+  sub('reject', 'Reject what another key asked for')
+    .argument('<request>', 'Its id, as list shows it', parseRequest)
+    .action((id: string, options: ForgetOptions) => told(decide(id, 'reject', options, terminal)))
 }
 
 /** `--type --id`, or `--email`. */
@@ -98,14 +97,6 @@ export function withPerson(command: Command): Command {
 export function personOf({ type, id, email }: PersonOptions): object {
   if ((id === undefined) === (email === undefined)) throw new Failure('Name the person with --id or with --email.')
   return email === undefined ? { type, id } : { email }
-}
-
-export async function told(work: Promise<void>): Promise<void> {
-  try {
-    await work
-  } catch (error) {
-    throw asFailure(error)
-  }
 }
 
 /** Sends a request and says what is to be done next. */
@@ -122,7 +113,10 @@ export async function request(
     body: sent,
   })) as Act
   if (options.json) return printJson(terminal, act)
-  say(terminal, printable(`Asked as ${act.requested_by.name}. Nothing is gone yet: another key must approve it with`))
+  say(
+    terminal,
+    printable(`Asked as ${act.requested_by.name}. Nothing has changed yet: another key must approve it with`),
+  )
   print(terminal, `affidavit forget approve ${printable(act.id)}`)
 }
 
@@ -173,6 +167,12 @@ async function list(options: ForgetOptions & { tenant?: string; state?: string }
 
 function collectSeqs(value: string, before: readonly number[] | undefined): number[] {
   return [...(before ?? []), parseSeq(value)]
+}
+
+function parseRequest(text: string): string {
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text))
+    throw new InvalidArgumentError('The id of a request is expected: affidavit forget list shows them.')
+  return text
 }
 
 function parseDays(text: string): number | null {

@@ -4,8 +4,8 @@ import { endpoint } from '../config.ts'
 import { Failure } from '../failure.ts'
 import { Remote } from '../remote.ts'
 import { print, printable, printJson, say, type Terminal, table } from '../terminal.ts'
-import { type Define, parseSeq, withServer } from './define.ts'
-import { type ForgetOptions, personOf, request, told, withPerson } from './forget.ts'
+import { type Define, parseSeq, subcommand, told } from './define.ts'
+import { type ForgetOptions, personOf, request, withPerson } from './forget.ts'
 
 interface Hold {
   readonly id: string
@@ -35,8 +35,7 @@ export const holds: Define = (parent, terminal) => {
     .summary('Place, list and release legal holds')
     .description('Nothing that a legal hold covers is erased, redacted, pruned or deleted; what waits is queued.')
     .helpCommand(false)
-  const sub = (usage: string, summary: string): Command =>
-    withServer(group.command(usage).description(summary).option('--json', 'Print JSON'))
+  const sub = (usage: string, summary: string): Command => subcommand(group, usage, summary)
   withPerson(
     sub('place', 'Place a hold: on a whole trail, on --from and --to, or on a person')
       .requiredOption('--tenant <id>', 'Whose trail')

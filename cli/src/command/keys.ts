@@ -2,9 +2,9 @@
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { endpoint, type ServerOptions } from '../config.ts'
 import { Failure } from '../failure.ts'
-import { asFailure, Remote } from '../remote.ts'
+import { Remote } from '../remote.ts'
 import { plural, print, printable, printJson, progressLine, say, type Terminal, table } from '../terminal.ts'
-import { collect, type Define, withServer } from './define.ts'
+import { collect, type Define, subcommand, told } from './define.ts'
 import { addRecover } from './recover.ts'
 import { settingsOf, spoken } from './settings.ts'
 
@@ -36,8 +36,7 @@ export const keys: Define = (parent, terminal) => {
     .summary('Make, list and revoke API keys; rotate encryption keys')
     .description('API keys: what may record, read and verify, and under which name it is shown in events.')
     .helpCommand(false)
-  const sub = (usage: string, summary: string): Command =>
-    withServer(group.command(usage).description(summary).option('--json', 'Print JSON'))
+  const sub = (usage: string, summary: string): Command => subcommand(group, usage, summary)
   sub('create', 'Make a key. It is printed once, alone on standard output; the server keeps only its hash.')
     .requiredOption('--name <name>', 'Shown in every event made with the key, for example "Nightly Data Sync"')
     .option('--tenant <id>', 'Bind the key to one tenant; without: an operator key')
@@ -66,6 +65,7 @@ export const keys: Define = (parent, terminal) => {
     .action((options: RotateOptions) => told(rotate(options, terminal)))
   group
     .command('rewrap')
+    .summary('Wrap the key folder under a key of AFFIDAVIT_KMS_KEY, the first time or anew')
     .description(
       'Wrap what the key folder holds under the first key of AFFIDAVIT_KMS_KEY: to move the keys of a deployment into KMS, ' +
         'with every server stopped, or to another key there, while they run. It works on the folder itself, with the ' +
@@ -92,14 +92,6 @@ for operator keys also tenants:create and operator. docs/reference lists what ea
 Examples:
   affidavit keys create --name "Billing service" --tenant org_1
   affidavit keys create --name "Auditor" --tenant org_1 --scope events:read --scope verify --expires 90d`
-
-async function told(work: Promise<void>): Promise<void> {
-  try {
-    await work
-  } catch (error) {
-    throw asFailure(error)
-  }
-}
 
 /** "90d", "12h", a date or a time → ISO 8601. */
 export function parseExpiry(text: string): string {
@@ -213,12 +205,12 @@ async function list(options: Options, terminal: Terminal): Promise<void> {
   const { data } = (await remote.json(`/v1/keys${query}`)) as { data: Key[] }
   if (options.json) return printJson(terminal, data)
   if (data.length === 0) return say(terminal, 'No keys. Make one with: affidavit keys create --name NAME')
-  print(terminal, table([['ID', 'TENANT', 'STATE', 'LAST USED', 'SCOPES', 'NAME'], ...data.map(row)]))
+  print(terminal, table([['ID', 'TENANT', 'STATE', 'LAST USED', 'NAME', 'SCOPES'], ...data.map(row)]))
 }
 
 function row(key: Key): string[] {
   const used = key.last_used_at?.slice(0, 10) ?? 'never'
-  return [key.id, key.tenant ?? '(operator)', stateOf(key), used, key.scopes.join(','), key.name].map(printable)
+  return [key.id, key.tenant ?? '(operator)', stateOf(key), used, key.name, key.scopes.join(', ')].map(printable)
 }
 
 function stateOf({ revoked_at, expires_at, internal }: Key): string {

@@ -1,6 +1,7 @@
 /** `affidavit pack`: takes a trail or a part of it home as one file, and verifies it. */
 import { access } from 'node:fs/promises'
 import { PackError } from '@affidavit/trail'
+import { InvalidArgumentError } from 'commander'
 import { endpoint, type ServerOptions } from '../config.ts'
 import { Failure, reasonOf } from '../failure.ts'
 import { download, type Wanted } from '../pack/download.ts'
@@ -39,8 +40,8 @@ export const pack: Define = (parent, terminal, done) => {
     .requiredOption('--tenant <id>', 'Tenant whose trail is wanted')
     .option('--from <seq>', 'First entry (default: the first)', parseSeq)
     .option('--to <seq>', 'The entry after the last one (default: all that the newest checkpoint covers)', parseSeq)
-    .option('--since <time>', 'Entries sealed at this ISO 8601 time or later, instead')
-    .option('--until <time>', 'Entries sealed before this time, instead')
+    .option('--since <time>', 'Entries sealed at this ISO 8601 time or later, instead', parseTime)
+    .option('--until <time>', 'Entries sealed before this time, instead', parseTime)
     .option('--event <id>', 'Only this event, instead; repeat for more', collect)
     .option('--query <search>', "Only the events that this search finds, instead: as behind '?' of GET /v1/events")
     .option('--trail <id>', 'An earlier trail of the tenant (default: the newest)')
@@ -69,6 +70,7 @@ export const pack: Define = (parent, terminal, done) => {
 async function fetchPack(options: Options, terminal: Terminal): Promise<number> {
   const { tenant, from, to } = options
   if (from !== undefined && to !== undefined && from >= to) throw new Failure('--to must lie after --from.')
+  checkChoice(options)
   const path = options.output ?? `${tenant}.affidavit.zip`
   if (!options.force && (await exists(path))) throw new Failure(`${path} exists. Give -o another name, or --force.`)
   const remote = new Remote(endpoint(options, terminal.environment))
@@ -85,6 +87,19 @@ async function fetchPack(options: Options, terminal: Terminal): Promise<number> 
   if (options.json) printReportJson(report, exitCode, terminal)
   else printReport(report, terminal)
   return exitCode
+}
+
+/** What the server would refuse, told in the words of this command. */
+function checkChoice({ from, to, since, until, event, query }: Options): void {
+  const ways = [from ?? to, since ?? until, event, query].filter((given) => given !== undefined)
+  if (ways.length > 1)
+    throw new Failure('Choose in one way: by --from and --to, by --since and --until, by --event, or by --query.')
+}
+
+function parseTime(text: string): string {
+  if (!/^\d{4}-\d\d-\d\d/.test(text) || Number.isNaN(Date.parse(text)))
+    throw new InvalidArgumentError('A date or time is expected, such as 2026-03-01 or 2026-03-01T18:00:00Z.')
+  return text
 }
 
 function selection({ from, to, since, until, event, query, trail }: Options): string {

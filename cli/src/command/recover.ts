@@ -14,6 +14,7 @@ interface Options {
 export function addRecover(group: Command, terminal: Terminal): void {
   group
     .command('recover')
+    .summary('Replace a log key that was lost or stolen, by the offline recovery key')
     .description(
       'Replace a log key that was lost or stolen. In three steps, with every server stopped: --origin makes the next key and ' +
         'prints what the recovery key has to sign; --sign signs it, on the machine where that key is; --install keeps the ' +

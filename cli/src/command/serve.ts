@@ -3,6 +3,7 @@ import type { RunningServer } from '@affidavit/server/main.ts'
 import { Failure } from '../failure.ts'
 import { print, say, type Terminal } from '../terminal.ts'
 import type { Define } from './define.ts'
+import { SPEAKING } from './settings.ts'
 
 export const serve: Define = (parent, terminal, done) => {
   parent
@@ -120,18 +121,6 @@ function withoutPassword(databaseUrl: string): string {
   return `PostgreSQL at ${url.host || 'a local socket'}${url.pathname}`
 }
 
-/** Errors that the server throws on purpose carry a sentence for the operator. */
-const speaking = [
-  'RecoveryRefused',
-  'EmbeddedError',
-  'StoreRefused',
-  'MigrationRefused',
-  'KeyUnusable',
-  'StoreUnavailable',
-  'BadBucket',
-  'AnchorsRefused',
-]
-
 /** Why a start failed, as one sentence. */
 export function startFailure(error: unknown, config: { readonly host: string; readonly port: number }): string {
   const { code, name, message, path } = error as NodeJS.ErrnoException
@@ -149,6 +138,6 @@ export function startFailure(error: unknown, config: { readonly host: string; re
     case 'ENOSPC':
       return 'the disk is full.'
   }
-  if (speaking.includes(name)) return message
+  if (SPEAKING.includes(name)) return message
   return `the server could not start: ${message}`
 }

@@ -11,14 +11,16 @@ export async function settingsOf(terminal: Terminal): Promise<Config> {
   return read.config
 }
 
-/** Errors that the server throws on purpose carry a sentence for the operator. */
-const speaking = [
+/** Names of the errors that the server throws on purpose: each carries a sentence for the operator. */
+export const SPEAKING: readonly string[] = [
   'RecoveryRefused',
   'EmbeddedError',
   'StoreRefused',
   'MigrationRefused',
   'KeyUnusable',
   'StoreUnavailable',
+  'BadBucket',
+  'AnchorsRefused',
 ]
 
 /** Runs `work`; what it refuses with a sentence becomes the command's failure. */
@@ -27,7 +29,7 @@ export async function spoken<Result>(work: () => Promise<Result>): Promise<Resul
     return await work()
   } catch (error) {
     const { name, message, code, path } = error as NodeJS.ErrnoException
-    if (speaking.includes(name)) throw new Failure(message, 2, { cause: error })
+    if (SPEAKING.includes(name)) throw new Failure(message, 2, { cause: error })
     if (code === 'ENOSPC') throw new Failure('the disk is full. Nothing was changed; repeat the command.', 2)
     if (code === 'EACCES' || code === 'EPERM') throw new Failure(`this user may not access ${path}.`, 2)
     throw error

@@ -1,9 +1,9 @@
 /** `affidavit tenants`: make, list and show tenants over HTTP. */
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { endpoint, type ServerOptions } from '../config.ts'
-import { asFailure, Remote } from '../remote.ts'
+import { Remote } from '../remote.ts'
 import { print, printable, printJson, say, type Terminal, table } from '../terminal.ts'
-import { type Define, withServer } from './define.ts'
+import { type Define, subcommand, told } from './define.ts'
 
 interface Tenant {
   readonly id: string
@@ -14,7 +14,7 @@ interface Tenant {
   readonly policy: Readonly<Record<string, unknown>>
 }
 
-type Options = ServerOptions & { readonly json?: boolean; readonly name?: string }
+type Options = ServerOptions & { readonly json?: boolean; readonly name?: string; readonly vkey?: boolean }
 
 export const tenants: Define = (parent, terminal) => {
   const group = parent
@@ -22,23 +22,21 @@ export const tenants: Define = (parent, terminal) => {
     .summary('Make, list and show tenants')
     .description('Tenants are the customers whose trails a server keeps: one trail each.')
     .helpCommand(false)
-  const sub = (usage: string, summary: string): Command =>
-    withServer(group.command(usage).description(summary).option('--json', 'Print JSON'))
-  sub('create <id>', 'Make a tenant and seal the first entry of its trail')
+  const sub = (usage: string, summary: string): Command => subcommand(group, usage, summary)
+  sub('create', 'Make a tenant and seal the first entry of its trail')
+    .argument('<id>', 'Its id, as your own system calls it', parseId)
     .option('--name <name>', 'Name for people')
     .action((id: string, options: Options) => told(create(id, options, terminal)))
   sub('list', 'List all tenants that the key may see').action((options: Options) => told(list(options, terminal)))
-  sub('show <id>', 'Show one tenant, with the verifier key of its trail').action((id: string, options: Options) =>
-    told(show(id, options, terminal)),
-  )
+  sub('show <id>', 'Show one tenant, with the verifier key of its trail')
+    .option('--vkey', 'Print the verifier key alone')
+    .action((id: string, options: Options) => told(show(id, options, terminal)))
 }
 
-async function told(work: Promise<void>): Promise<void> {
-  try {
-    await work
-  } catch (error) {
-    throw asFailure(error)
-  }
+function parseId(text: string): string {
+  if (!/^(?!_operator$)(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/.test(text))
+    throw new InvalidArgumentError("A tenant's id has up to 64 letters, digits, '.', '_' and '-'.")
+  return text
 }
 
 const place = (id: string) => `/v1/tenants/${encodeURIComponent(id)}`
@@ -55,6 +53,7 @@ async function create(id: string, options: Options, terminal: Terminal): Promise
 async function show(id: string, options: Options, terminal: Terminal): Promise<void> {
   const tenant = (await new Remote(endpoint(options, terminal.environment)).json(place(id))) as Tenant
   if (options.json) printJson(terminal, tenant)
+  else if (options.vkey) print(terminal, printable(tenant.vkey))
   else print(terminal, describe(tenant))
 }
 

@@ -5,8 +5,8 @@ import { collect, type Define } from './define.ts'
 
 export const verify: Define = (parent, terminal, done) => {
   parent
-    .command('verify <subject>')
-    .usage('[options] <pack file | URL>')
+    .command('verify')
+    .argument('<pack file | URL>')
     .summary("Check a pack offline, or a running server's trail")
     .description(
       'Check a pack file offline, or the trail of a running server. Everything is recomputed here; nothing the party under ' +

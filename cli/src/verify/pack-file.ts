@@ -24,6 +24,8 @@ export async function withPack<T>(path: string, use: (pack: PackReader) => Promi
 }
 
 const advice: Readonly<Record<string, string>> = {
+  not_a_pack:
+    ' Name the file as it was sent, or as "affidavit pack" wrote it: one that was unpacked and packed again is another.',
   truncated: ' The end of the file may be missing: fetch it again.',
   damaged: ' A byte was changed on the way or since: fetch it again from where it came, and compare.',
   unknown_version: ' A newer version of affidavit may know it.',
@@ -39,7 +41,7 @@ async function openFile(path: string): Promise<FileHandle> {
 
 async function randomAccess(file: FileHandle, path: string): Promise<RandomAccess> {
   const stat = await file.stat()
-  if (!stat.isFile()) throw new Failure(`${path} is no file.`)
+  if (!stat.isFile()) throw new Failure(`${path} is no file. Name the evidence pack itself.`)
   return {
     size: stat.size,
     read: async (offset, length) => {

@@ -79,9 +79,11 @@ function sentenceOf(
   state: Extra['state'],
   findings: readonly RegistryFinding[],
 ): string {
-  const where = `epoch ${newest?.entry.epoch ?? '–'} and ${plural(audits, 'audit epoch', 'audit epochs')} before it`
+  const epoch = `epoch ${newest?.entry.epoch ?? '–'}`
+  const binding =
+    audits === 0 ? `${epoch} binds` : `${epoch} and ${plural(audits, 'audit epoch', 'audit epochs')} before it bind`
   const isBound = heads.some(({ body }) => 'origin' in body)
-  if (state === 'held') return isBound ? `${where} bind exactly this trail` : 'no epoch has to bind this trail yet'
+  if (state === 'held') return isBound ? `${binding} exactly this trail` : 'no epoch has to bind this trail yet'
   if (state === 'failed') return 'the registry does not bind what is shown here, or was changed itself'
   return `not checked: ${findings[0]!.message}`
 }

@@ -2,6 +2,7 @@
 import {
   type Anchor,
   type Finding,
+  failsOnlyBySignature,
   VERDICTS,
   type Verdict,
   type VerdictState,
@@ -189,11 +190,18 @@ function printFindings(report: Report, terminal: Terminal): void {
 
 /** The last line: what all of it means. */
 function verdict(report: Report): string {
-  const { verification } = report
+  const { verification, extras = [] } = report
   const outcome = outcomeOf(report)
   if (outcome === 'tampered') {
     const seq = firstWrong(report)
-    return `TAMPERED: ${seq === undefined ? 'see the findings above' : `the first wrong entry is ${seq}`}.`
+    if (seq !== undefined) return `TAMPERED: the first wrong entry is ${seq}.`
+    const others = extras.flatMap(({ findings }) => findings).filter(({ state }) => state === 'failed')
+    if (!failsOnlyBySignature(verification) || others.some(({ code }) => code !== 'key_replaced'))
+      return 'TAMPERED: see the findings above.'
+    return (
+      'TAMPERED: the trail agrees with itself, but the key that you brought did not sign it. Compare that key with where it\n' +
+      'came from: one of another log fails, too. If it is the right one, this is not the log that you were promised.'
+    )
   }
   if (outcome === 'unchecked') return 'NOT CHECKED: nothing wrong was found, but not everything could be checked.'
   if (verification.assurance === 'anchored')

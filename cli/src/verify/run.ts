@@ -1,5 +1,6 @@
 /** `affidavit verify` after its arguments were read: brings together what is checked and what it is held against. */
 import { EXIT_CODES } from '@affidavit/trail'
+import { Failure } from '../failure.ts'
 import type { Terminal } from '../terminal.ts'
 import { bring, type VerifyArguments } from './brought.ts'
 import { beginsAsAccusation, judgeAccusation } from './of-accusation.ts'
@@ -12,6 +13,8 @@ export type { VerifyArguments } from './brought.ts'
 
 /** Verifies a pack, a proof or an accusation in a file, or a server's trail; prints the report. @returns the exit code */
 export async function runVerify(subject: string, options: VerifyArguments, terminal: Terminal): Promise<number> {
+  if (/^[a-z\d.-]+:\d{1,5}(?:\/|$)/i.test(subject))
+    throw new Failure(`${subject} is no file. If it is a server, write http://${subject} or https://${subject}.`)
   const brought = await bring(options)
   const isAddress = /^https?:\/\//.test(subject)
   if (!isAddress && (await beginsAsAccusation(subject)))

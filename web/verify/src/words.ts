@@ -1,5 +1,5 @@
 /** What verdicts mean, in words for somebody who has never read a specification. */
-import { VERDICTS, type Verdict, type Verification } from '@affidavit/trail'
+import { failsOnlyBySignature, type Verdict, type Verification } from '@affidavit/trail'
 
 export interface Words {
   readonly title: string
@@ -78,14 +78,14 @@ export interface Conclusion {
 export function concluded(verification: Verification): Conclusion {
   const { outcome, assurance, firstWrong } = verification
   if (outcome === 'tampered') {
-    if (onlyTheKeyIsOther(verification))
+    if (failsOnlyBySignature(verification))
       return {
         tone: 'failed',
         title: 'This log was tampered with',
         text:
           'It agrees with itself, but it is not signed by the key that you brought. Compare that key with where it came from ' +
-          'first: one of another log fails, too. If it is the right one, somebody else wrote this log. Keep this file: it is ' +
-          'the evidence.',
+          'first: one of another log fails, too. If it is the right one, this is not the log that you were promised. Keep ' +
+          'this file: it is the evidence.',
       }
     const where = firstWrong === undefined ? '' : ` The first wrong entry is number ${firstWrong.toLocaleString('en')}.`
     return {
@@ -122,12 +122,6 @@ export function concluded(verification: Verification): Conclusion {
       'the signing key could still have written all of it anew. To rule that out, bring something from outside: the key ' +
       'from your contract, a checkpoint you kept, or witnesses you trust.',
   }
-}
-
-/** Whether nothing but signatures fails: the wrong key may have been brought. */
-function onlyTheKeyIsOther({ verdicts }: Verification): boolean {
-  const failed = VERDICTS.filter((verdict) => verdicts[verdict] === 'failed')
-  return failed.includes('signature') && failed.every((verdict) => verdict === 'signature' || verdict === 'anchors')
 }
 
 const broughtOnlyAKey = ({ verdicts, anchors }: Verification): boolean =>
