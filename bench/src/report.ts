@@ -33,8 +33,11 @@ export const figure = (what: string, unit: string, runs: readonly number[], budg
   ...(budget !== undefined && { budget }),
 })
 
+/** Counts as they are, everything else with three digits that say something. */
 const number = (value: number) =>
-  Math.abs(value) >= 100 ? Math.round(value).toLocaleString('en') : value.toFixed(value < 1 ? 3 : 2)
+  Number.isInteger(value) || Math.abs(value) >= 100
+    ? Math.round(value).toLocaleString('en')
+    : value.toFixed(value < 1 ? 3 : 2)
 
 /** Prints a result and writes it to bench/results/<name>.md. */
 export function report(name: string, method: string, figures: readonly Figure[]): void {

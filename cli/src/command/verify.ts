@@ -1,5 +1,6 @@
 /** `affidavit verify`: checks a pack or a running server's trail. */
 import { InvalidArgumentError } from 'commander'
+import { DURATION_EXPECTED, parseDuration } from '../verify/duration.ts'
 import type { VerifyArguments } from '../verify/run.ts'
 import { collect, type Define } from './define.ts'
 
@@ -41,7 +42,8 @@ export const verify: Define = (parent, terminal, done) => {
     )
     .option(
       '--max-age <duration>',
-      'How old the newest epoch and its cosignatures may be, as 90s, 15m, 2h, 1d (default: 1h)',
+      'How old the newest epoch and its cosignatures may be, as 90s, 15m, 2h, 1d (default: 1h); in a pack, how much older ' +
+        'than its last entry',
       duration,
     )
     .optionsGroup('For a server:')
@@ -87,9 +89,9 @@ export const verify: Define = (parent, terminal, done) => {
 
 /** @returns seconds */
 function duration(text: string): number {
-  const match = /^([1-9]\d{0,8})(s|m|h|d)$/.exec(text)
-  if (match === null) throw new InvalidArgumentError('A duration such as 90s, 15m, 2h or 1d is expected.')
-  return Number(match[1]) * { s: 1, m: 60, h: 3600, d: 86_400 }[match[2] as 's' | 'm' | 'h' | 'd']
+  const seconds = parseDuration(text)
+  if (seconds === undefined) throw new InvalidArgumentError(DURATION_EXPECTED)
+  return seconds
 }
 
 function positive(text: string): number {

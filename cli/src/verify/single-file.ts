@@ -7,6 +7,7 @@ import { EXIT_CODES } from '@affidavit/trail'
 import { Failure } from '../failure.ts'
 import { print, say, type Terminal } from '../terminal.ts'
 import { bring, type VerifyArguments } from './brought.ts'
+import { DURATION_EXPECTED, parseDuration } from './duration.ts'
 import { beginsAsAccusation, judgeAccusation } from './of-accusation.ts'
 import { ofFile } from './of-pack.ts'
 import { beginsAsTlogProof, judgeTlogProof } from './of-tlog-proof.ts'
@@ -22,6 +23,7 @@ const USAGE = `Checks an evidence pack of an Affidavit audit log, offline. Nothi
   --policy FILE      witnesses that must have cosigned (C2SP tlog-policy)
   --witness KEY      a witness that must have cosigned; repeat for more
   --quorum N         so many of the witnesses are enough
+  --max-age TIME     how much older than the last entry the cosignatures may be, as 15m, 2h, 1d (default: 1h)
   --tsa-ca FILE      certificates (PEM) of whom timestamps in the pack are believed; repeat for more
   --hash HEX         for a .tlog-proof file: the entry that it is for
   --json             print the report as JSON
@@ -38,6 +40,7 @@ const OPTIONS = {
   policy: text,
   witness: list,
   quorum: text,
+  'max-age': text,
   'tsa-ca': list,
   hash: text,
   json: flag,
@@ -71,8 +74,10 @@ function readArguments(args: readonly string[]) {
 }
 
 function argumentsOf(values: ReturnType<typeof readArguments>['values']): VerifyArguments {
-  const { quorum, help: _, 'tsa-ca': tsaCa, ...others } = values
-  const rest = { ...others, ...(tsaCa && { tsaCa }) }
+  const { quorum, help: _, 'tsa-ca': tsaCa, 'max-age': age, ...others } = values
+  const maxAge = age === undefined ? undefined : parseDuration(age)
+  if (age !== undefined && maxAge === undefined) throw new Failure(`--max-age: ${DURATION_EXPECTED}`)
+  const rest = { ...others, ...(tsaCa && { tsaCa }), ...(maxAge !== undefined && { maxAge }) }
   if (quorum === undefined) return rest
   if (!/^\d{1,3}$/.test(quorum)) throw new Failure('--quorum: a number is expected.')
   return { ...rest, quorum: Number(quorum) }

@@ -83,6 +83,7 @@ describe('the verifier in one file', () => {
     ['a tampered one', ['tampered.zip'], 1, 'TAMPERED: the first wrong entry is 41.'],
     ['a truncated one', ['truncated.zip'], 2, 'could not be checked'],
     ['nothing', [], 2, 'node affidavit-verify.mjs PACK.zip'],
+    ['an age that is none', ['good.affidavit.zip', '--max-age', '3'], 2, '--max-age: A duration such as'],
     ['an unknown option', ['good.affidavit.zip', '--depp'], 2, '--help tells what there is.'],
   ])('%s', async (_name, args, code, sentence) => {
     const program = join(built.pathname, 'affidavit-verify.mjs')
