@@ -124,7 +124,7 @@ describe('snippets', () => {
     const own = join(folder, page.replaceAll('/', '_'))
     await mkdir(own)
     await symlink(server.dataDir, join(own, 'data'))
-    await symlink(join(root, 'node_modules'), join(own, 'node_modules'))
+    for (const name of ['node_modules', 'cli']) await symlink(join(root, name), join(own, name))
     await writeFile(join(own, 'package.json'), '{"type":"module"}')
     await writeFile(join(own, 'cloudtrail.json'), JSON.stringify({ Records: [cloudtrailRecord] }))
     await writeFile(join(own, 'okta.ndjson'), `${JSON.stringify(oktaRecord)}\n`)
