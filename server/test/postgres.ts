@@ -2,8 +2,9 @@
 // AFFIDAVIT_TEST_DATABASE_URL (a superuser's URL). Every test file clones its own database from a migrated template
 // (database.ts), so files run side by side and leave nothing for each other.
 //
-// fsync stays on: the server refuses to run without it. The folder is in memory where there is room, so it costs little.
-import { mkdtemp, rm, statfs } from 'node:fs/promises'
+// fsync stays on: the server refuses to run without it. Temporary folders are in memory where there is room
+// (vitest.config.ts), so it costs little.
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -27,8 +28,6 @@ declare module 'vitest' {
   }
 }
 
-const roomy_bytes = 4 * 2 ** 30
-
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const url = process.env.AFFIDAVIT_TEST_DATABASE_URL
   const started = url ? undefined : await startTestPostgres()
@@ -51,7 +50,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 }
 
 async function startTestPostgres(): Promise<{ embedded: Embedded; folder: string }> {
-  const folder = await mkdtemp(join(await fastFolder(), 'affidavit-test-'))
+  const folder = await mkdtemp(join(tmpdir(), 'affidavit-test-'))
   const settings = {
     max_connections: '300',
     shared_buffers: '256MB',
@@ -61,11 +60,6 @@ async function startTestPostgres(): Promise<{ embedded: Embedded; folder: string
   }
   const embedded = await startEmbedded({ folder: join(folder, 'postgres'), log: silent, settings })
   return { embedded, folder }
-}
-
-async function fastFolder(): Promise<string> {
-  const memory = await statfs('/dev/shm').catch(() => undefined)
-  return memory && memory.bavail * memory.bsize > roomy_bytes ? '/dev/shm' : tmpdir()
 }
 
 function fromUrl(url: string): TestServer {

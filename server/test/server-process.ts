@@ -7,7 +7,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdtemp, rm, statfs } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -23,14 +23,7 @@ export interface ProcessOptions {
 
 const entry = join(import.meta.dirname, 'server-process-entry.ts')
 
-const roomy_bytes = 4 * 2 ** 30
-
-/** A new folder, in memory where there is room: fsync stays on and costs little, and SIGKILL does not empty memory. */
-export async function temporaryFolder(): Promise<string> {
-  const memory = await statfs('/dev/shm').catch(() => undefined)
-  const base = memory && memory.bavail * memory.bsize > roomy_bytes ? '/dev/shm' : tmpdir()
-  return mkdtemp(join(base, 'affidavit-server-'))
-}
+export const temporaryFolder = (): Promise<string> => mkdtemp(join(tmpdir(), 'affidavit-server-'))
 
 /** Starts a server and waits until it can seal. */
 export async function startProcess(options: ProcessOptions = {}): Promise<ServerProcess> {
@@ -90,7 +83,8 @@ export class ServerProcess {
     const child = spawn(process.execPath, [entry], {
       env: {
         PATH: process.env.PATH,
-        NODE_COMPILE_CACHE: join(tmpdir(), 'affidavit-test-compiled'), // half of a start is compiling
+        TMPDIR: tmpdir(),
+        NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
         PORT: String(this.#port),
         AFFIDAVIT_DATA_DIR: this.folder,
         AFFIDAVIT_LOG_LEVEL: 'warn',
