@@ -91,6 +91,15 @@ export class Holds {
     return this.#read('h.tenant = $1', tenant)
   }
 
+  /** Whether holds kept payloads of a tenant, when retention was last applied, whose time had run out. */
+  async keepsDue(tenant: number): Promise<boolean> {
+    const { rows } = await this.#retention.query<{ held: boolean }>(
+      'select held from affidavit.retention_visits where tenant = $1',
+      [tenant],
+    )
+    return rows[0]?.held ?? false
+  }
+
   async #read(where: string, value: unknown): Promise<Hold[]> {
     const { rows } = await this.#retention.query<{
       id: string

@@ -50,7 +50,7 @@ export class Pruning {
     return pruned
   }
 
-  /** Numbers of tenants with a retention that were not visited today, or where a hold kept something. */
+  /** Numbers of tenants with a retention that were not visited today; a hold's release has them visited again. */
   async due(limit: number): Promise<number[]> {
     const { rows } = await this.#retention.query<{ number: number }>(
       `select t.number from affidavit.tenants t left join affidavit.retention_visits v on v.tenant = t.number

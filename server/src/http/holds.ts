@@ -45,6 +45,10 @@ const HoldShape = object({
   release_seq: orNull(Type.Integer()),
   waiting: Type.Array(Type.String({ format: 'uuid' }), { description: 'Approved requests that wait for its release' }),
 })
+const HoldList = object({
+  data: Type.Array(HoldShape),
+  retention_waits: Type.Boolean({ description: 'Holds keep payloads whose retention is over' }),
+})
 const json = <T>(schema: T) => ({ 'application/json': schema })
 const holdParam = { id: Type.String({ pattern: '^[0-9a-f]{32}$' }) }
 
@@ -73,12 +77,15 @@ export function holdOperations(parts: HoldParts): Operation[] {
       summary: "A tenant's legal holds, with what waits for them",
       scope: 'forget:read',
       query: { tenant: TenantId },
-      responses: { 200: { description: 'Holds', content: json(object({ data: Type.Array(HoldShape) })) } },
+      responses: { 200: { description: 'Holds', content: json(HoldList) } },
       problems: ['not_found'],
       handle: async ({ principal, query }) => {
         const tenant = await parts.own.visible(principal!, query.get('tenant'))
-        const holds = await parts.holds.list(tenant.number)
-        return { status: 200, body: { data: holds.map((hold) => shown(hold, tenant)) } }
+        const [holds, keepsDue] = await Promise.all([
+          parts.holds.list(tenant.number),
+          parts.holds.keepsDue(tenant.number),
+        ])
+        return { status: 200, body: { data: holds.map((hold) => shown(hold, tenant)), retention_waits: keepsDue } }
       },
     },
     {

@@ -15,9 +15,10 @@ import { parseTime } from '../filter/time.ts'
 import { type Events, findId } from '../query/events.ts'
 import type { Reader } from '../query/row.ts'
 import { firstSealedFrom, sealedAt, type TimedTrail } from '../query/sealed-times.ts'
-import { readControlSeqs, readSpans, readTrails, removesSince, type Trail } from '../query/spans.ts'
-import { type Notarized, readNotarized } from '../query/tiles.ts'
-import type { Database, Queryable } from '../store/database.ts'
+import { readControlSeqs, readSpans, removesSince } from '../query/spans.ts'
+import type { Notarized } from '../query/tiles.ts'
+import type { Database } from '../store/database.ts'
+import { notNotarized, type OpenedTrail, openTrail, withheldFrom } from './opened-trail.ts'
 import type { Call } from './operation.ts'
 import { decoded } from './parameters.ts'
 import { refuse } from './refused.ts'
@@ -28,12 +29,8 @@ const mostEvents = 10_000
 export const mostProofs = 256
 const pageSize = 1000
 
-export interface PackedTrail {
-  readonly reader: Reader
-  readonly trail: Trail
+export interface PackedTrail extends OpenedTrail {
   readonly notarized: Notarized
-  /** Entries below were truncated. */
-  readonly minimum: number
 }
 
 /** What was chosen, and how, for the cover page. */
@@ -46,15 +43,9 @@ export interface Chosen {
 
 /** @throws Refused `not_found`, `not_notarized` */
 export async function openPacked(store: Database, reader: Reader, trailId: string | null): Promise<PackedTrail> {
-  return store.pool('reader').asTenant(reader.tenant.number, async (session) => {
-    const trails = await readTrails(session, reader.tenant.number)
-    const trail = trailId === null ? trails.at(-1) : trails.find(({ id }) => id === trailId)
-    if (trail === undefined) throw refuse('not_found', 'The tenant has no such trail.')
-    const notarized = await readNotarized(session, trail)
-    if (notarized === undefined)
-      throw refuse('not_notarized', 'The trail has no checkpoint yet.', undefined, { 'retry-after': '1' })
-    return { reader, trail, notarized, minimum: await readMinimum(session, trail) }
-  })
+  const { notarized, ...opened } = await openTrail(store, reader, trailId)
+  if (notarized === undefined) throw notNotarized()
+  return { ...opened, notarized }
 }
 
 /**
@@ -67,13 +58,6 @@ export async function refuseOutdated(store: Database, { reader, trail }: PackedT
     .pool('reader')
     .asTenant(reader.tenant.number, (session) => removesSince(session, trail, size))
   if (removes) throw refuse('pack_outdated', 'Something was removed from the trail since this pack was begun.')
-}
-
-async function readMinimum(session: Queryable, trail: Trail): Promise<number> {
-  const { rows } = await session.query<{ size: number }>('select size from affidavit.minimums where trail = $1', [
-    trail.number,
-  ])
-  return rows[0]?.size ?? 0
 }
 
 /** The entries that the query parameters name. @throws Refused `invalid_parameter`, `not_found` */
@@ -195,10 +179,6 @@ export async function planManifest(
 }
 
 const bundleOf = (seq: number) => ({ from: Math.floor(seq / TILE_WIDTH), to: Math.floor(seq / TILE_WIDTH) + 1 })
-
-function withheldFrom({ confidential, operator }: Reader): Manifest['withheld'] {
-  return [...(confidential ? [] : ['confidential' as const]), ...(operator ? [] : ['operator' as const])]
-}
 
 /** The manifest of a pack that was begun before, if this reader could get it. @throws Refused `invalid_request` */
 export function begunManifest(text: string, origin: string, packed: PackedTrail): Manifest {

@@ -3,6 +3,7 @@
 import Type from 'typebox'
 import { tenantPattern } from '../ingest/event.ts'
 import { bodyProblems } from './json-body.ts'
+import { seqPattern, trailParam } from './opened-trail.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { type StampedCopy, stampIn } from './pack-anchors.ts'
@@ -21,8 +22,8 @@ export interface PackParts {
 }
 
 const tenantParam = { tenant: Type.String({ pattern: tenantPattern }) }
-const seqPattern = '^(0|[1-9][0-9]{0,15})$'
 const zip = { 'application/zip': Type.String({ format: 'binary' }) }
+
 export function packOperations(parts: PackParts): Operation[] {
   const problems = ['not_found', 'not_notarized', 'rate_limited'] as const
   return [
@@ -46,7 +47,7 @@ export function packOperations(parts: PackParts): Operation[] {
           maxLength: 8000,
           description: 'A search as GET /v1/events takes it behind ?, encoded; at most 10,000 events',
         }),
-        trail: Type.String({ pattern: '^[0-9a-f]{32}$', description: 'An earlier trail; default: the newest' }),
+        trail: trailParam,
       },
       responses: { 200: { description: 'A ZIP file', content: zip } },
       problems: [...problems, 'missing_scope'],

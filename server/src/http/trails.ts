@@ -1,17 +1,15 @@
 // A trail as verifiers take it: what to pin, the checkpoint, C2SP tiles and entry bundles, payloads, consistency proofs.
 // Nothing here needs to be trusted by whoever reads it.
-import { Readable } from 'node:stream'
 import { parseTilePath, proveConsistency, readNodeFromTiles, toHex } from '@affidavit/trail'
 import Type from 'typebox'
 import { tenantPattern } from '../ingest/event.ts'
 import type { Personas } from '../keys/personas.ts'
 import { ContentRun } from '../query/content-run.ts'
 import type { Proofs } from '../query/proof.ts'
-import type { Reader } from '../query/row.ts'
-import { readTrails, type Trail } from '../query/spans.ts'
-import { type Notarized, readMinimum, readNotarized } from '../query/tiles.ts'
 import type { Database } from '../store/database.ts'
 import { sha256 } from '../store/sha256.ts'
+import { ContentStreams } from './content-streams.ts'
+import { notNotarized, type OpenedTrail, openTrail, seqPattern, trailParam, withheldFrom } from './opened-trail.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { tlogProof } from './read-events.ts'
@@ -30,12 +28,7 @@ export interface TrailParts {
 }
 
 const tenantParam = { tenant: Type.String({ pattern: tenantPattern }) }
-const seqPattern = '^(0|[1-9][0-9]{0,15})$'
 const seqParam = (description: string) => Type.String({ pattern: seqPattern, description })
-const trailParam = Type.String({
-  pattern: '^[0-9a-f]{32}$',
-  description: 'An earlier trail of the tenant; default: the newest',
-})
 
 const TrailShape = object({
   tenant: Type.String(),
@@ -54,6 +47,7 @@ const text = { 'text/plain': Type.String() }
 const binary = (type: string) => ({ [type]: Type.String({ format: 'binary' }) })
 
 export function trailOperations(parts: TrailParts): Operation[] {
+  const streams = new ContentStreams()
   const own = { tag: 'Proofs', params: tenantParam, problems: ['not_found', 'not_notarized'] } as const
   return [
     {
@@ -149,42 +143,19 @@ export function trailOperations(parts: TrailParts): Operation[] {
       responses: {
         200: { description: 'Content lines as in packs', content: { 'application/x-ndjson': Type.String() } },
       },
-      problems: ['not_found', 'not_notarized'],
-      handle: (call) => content(parts, call),
+      problems: ['not_found', 'not_notarized', 'rate_limited'],
+      handle: (call) => content(parts, streams, call),
     },
   ]
 }
 
-const notNotarized = () =>
-  refuse('not_notarized', 'The trail has no checkpoint yet.', undefined, { 'retry-after': '1' })
-
-interface Opened {
-  readonly reader: Reader
-  readonly trails: readonly Trail[]
-  readonly trail: Trail
-  readonly notarized: Notarized | undefined
-  readonly minimum: number
-}
-
-const withheldFrom = (reader: Reader) => [
-  ...(reader.confidential ? [] : ['confidential' as const]),
-  ...(reader.operator ? [] : ['operator' as const]),
-]
-
-async function openTrail(parts: TrailParts, call: Call): Promise<Opened> {
-  const reader = await readerOf(parts.tenants, call, call.params.tenant!)
-  return parts.store.pool('reader').asTenant(reader.tenant.number, async (session) => {
-    const trails = await readTrails(session, reader.tenant.number)
-    const wanted = call.query.get('trail')
-    const trail = wanted === null ? trails.at(-1) : trails.find(({ id }) => id === wanted)
-    if (trail === undefined) throw refuse('not_found', 'The tenant has no such trail.')
-    const [notarized, minimum] = await Promise.all([readNotarized(session, trail), readMinimum(session, trail)])
-    return { reader, trails, trail, notarized, minimum }
-  })
+/** The trail that a call names. */
+async function opened({ tenants, store }: TrailParts, call: Call): Promise<OpenedTrail> {
+  return openTrail(store, await readerOf(tenants, call, call.params.tenant!), call.query.get('trail'))
 }
 
 async function describe(parts: TrailParts, call: Call): Promise<Reply> {
-  const { reader, trails, trail, notarized, minimum } = await openTrail(parts, call)
+  const { reader, trails, trail, notarized, minimum } = await opened(parts, call)
   return {
     status: 200,
     body: {
@@ -238,7 +209,7 @@ function rangeOf(call: Call, size: number, fromDefault: number): { from: number;
 }
 
 async function consistency(parts: TrailParts, call: Call): Promise<Reply> {
-  const { reader, trail, notarized } = await openTrail(parts, call)
+  const { reader, trail, notarized } = await opened(parts, call)
   if (notarized === undefined) throw notNotarized()
   const from = Number(call.query.get('from') ?? 1)
   const to = Number(call.query.get('to') ?? notarized.size)
@@ -250,10 +221,10 @@ async function consistency(parts: TrailParts, call: Call): Promise<Reply> {
   return { status: 200, body: { from, to, proof: proof.map(toHex), checkpoint: notarized.note } }
 }
 
-async function content(parts: TrailParts, call: Call): Promise<Reply> {
-  const { reader, trail, notarized } = await openTrail(parts, call)
+async function content(parts: TrailParts, streams: ContentStreams, call: Call): Promise<Reply> {
+  const { reader, trail, notarized } = await opened(parts, call)
   if (notarized === undefined) throw notNotarized()
   const { from, to } = rangeOf(call, notarized.size, 0)
-  const lines = new ContentRun({ store: parts.store, reader, trail }, parts.personas).pieces(from, to)
-  return { status: 200, body: Readable.from(lines, { objectMode: false }), type: 'application/x-ndjson' }
+  const pieces = new ContentRun({ store: parts.store, reader, trail }, parts.personas).pieces(from, to)
+  return { status: 200, body: streams.open(reader.tenant.number, pieces), type: 'application/x-ndjson' }
 }

@@ -16,6 +16,7 @@ import { chown, mkdir, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
+import { answers } from './embedded/answers.ts'
 import { type Binaries, findBinaries, type Identity, unprivileged } from './embedded/binaries.ts'
 import { childEnvironment, ensureCluster, stopOrphan } from './embedded/cluster.ts'
 import { EmbeddedError } from './embedded/error.ts'
@@ -264,20 +265,6 @@ class Supervisor implements Embedded {
 
   #pause(wait_ms: number): Promise<void> {
     return sleep(wait_ms, undefined, { signal: this.#stopping.signal }).catch(() => {})
-  }
-}
-
-async function answers(connection: Connection): Promise<boolean> {
-  const client = new pg.Client({ ...connection, connectionTimeoutMillis: 2000, query_timeout: 2000 })
-  client.on('error', () => {})
-  try {
-    await client.connect()
-    await client.query('select 1')
-    return true
-  } catch {
-    return false // not yet, or not any more: the process's end tells which
-  } finally {
-    await client.end().catch(() => {})
   }
 }
 

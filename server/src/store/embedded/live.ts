@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import pg from 'pg'
 import { type Connection, type EmbeddedOptions, startEmbedded } from '../embedded.ts'
+import { answers } from './answers.ts'
 import { EmbeddedError } from './error.ts'
 
 export interface Entered {
@@ -53,18 +53,4 @@ async function readSocket(folder: string): Promise<{ host: string; port: number 
   const [, , , port, host] = text.split('\n')
   if (!port || !host) return undefined
   return { host: host.startsWith('/proc/self/fd/') ? join(folder, 'run') : host, port: Number(port) }
-}
-
-async function answers(connection: Connection): Promise<boolean> {
-  const client = new pg.Client({ ...connection, connectionTimeoutMillis: 5000 })
-  client.on('error', () => {})
-  try {
-    await client.connect()
-    await client.query('select 1')
-    return true
-  } catch {
-    return false
-  } finally {
-    await client.end().catch(() => {})
-  }
 }
