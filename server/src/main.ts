@@ -4,11 +4,11 @@ import { link, mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Control } from '@affidavit/trail'
 import type { FastifyInstance } from 'fastify'
-import { pino } from 'pino'
 import { Partitions } from './archive/partitions.ts'
 import { openAnchors, startAnchors } from './assembly/anchors.ts'
 import { assembleForget } from './assembly/forget.ts'
 import { keyPlace, threadKeys } from './assembly/key-place.ts'
+import { openLog } from './assembly/log.ts'
 import { opening } from './assembly/opening.ts'
 import { assemblePacks } from './assembly/packs.ts'
 import { policyEntries, promisedRetention } from './assembly/policy-entries.ts'
@@ -97,10 +97,7 @@ class Closers {
  * @throws EmbeddedError, StoreRefused, MigrationRefused, KeyUnusable with a sentence for the operator
  */
 export async function startServer(config: Config): Promise<RunningServer> {
-  const log = pino(
-    { level: config.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination(2),
-  )
+  const log = openLog(config.logLevel)
   const closers = new Closers()
   try {
     return await start(config, log, closers)
