@@ -53,7 +53,8 @@ interface Placed extends WantedKey {
 
 const bucket_cache_entries = 4_096
 const open_bucket_entries = 4_096
-const wrapped_at_once = 16
+/** As many as Node has threads for files, which others need too. */
+const wrapped_at_once = 4
 /** Each attempt can only fail because another process got ahead, so there is always progress. */
 const max_attempts = 8
 

@@ -70,8 +70,26 @@ export interface EpochContent {
 export function writeEpochObject(secret: Uint8Array, content: EpochContent): Readable {
   const gzip = createGzip({ level: 1 })
   // The reader of the last stream learns of every error.
-  pipeline(Readable.from(frames(secret, content), { objectMode: false }), gzip, () => {})
+  pipeline(Readable.from(joined(frames(secret, content)), { objectMode: false }), gzip, () => {})
   return gzip
+}
+
+/** Bytes that are compressed at a time: each time is a job for a thread that all files wait for, too. */
+const compressed_at_once = 64 * 1024
+
+/** The same bytes in larger pieces. */
+async function* joined(pieces: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let waiting: Buffer[] = []
+  let bytes = 0
+  for await (const piece of pieces) {
+    waiting.push(piece)
+    bytes += piece.length
+    if (bytes < compressed_at_once) continue
+    yield Buffer.concat(waiting)
+    waiting = []
+    bytes = 0
+  }
+  if (bytes > 0) yield Buffer.concat(waiting)
 }
 
 async function* frames(secret: Uint8Array, { header, trails, entries, keyIds }: EpochContent): AsyncGenerator<Buffer> {
