@@ -268,6 +268,23 @@ describe.skipIf(!hasOpenssl)('a timestamp authority', () => {
   })
 })
 
+test('a bucket that refuses connections fails for itself, and is tried again ever more seldom', async () => {
+  await registry.append()
+  const endpoint = 'http://127.0.0.1:1'
+  await start({
+    name: 'away',
+    kind: 'bucket',
+    bucket: 'copies',
+    region: 'x',
+    endpoint,
+    access_key_id: 'a',
+    secret_access_key: 'b',
+  })
+  expect(await until('away', ({ failures }) => failures > 1)).toMatchObject({
+    error: expect.stringContaining('ECONNREFUSED'),
+  })
+})
+
 test('a mailbox gets the checkpoint as text and as a file', async () => {
   const mails: { from: string; to: string[]; text: string }[] = []
   const server = new SMTPServer({

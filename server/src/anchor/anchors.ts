@@ -6,7 +6,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { meetsQuorum, type TrustPolicy, toBase64 } from '@affidavit/trail'
 import type pg from 'pg'
-import { isUnavailable, type Pool, storeError } from '../store/database.ts'
+import { type Pool, StoreUnavailable, storeError } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
 import type { Outbound } from './outbound.ts'
 import { type Document, type Place, WrongAnswer } from './place.ts'
@@ -214,7 +214,8 @@ export class Anchors {
       if (state.error !== null) this.#options.log.info({ anchor: state.name }, 'the anchor answers again')
     } catch (error) {
       if (this.#stopping.signal.aborted) return
-      if (isUnavailable(error)) throw error
+      // By its class: a place may fail with the very codes of a database that is away.
+      if (error instanceof StoreUnavailable) throw error
       await this.#fail(target, state, error as Error)
     }
   }
