@@ -62,7 +62,8 @@ end $$;
 
 -- Removes the next payloads, of so many entries, that a `prune` entry names, without those that were under a hold. The
 -- caller says which retention was in force when it was sealed: entries from p_from[n] on (to the next one) are due if
--- they were sealed until p_until[n]; null: kept for good. It begins at p_start. Returns how far it has come: null when it is done.
+-- they were sealed until p_until[n]; null: kept for good. It begins at p_start. Returns how far it has come: null when it is
+-- done.
 create function affidavit.prune(p_trail int, p_control bigint, p_start bigint, p_from bigint[], p_until timestamptz[], p_entries int)
   returns bigint
   language plpgsql security definer set search_path = affidavit, pg_temp as $$

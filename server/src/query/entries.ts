@@ -9,7 +9,10 @@ import { placesOf, readRows, readRun } from './read.ts'
 import { type EventRow, openPeople, type Reader } from './row.ts'
 import type { Span, Trail } from './spans.ts'
 
-/** The content under an entry's commitments, with the salts that open them. Parts are absent where they are gone or may not be seen. */
+/**
+ * The content under an entry's commitments, with the salts that open them. Parts are absent where they are gone or may not
+ * be seen.
+ */
 export interface EntryContent {
   readonly facts?: { readonly content: string; readonly salt: Buffer }
   readonly confidential?: { readonly content: string; readonly salt: Buffer }

@@ -100,8 +100,8 @@ async function refuseOther(source: string, keys: string, path: string): Promise<
 }
 
 /**
- * Empty files and zeros are keys that were destroyed or retired: they stay so. The root that a key management service wraps may have
- * been wrapped by another key of it since.
+ * Empty files and zeros are keys that were destroyed or retired: they stay so. The root that a key management service
+ * wraps may have been wrapped by another key of it since.
  */
 function isSameKey(path: string, one: Buffer, other: Buffer): boolean {
   if (path.startsWith('generations/') || isDestroyed(one)) return true

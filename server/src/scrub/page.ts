@@ -81,7 +81,10 @@ export interface Page {
   readonly actions: ReadonlyMap<number, { tenant: number; action: string }>
   readonly days: ReadonlyMap<string, StoredDay>
   readonly tiles: readonly StoredTile[]
-  /** Places of ids: `<id token, hex>` → `<seq>` of this trail; weeks (Mondays) of which there is no table any more are not in `weeks`. */
+  /**
+   * Places of ids: `<id token, hex>` → `<seq>` of this trail. Weeks (Mondays) of which there is no table any more are not in
+   * `weeks`.
+   */
   readonly ids: ReadonlyMap<string, ReadonlySet<number>>
   readonly weeks: ReadonlySet<string>
 }

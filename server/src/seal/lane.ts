@@ -1,6 +1,6 @@
 // One lane: the only writer of one shard on this node. It gathers while a commit is in flight, chains a batch onto the
-// heads it knows, and stores it in one round trip, which it may share with other lanes (`joint-commits.ts`). Other nodes have lanes of the same shard; the shard's position is
-// the fence between them.
+// heads it knows, and stores it in one round trip, which it may share with other lanes (`joint-commits.ts`). Other nodes
+// have lanes of the same shard; the shard's position is the fence between them.
 //
 // States of a batch: waiting → chained → stored → settled. A crash before `stored` loses nothing that was answered; a
 // crash after it leaves events whose senders never heard, and who repeat their ids. The one doubtful moment, a

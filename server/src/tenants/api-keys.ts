@@ -1,6 +1,6 @@
 // API keys: made, revoked, and recognised on every request. A key found is remembered for `most_stale_ms`, so a
-// revocation holds on every server within that time. Look-ups of unknown keys are
-// gathered into one query at a time, so guessing costs the database one statement however many guess.
+// revocation holds on every server within that time. Look-ups of unknown keys are gathered into one query at a time, so
+// guessing costs the database one statement however many guess.
 import { timingSafeEqual } from 'node:crypto'
 import type { Queryable } from '../store/database.ts'
 import { isEnvironment, makeKey, type ParsedKey, parseKey } from './api-key-format.ts'
