@@ -58,23 +58,6 @@ export function fromBase64(text: string): Uint8Array | undefined {
   return held === 0 ? bytes : undefined
 }
 
-/** Writes the 32 bytes of a hash into `target` from `at` on. `text` must be its 44 characters: nothing is checked. */
-export function writeHash(text: string, target: Uint8Array, at: number): void {
-  let to = at
-  for (let i = 0; i < 44; i += 4) {
-    const group =
-      (VALUES[text.charCodeAt(i)]! << 18) |
-      (VALUES[text.charCodeAt(i + 1)]! << 12) |
-      (VALUES[text.charCodeAt(i + 2)]! << 6) |
-      VALUES[text.charCodeAt(i + 3)]!
-    target[to] = group >> 16
-    target[to + 1] = group >> 8
-    // The last group holds two bytes; its padding stands where the third would be.
-    if (i < 40) target[to + 2] = group
-    to += 3
-  }
-}
-
 /** Lower-case hex. */
 export function toHex(bytes: Uint8Array): string {
   let text = ''

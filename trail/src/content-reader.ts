@@ -68,6 +68,9 @@ for (const [name, value] of ['""', '\\\\', '//', 'b\b', 'f\f', 'n\n', 'r\r', 't\
   ESCAPED[name!.charCodeAt(0)] = value!.charCodeAt(0)
 }
 
+/** Of the part being read. */
+const salt = new Uint8Array(SALT_BYTES)
+
 /** Grows to the largest content seen and is reused. */
 let scratch = new Uint8Array(65_536)
 /** Whose content lies there. */
@@ -88,7 +91,8 @@ export class ContentReader {
   /** The content where it had to be parsed as text. */
   private parsed: string | undefined
   /** Where dollar signs stand in the content: names of markers begin with one. */
-  private dollars: number[] = []
+  private readonly dollars: number[] = []
+  private dollarCount = 0
   private hasBackslash = false
   private lastPersonal = -1
 
@@ -159,7 +163,7 @@ export class ContentReader {
     const tag = TAGS[kind]
     const start = SALT_AT - tag.length
     for (let i = 0; i < tag.length; i++) scratch[start + i] = tag[i]!
-    return hashText(hash, scratch.subarray(start, this.contentEnd))
+    return hashText(hash, scratchView(start, this.contentEnd))
   }
 
   /** `highestMarkerOf` the part just read. */
@@ -169,7 +173,8 @@ export class ContentReader {
     if (this.hasBackslash) return highestMarkerOf(this.text().content)
     this.hold()
     let highest = -1
-    for (const at of this.dollars) {
+    for (let i = 0; i < this.dollarCount; i++) {
+      const at = this.dollars[i]!
       if (!stands(MARKER_NAME, scratch, at)) continue
       const n = at < CONTENT_AT + 2 ? undefined : markerAt(scratch, at, this.contentEnd)
       if (n === undefined) return highestMarkerOf(this.text().content)
@@ -217,7 +222,7 @@ export class ContentReader {
   private part(): true {
     this.expect(SALT)
     this.saltAt = this.at
-    this.isSalt = isSalt(this.bytes, this.at)
+    this.isSalt = this.at + SALT_LENGTH <= this.bytes.length && readSalt(this.bytes, this.at, salt)
     // A wrong salt is a finding, not a broken line, as long as it is text.
     if (!this.isSalt && !isSaltText(this.bytes, this.at)) throw refusal()
     this.at += SALT_LENGTH
@@ -225,9 +230,9 @@ export class ContentReader {
     holder = this
     this.parsed = undefined
     this.hasBackslash = false
-    if (this.dollars.length > 0) this.dollars = []
+    this.dollarCount = 0
     this.literal()
-    if (this.isSalt) readSalt(this.bytes, this.saltAt, scratch)
+    if (this.isSalt) for (let i = 0; i < SALT_BYTES; i++) scratch[SALT_AT + i] = salt[i]!
     this.expect(BRACE)
     return true
   }
@@ -263,7 +268,7 @@ export class ContentReader {
           return
         } else if (kind === BARE_CONTROL) throw refusal()
         else {
-          if (kind === DOLLAR) this.dollars.push(to)
+          if (kind === DOLLAR) this.dollars[this.dollarCount++] = to
           else isHigh = true
           target[to++] = byte
         }
@@ -286,28 +291,31 @@ export class ContentReader {
   }
 }
 
+/** Views of the scratch buffer by where they begin and end: a verifier asks for the same few again and again. */
+let views: (Uint8Array | undefined)[][] = []
+/** Contents up to this end have their views kept. */
+const VIEWS_TO = 2048
+
+function scratchView(start: number, end: number): Uint8Array {
+  if (end >= VIEWS_TO) return scratch.subarray(start, end)
+  views[start] ??= new Array<Uint8Array | undefined>(VIEWS_TO).fill(undefined)
+  views[start][end] ??= scratch.subarray(start, end)
+  return views[start][end]
+}
+
 /** Makes room for so many bytes in all; what lies there stays. */
 function grow(size: number): void {
   if (size <= scratch.length) return
   const grown = new Uint8Array(size)
   grown.set(scratch)
   scratch = grown
+  views = []
 }
 
 /** Whether a text stands at an offset. */
 function stands(text: Uint8Array, bytes: Uint8Array, at: number): boolean {
   for (let i = 0; i < text.length; i++) if (bytes[at + i] !== text[i]) return false
   return true
-}
-
-/** Whether the 24 characters at `from` are the base64 of 16 bytes. */
-function isSalt(bytes: Uint8Array, from: number): boolean {
-  if (from + SALT_LENGTH > bytes.length) return false
-  let seen = 0
-  for (let i = 0; i < SALT_LENGTH - 2; i++) seen |= BASE64[bytes[from + i]!]!
-  return (
-    seen < 64 && (BASE64[bytes[from + 21]!]! & 15) === 0 && bytes[from + 22] === EQUALS && bytes[from + 23] === EQUALS
-  )
 }
 
 /** Whether they are printable ASCII that needs no escape. */
@@ -320,17 +328,26 @@ function isSaltText(bytes: Uint8Array, from: number): boolean {
   return true
 }
 
-/** Puts the 16 bytes whose base64 stands at `from` to where salts begin in `target`. */
-function readSalt(bytes: Uint8Array, from: number, target: Uint8Array): void {
-  let at = from
-  for (let to = SALT_AT; to < CONTENT_AT; to += 3, at += 4) {
-    const group = (BASE64[bytes[at]!]! << 6) | BASE64[bytes[at + 1]!]!
-    target[to] = group >> 4
-    if (to + 1 === CONTENT_AT) return
-    const rest = (BASE64[bytes[at + 2]!]! << 6) | BASE64[bytes[at + 3]!]!
-    target[to + 1] = (group << 4) | (rest >> 8)
-    target[to + 2] = rest
+/** Puts the 16 bytes whose base64 stands at `from` into `target`. @returns false for what is not the base64 of 16 bytes */
+function readSalt(bytes: Uint8Array, from: number, target: Uint8Array): boolean {
+  let seen = 0
+  let to = 0
+  for (let at = from; at < from + 20; at += 4) {
+    const a = BASE64[bytes[at]!]!
+    const b = BASE64[bytes[at + 1]!]!
+    const c = BASE64[bytes[at + 2]!]!
+    const d = BASE64[bytes[at + 3]!]!
+    seen |= a | b | c | d
+    target[to] = (a << 2) | (b >> 4)
+    target[to + 1] = (b << 4) | (c >> 2)
+    target[to + 2] = (c << 6) | d
+    to += 3
   }
+  const a = BASE64[bytes[from + 20]!]!
+  const b = BASE64[bytes[from + 21]!]!
+  target[to] = (a << 2) | (b >> 4)
+  const isPadded = bytes[from + 22] === EQUALS && bytes[from + 23] === EQUALS
+  return (seen | a | b) < 64 && (b & 15) === 0 && isPadded
 }
 
 function parseString(literal: string): string {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { nodeSha256 } from '../test/node-hash.ts'
-import { fromBase64, toBase64, writeHash } from './bytes.ts'
+import { toBase64 } from './bytes.ts'
 import { commitText } from './commitment.ts'
 import { type Hash, hashInto, hashText } from './hash.ts'
 import { tileRoot, treeRoot } from './tree.ts'
@@ -37,15 +37,5 @@ describe('a hash function with and without its faster forms', () => {
     )
     const full = Array.from({ length: 256 }, (_, n) => sha256(new Uint8Array([n])))
     expect(tileRoot(nodeSha256, new Uint8Array(full.flatMap((leaf) => [...leaf])))).toEqual(treeRoot(sha256, full))
-  })
-
-  it('writes a hash from its text', () => {
-    fc.assert(
-      fc.property(hash32, (bytes) => {
-        const target = new Uint8Array(34).fill(9)
-        writeHash(toBase64(bytes), target, 1)
-        expect(target).toEqual(new Uint8Array([9, ...fromBase64(toBase64(bytes))!, 9]))
-      }),
-    )
   })
 })

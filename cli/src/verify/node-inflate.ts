@@ -7,16 +7,21 @@ const CHUNK_BYTES = 2 ** 20
 /** A piece that is filled to its end makes zlib's caller allocate another: members fit with a byte to spare. */
 const SPARE_BYTES = 1
 
+/** What `info`, which is not in the type declarations, gives beside the buffer. */
+interface Inflated {
+  readonly buffer: Buffer
+  readonly engine: { readonly bytesWritten: number; _outBuffer?: unknown }
+}
+
 export const nodeInflate: Inflate = (packed, size) => {
-  // `info` is not in the type declarations: the buffer then comes with the engine that filled it.
   const { buffer, engine } = inflateRawSync(packed, {
     info: true,
     maxOutputLength: Math.max(1, size),
     chunkSize: Math.max(64, Math.min(size, CHUNK_BYTES) + SPARE_BYTES),
-  }) as unknown as {
-    readonly buffer: Buffer
-    readonly engine: { readonly bytesWritten: number }
-  }
+  }) as unknown as Inflated
+  // An engine is only freed when the whole heap is collected. Until then it must not keep what it filled: that made half of
+  // a verifier's memory, and the collections that so much memory asks for a tenth of its time.
+  engine._outBuffer = undefined
   // zlib stops where the stream ends; bytes behind it would go unnoticed.
   if (engine.bytesWritten !== packed.length) throw new RangeError('there are bytes after the compressed data')
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length)
