@@ -21,6 +21,7 @@ export const SPEAKING: readonly string[] = [
   'StoreUnavailable',
   'BadBucket',
   'AnchorsRefused',
+  'BadAnchors',
 ]
 
 /** Runs `work`; what it refuses with a sentence becomes the command's failure. */

@@ -13,7 +13,6 @@ export async function readPolicy(path: string): Promise<TrustPolicy> {
     return parsePolicy(sha256, bytes)
   } catch (error) {
     if (!(error instanceof FormatError)) throw error
-    const line = error.line === undefined ? '' : `line ${error.line}: `
-    throw new BadAnchors(`AFFIDAVIT_WITNESS_POLICY: ${path} cannot be used: ${line}${error.message}.`)
+    throw new BadAnchors(`AFFIDAVIT_WITNESS_POLICY: ${path} cannot be used: ${error.message}.`)
   }
 }
