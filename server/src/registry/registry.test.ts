@@ -59,11 +59,13 @@ test('one of several leads; when it goes, another does', async () => {
 
 test('objects that are away make the registry late, and nothing else; when they are back it goes on', async () => {
   let away = false
+  // A bucket fails with the codes of a database that is away, and is not to be taken for one.
+  const refused = Object.assign(new Error('the bucket is away'), { code: 'ECONNREFUSED' })
   const failing: Objects = {
     ...folder.objects,
     stat: (key) => folder.objects.stat(key),
     read: (key, from, to) => folder.objects.read(key, from, to),
-    put: (key, content) => (away ? Promise.reject(new Error('the bucket is away')) : folder.objects.put(key, content)),
+    put: (key, content) => (away ? Promise.reject(refused) : folder.objects.put(key, content)),
   }
   const clock = started(failing)
   await until(() => clock.status.epoch > 0)

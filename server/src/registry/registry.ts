@@ -145,7 +145,7 @@ export class RegistryClock {
       try {
         rest_ms = await this.#look()
       } catch (error) {
-        this.#trouble(String((storeError(error) as Error).message), error)
+        this.#trouble((error as Error).message, error)
       }
       await sleep(rest_ms, undefined, { signal: this.#stopping.signal }).catch(() => {})
     }
@@ -221,9 +221,10 @@ export class RegistryClock {
   async #lead(): Promise<boolean> {
     const session = this.#session ?? (await this.#join())
     if (this.#leads) return true
-    const { rows } = await session.query<{ taken: boolean }>('select pg_try_advisory_lock($1, 0) as taken', [
-      lock_class,
-    ])
+    const lock = 'select pg_try_advisory_lock($1, 0) as taken'
+    const { rows } = await session.query<{ taken: boolean }>(lock, [lock_class]).catch((error: unknown) => {
+      throw storeError(error)
+    })
     this.#leads = rows[0]!.taken
     return this.#leads
   }
