@@ -149,10 +149,33 @@ describe('snippets', () => {
 
   const here = (code: string) => code.replaceAll(written, server.url)
 
+  const programOf = (page: string) =>
+    snippetsOf(page)
+      .filter(({ language }) => language === 'ts')
+      .map(({ code }) => code)
+
+  test('the programs of all pages type-check', async () => {
+    const own = join(folder, 'typed')
+    await mkdir(own)
+    await symlink(join(root, 'node_modules'), join(own, 'node_modules'))
+    await writeFile(join(own, 'package.json'), '{"type":"module"}')
+    const files: string[] = []
+    for (const page of executed.filter((one) => programOf(one).length > 0)) {
+      files.push(`${page.replaceAll('/', '_')}.ts`)
+      await writeFile(join(own, files.at(-1)!), here(programOf(page).join('\n')))
+    }
+    expect(files.length).toBeGreaterThan(3)
+    const checker = join(root, 'node_modules/typescript/bin/tsc')
+    const options = '--noEmit --strict --skipLibCheck --target esnext --module nodenext --types node'.split(' ')
+    const flags = ['--allowImportingTsExtensions', '--noUncheckedIndexedAccess', '--exactOptionalPropertyTypes']
+    const forced = ['--moduleDetection', 'force'] // a page without imports is no script that shares names with others
+    const typed = await run(process.execPath, [checker, ...options, ...flags, ...forced, ...files], own, environment)
+    expect(typed.code, typed.output).toBe(0)
+  })
+
   for (const page of executed) {
-    const snippets = snippetsOf(page)
-    const shell = snippets.filter(({ language }) => language === 'sh')
-    const program = snippets.filter(({ language }) => language === 'ts').map(({ code }) => code)
+    const shell = snippetsOf(page).filter(({ language }) => language === 'sh')
+    const program = programOf(page)
     if (shell.length + program.length === 0) continue
 
     // The shell comes first: programs read what it made. Each snippet stops at its first command that fails.
@@ -165,11 +188,6 @@ describe('snippets', () => {
       }
       if (program.length === 0) return
       await writeFile(join(own, 'page.ts'), here(program.join('\n')))
-      const checker = join(root, 'node_modules/typescript/bin/tsc')
-      const options = '--noEmit --strict --skipLibCheck --target esnext --module nodenext --types node'.split(' ')
-      const flags = ['--allowImportingTsExtensions', '--noUncheckedIndexedAccess', '--exactOptionalPropertyTypes']
-      const typed = await run(process.execPath, [checker, ...options, ...flags, 'page.ts'], own, environment)
-      expect(typed.code, typed.output).toBe(0)
       const withKey = { ...environment, AFFIDAVIT_KEY: server.key }
       const ran = await run(process.execPath, ['page.ts'], own, withKey)
       expect(ran.code, ran.output).toBe(0)

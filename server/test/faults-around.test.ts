@@ -160,7 +160,7 @@ test('a database that is not there: the start says so at once; one that goes awa
 })
 
 test('a first start that is cut off at any moment is made good by the next', async () => {
-  for (let round = 0; round < (long ? 8 : 2); round++) {
+  for (let round = 0; round < (long ? 8 : 1); round++) {
     const server = new ServerProcess(await temporaryFolder(), {})
     try {
       server.launch()

@@ -53,6 +53,8 @@ describe.skipIf(!existsSync(VECTORS))('the transparency-dev vectors (skipped wit
 })
 
 const SIZES = 300
+/** Whose proofs are all tried: every size to beyond a power of two, then those around multiples; all with AFFIDAVIT_LONG=1. */
+const isTried = (size: number) => process.env.AFFIDAVIT_LONG === '1' || size <= 130 || size % 16 < 2 || size === SIZES
 const leaves = Array.from({ length: SIZES }, (_, n) => leafHash(nodeSha256, new TextEncoder().encode(`leaf ${n}`)))
 
 /** RFC 6962 §2.1 as it is written: the oracle. */
@@ -87,8 +89,9 @@ describe('tree', () => {
     expect(() => CompactRange.fromBytes(nodeSha256, 3, new Uint8Array(32))).toThrow(RangeError)
   })
 
-  it('proves every leaf of every size up to 300, and no other leaf, index or root', async () => {
+  it('proves every leaf of trees of sizes up to 300, and no other leaf, index or root', async () => {
     for (let size = 1; size <= SIZES; size++) {
+      if (!isTried(size)) continue
       for (let index = 0; index < size; index++) {
         const proof = await proveInclusion(nodeSha256, read, index, size)
         const verify = (leaf: number, at: number, root: number) =>
@@ -101,8 +104,9 @@ describe('tree', () => {
     }
   })
 
-  it('proves that every size up to 300 grew into every later one, and into no other root', async () => {
+  it('proves that sizes up to 300 grew out of every earlier one, and into no other root', async () => {
     for (let newer = 1; newer <= SIZES; newer++) {
+      if (!isTried(newer)) continue
       for (let older = 1; older <= newer; older++) {
         const proof = await proveConsistency(nodeSha256, read, older, newer)
         const verify = (olderRoot: number, newerRoot: number) =>
