@@ -49,6 +49,7 @@ export function createAffidavit(options: AffidavitOptions): Affidavit {
   return new Affidavit(options)
 }
 
+/** A client of one server: records, reads, proves. One for the life of a process; `close()` sends what still waits. */
 export class Affidavit {
   readonly #endpoint: Endpoint
   readonly #options: AffidavitOptions

@@ -60,6 +60,7 @@ export function isAccusation(bytes: Uint8Array | string): boolean {
   return FIRST_LINE.test(typeof bytes === 'string' ? bytes : new TextDecoder().decode(bytes.subarray(0, 64)))
 }
 
+/** The text of the file (docs/spec/accusation.md). What it says is not checked here: `verifyAccusation` judges. */
 export function formatAccusation(accusation: Accusation): string {
   const { kind } = accusation
   const said = 'said' in accusation ? formatHead(accusation.said, 'said') : framed('receipt', accusation.receipt)

@@ -73,12 +73,14 @@ export function fromHex(text: string): Uint8Array | undefined {
   return bytes
 }
 
+/** Not in constant time: for values that are public. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
   return true
 }
 
+/** A copy of all parts, one after the other. */
 export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))
   let at = 0

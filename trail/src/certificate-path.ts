@@ -31,6 +31,10 @@ const MOST_BETWEEN = 8
 const MOST_SIGNATURES = 64
 const ANY_PURPOSE = '2.5.29.37.0'
 
+/**
+ * Searches a chain (RFC 5280 §6) from a certificate to one that is trusted, with a bound on signatures checked.
+ * @returns undefined when there is one, else what was wrong with the best that was found
+ */
 export async function findPath(certificate: Certificate, options: PathOptions): Promise<PathFlaw | undefined> {
   return new Search(options).from(certificate)
 }

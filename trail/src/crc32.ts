@@ -12,6 +12,7 @@ function makeTables(): Uint32Array[] {
   return tables
 }
 
+/** CRC-32 as ZIP has it (polynomial 0xEDB88320), unsigned. */
 export function crc32(data: Uint8Array): number {
   const [t0, t1, t2, t3, t4, t5, t6, t7] = TABLES as [
     Uint32Array,

@@ -144,6 +144,7 @@ export function numberOf(element: DerElement): number {
   return content.reduce((sum, byte) => sum * 256 + byte, 0)
 }
 
+/** A BOOLEAN, in the two spellings that DER has (X.690 §11.1). Throws DerError. */
 export function booleanOf({ content }: DerElement): boolean {
   const [value] = content
   if (content.length !== 1 || (value !== 0 && value !== 0xff)) throw new DerError('neither true nor false')

@@ -26,6 +26,7 @@ export interface Manifest {
   readonly optional: readonly string[]
 }
 
+/** The only spelling of a manifest (docs/spec/pack.md). */
 export function encodeManifest(manifest: Manifest): string {
   const pairs = (ranges: readonly Range[]) => ranges.map(({ from, to }) => [from, to])
   return JSON.stringify({
@@ -177,10 +178,12 @@ export function* contentNumbers(manifest: Manifest): Generator<number> {
   for (const { from, to } of bundlesOf(manifest.ranges)) for (let index = from; index < to; index++) yield index
 }
 
+/** Of entry bundle `index` in a tree of `size` entries, partial at its end. */
 export function bundlePath(index: number, size: number): string {
   return tilePath({ level: 'entries', index, width: tileWidth('entries', index, size) })
 }
 
+/** Of the content lines of the entries in bundle `index`. */
 export function contentPath(index: number): string {
   return `content/${tileNumber(index)}.ndjson`
 }

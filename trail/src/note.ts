@@ -60,6 +60,7 @@ const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 /** Non-empty, no space of any kind, no plus, no control character. */
 const KEY_NAME = /^[^\s+\p{Cc}\p{Zs}\p{Zl}\p{Zp}]+$/u
 
+/** Whether a signed note may name a key so (C2SP signed-note); at most 1,000 characters. */
 export function isKeyName(name: string): boolean {
   return name.length <= 1000 && KEY_NAME.test(name)
 }

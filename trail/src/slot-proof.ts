@@ -25,6 +25,7 @@ export interface SlotProof {
   readonly body: string
 }
 
+/** The text of the proof (docs/spec/registry.md). */
 export function formatSlotProof({ epoch, index, slot, depth, blind, path, body }: SlotProof): string {
   return (
     `affidavit/1 slot\nepoch ${epoch}\nindex ${index}\nslot ${slot}\ndepth ${depth}\n` +

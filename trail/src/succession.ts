@@ -29,6 +29,7 @@ export interface Succession {
   readonly successors: readonly NamedSuccessor[]
 }
 
+/** The text of a succession (docs/spec/registry.md). */
 export function formatSuccession({ checkpoint, successors }: Succession): string {
   const parts = successors.map(
     ({ entry, index, proof }) =>

@@ -24,6 +24,7 @@ export interface TlogProof {
   readonly checkpoint: string
 }
 
+/** The text of the file (C2SP tlog-proof); an empty `extra` is left out. */
 export function formatTlogProof({ extra, index, proof, checkpoint }: TlogProof): string {
   const extraLine = extra === undefined || extra.length === 0 ? '' : `extra ${toBase64(extra)}\n`
   return `${HEADER}\n${extraLine}index ${index}\n${hashLines(proof)}\n${checkpoint}`

@@ -33,6 +33,7 @@ export interface AddCheckpoint {
   readonly checkpoint: string
 }
 
+/** The body of `POST add-checkpoint` (C2SP tlog-witness). */
 export function formatAddCheckpoint({ old, proof, checkpoint }: AddCheckpoint): string {
   return `old ${old}\n${hashLines(proof)}\n${checkpoint}`
 }
@@ -69,6 +70,7 @@ export function formatTreeSize(size: number): string {
   return `${size}\n`
 }
 
+/** The body of a 409: the size that the witness has; undefined for anything else. */
 export function parseTreeSize(body: string): number | undefined {
   const match = /^(0|[1-9][0-9]{0,15})\n$/.exec(body)
   const size = Number(match?.[1])
