@@ -86,6 +86,29 @@ test('a key that expires makes none that lives longer', async () => {
   expect(await made({ expires_at: sooner })).toEqual({ status: 201, expires: sooner })
 })
 
+test('a key of a tenant does not speak of staff of the operator', async () => {
+  const mallory = await keyFrom(operator, ['events:write'])
+  const said = async (api: Api, actor: object) => {
+    const { status, body } = await api.post('/v1/events', { tenant: 'mallory', action: 'a.b', actor })
+    return `${status} ${body.pointer ?? ''}`
+  }
+  const staff = { type: 'user', id: 's', internal: true }
+  expect(await said(mallory, staff)).toBe('422 /actor/internal')
+  expect(await said(mallory, { type: 'user', id: 'u', impersonator: staff })).toBe('422 /actor/impersonator/internal')
+  expect(await said(mallory, { ...staff, internal: false })).toBe('201 ')
+  expect(await said(operator, staff)).toBe('201 ')
+  const service = await keyFrom(operator, ['events:write'], { internal: true })
+  expect(await said(service, staff)).toBe('201 ')
+})
+
+test("packs that wait for the server's opinion do not hold the room for bodies", async () => {
+  const keys = await Promise.all(Array.from({ length: 4 }, () => keyFrom(operator, ['verify'])))
+  const zip = Buffer.alloc(2 ** 20, 'PK\u0003\u0004')
+  const headers = { 'content-type': 'application/zip' }
+  const statuses = await Promise.all(keys.map(async (api) => (await api.post('/v1/verify', zip, { headers })).status))
+  expect(statuses.sort()).toEqual([400, 400, 429, 429])
+})
+
 test('one tenant that never ends its bodies does not shut out the others', async () => {
   const { hostname, port } = new URL(server.url)
   const mallory = await keyFrom(operator, ['events:write'])

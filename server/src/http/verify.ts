@@ -57,9 +57,11 @@ const zipMagic = 0x504b0304
 /** What one pack may take. */
 const patience_ms = 120_000
 const heap_mb = 512
+/** Under check and waiting. */
+const mostPacks = 2
 
 export function verifyOperations(parts: VerifyParts): Operation[] {
-  const oneAtATime = new Gate(1, 1)
+  const queue = new PackQueue()
   return [
     {
       method: 'POST',
@@ -78,18 +80,35 @@ export function verifyOperations(parts: VerifyParts): Operation[] {
           content: { 'application/json': Type.Union([PackVerdict, ReceiptVerdicts]) },
         },
       },
-      problems: bodyProblems,
-      handle: (call) =>
-        call.headers['content-type']?.includes('zip') ? ofPack(oneAtATime, call) : ofReceipts(parts, call),
+      problems: [...bodyProblems, 'rate_limited'],
+      handle: (call) => (call.headers['content-type']?.includes('zip') ? ofPack(queue, call) : ofReceipts(parts, call)),
     },
   ]
 }
 
-async function ofPack(oneAtATime: Gate, { body }: Call): Promise<Reply> {
+/** One pack is checked at a time, and one may wait: while it does, its bytes take room that events need. */
+class PackQueue {
+  readonly #gate = new Gate(1, 1)
+  #packs = 0
+
+  /** @throws Refused `rate_limited` */
+  async check(body: Buffer): Promise<PackCheck> {
+    if (this.#packs === mostPacks)
+      throw refuse('rate_limited', 'Other packs are being checked.', undefined, { 'retry-after': '5' })
+    this.#packs += 1
+    try {
+      return await this.#gate.within(1, () => inThread(body))
+    } finally {
+      this.#packs -= 1
+    }
+  }
+}
+
+async function ofPack(queue: PackQueue, { body }: Call): Promise<Reply> {
   // A thread is not started for what is no ZIP file at all.
   if (body.length < 4 || body.readUInt32BE(0) !== zipMagic)
     throw refuse('invalid_request', 'The body is no ZIP file, so it is no pack.')
-  const check = await oneAtATime.within(1, () => inThread(body))
+  const check = await queue.check(body)
   if (!check.ok) throw refuse('invalid_request', `The pack could not be checked: ${check.message}.`)
   // Nobody from outside is asked here, so there are no anchors to tell of.
   const { firstWrong, anchors: _anchors, ...report } = check.report

@@ -15,7 +15,7 @@ import type { Sealable, SealOutcome } from '../store/sealable.ts'
 import { OPERATOR_TENANT, type Tenant, type Tenants } from '../tenants/tenants.ts'
 import type { ActionNumbers } from './action-numbers.ts'
 import { type Accepted, answer, pointerIn, type Ready, severalProblems, withheldDetail } from './answer.ts'
-import type { NormalEvent } from './event.ts'
+import type { NormalActor, NormalEvent } from './event.ts'
 import { newEventId } from './event-id.ts'
 import { normalise } from './normalise.ts'
 import { policyFor } from './policies.ts'
@@ -157,6 +157,11 @@ export class Ingest {
     if (!result.ok) return refuse(severalProblems(result.problems))
     const { event, moved } = result
     if (producer.internal) event.actor.internal ??= true
+    else if (producer.tenant !== undefined) {
+      const claim = claimedInternal(event.actor, '/actor')
+      if (claim !== undefined)
+        return refuse(problem('invalid_value', "Only the operator's keys say who belongs to the operator.", claim))
+    }
     if (producer.tenant !== undefined && event.tenant !== producer.tenant) {
       return refuse(problem('wrong_tenant', 'The key is bound to another tenant.', pointerIn(item.value, 'tenant')))
     }
@@ -353,4 +358,13 @@ function openId(identity: Identity, { subjects }: Split): string | undefined {
 function valueAt(batch: Batch, index: number): unknown {
   const item = batch.items.at(index)
   return item?.ok === true ? item.value : undefined
+}
+
+/** Where an actor, or whoever stands behind it, is said to be the operator's own. */
+function claimedInternal({ internal, on_behalf_of, impersonator }: NormalActor, pointer: string): string | undefined {
+  if (internal === true) return `${pointer}/internal`
+  return (
+    (on_behalf_of && claimedInternal(on_behalf_of, `${pointer}/on_behalf_of`)) ??
+    (impersonator && claimedInternal(impersonator, `${pointer}/impersonator`))
+  )
 }
