@@ -45,18 +45,16 @@ export async function endRound(db: Queryable): Promise<void> {
   await db.query('update affidavit.scrub set started_at = null, finished_at = clock_timestamp()')
 }
 
-/** The place within a trail after a page. */
+/** The place within a trail after a page. A crash of the database may lose the last ones: then they are read again. */
 export async function keepPlace(
   db: Queryable,
   place: { trail: number; range: CompactRange; previous: Buffer | null; checked: number },
 ): Promise<void> {
-  await db.query('update affidavit.scrub set trail = $1, seq = $2, range = $3, previous = $4, checked = checked + $5', [
-    place.trail,
-    place.range.size,
-    Buffer.from(place.range.toBytes()),
-    place.previous,
-    place.checked,
-  ])
+  await db.query(
+    `update affidavit.scrub set trail = $1, seq = $2, range = $3, previous = $4, checked = checked + $5
+      returning set_config('synchronous_commit', 'off', true)`,
+    [place.trail, place.range.size, Buffer.from(place.range.toBytes()), place.previous, place.checked],
+  )
 }
 
 /** The next trail that has a checkpoint, and its tenant; undefined after the last. */
