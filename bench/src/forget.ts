@@ -113,6 +113,7 @@ export async function forget({ folder, events, people, runs }: ForgetOptions): P
   }
   const node = await rotator(server)
   const batch = await batches(server, node, sql, people, runs)
+  const pages = await pagesOf(sql)
   await node.stop()
   await sql.end()
   load.close()
@@ -125,11 +126,12 @@ Erasure: a person with ${events.toLocaleString('en')} events and ${personasOf(ev
 principal's word to the answer after the control entry is sealed, the key destroyed, personas and tokens deleted. Rows of
 events changed by it are counted in PostgreSQL's statistics.
 
-Daily batch: a tenant of ${people.toLocaleString('en')} people (their wrapped keys are made by the benchmark, ${perBucket} to a bucket, ${bucketsPerGeneration} buckets to a
-generation), ${erased} of them erased, spread evenly. A batch makes a generation for each one concerned, gives the bucket that
-lost a key a new one, wraps its neighbours anew, and destroys the old generation. What it touches depends on how many were
-erased, not on how many there are: at 10 million people, 9,766 buckets in 611 generations, the same ${erased} erasures touch the same
-number of buckets. Embedded PostgreSQL 18, fsync on, key folder on the same disk; control entries are sealed by a lane.`,
+Daily batch: a tenant of ${people.toLocaleString('en')} people, ${perBucket} to a bucket, ${bucketsPerGeneration} buckets to a generation, ${erased} of them erased, spread
+evenly. Rows and indexes are the schema's own; wrapped keys that the batch opens are real, the others random bytes of their
+length. A batch makes a generation for each one concerned, gives the bucket that lost a key a new one, wraps its neighbours
+anew, and destroys the old generation. What it touches depends on how many were erased, not on how many there are. Rows and
+pages are PostgreSQL's own counts of keeper.subject_keys and keeper.buckets. Embedded PostgreSQL 18, fsync on, key folder on the same
+disk; control entries are sealed by a lane.`,
     [
       figure('approval to answer, one person', 'ms', oneByOne, '< 1,000'),
       figure('rows of events changed', 'rows', [touched], '0'),
@@ -151,6 +153,19 @@ number of buckets. Embedded PostgreSQL 18, fsync on, key folder on the same disk
         `≤ ${erased * 15}`,
       ),
       figure('buckets of the tenant', 'buckets', [Math.ceil(people / perBucket)]),
+      figure(
+        'rows of wrapped keys written',
+        'rows',
+        batch.map(({ rows }) => rows),
+        `≤ ${(erased * (perBucket + bucketsPerGeneration)).toLocaleString('en')}`,
+      ),
+      figure('rows of wrapped keys', 'rows', [people]),
+      figure(
+        'pages of wrapped keys and their indexes looked at, each time counted',
+        'pages',
+        batch.map(({ pages: looked }) => looked),
+      ),
+      figure('pages of wrapped keys and their indexes', 'pages', [pages]),
     ],
   )
 }
@@ -191,52 +206,113 @@ async function batches(server: BenchServer, node: Rotator, sql: pg.Client, peopl
   await post(load, '/v1/events', { tenant: 'large', action: 'a.b', actor: { id: 'x' } })
   load.close()
   const tenant = await node.tenant()
-  const first = await populate(node, sql, people)
-  const results: { ms: number; moved: number; renewed: number }[] = []
+  const first = await populate(node, sql, people, runs)
+  const results: { ms: number; moved: number; renewed: number; rows: number; pages: number }[] = []
   for (let run = 0; run < runs; run++) {
     for (let n = 0; n < erased; n++) {
-      const subject = first + Math.floor(((n + (run + 1) / (runs + 1)) * people) / erased)
+      const subject = first + placeOfErased(run, n, people, runs)
       await sql.query(
         `with gone as (delete from keeper.subject_keys where subject = $1 returning tenant, bucket)
          insert into keeper.destroyed_keys (tenant, bucket) select tenant, bucket from gone`,
         [subject],
       )
     }
+    const before = await touchedOf(sql)
     const start = performance.now()
     const rotated = await node.rotation.subjectKey(tenant)
-    results.push({ ms: performance.now() - start, moved: rotated!.moved, renewed: rotated!.renewed })
+    const ms = performance.now() - start
+    const after = await touchedOf(sql)
+    const { rows, pages } = { rows: after.rows - before.rows, pages: after.pages - before.pages }
+    results.push({ ms, moved: rotated!.moved, renewed: rotated!.renewed, rows, pages })
   }
   return results
 }
 
-/** People with real wrapped keys, as if they had come with their events. @returns the number of the first */
-async function populate(node: Rotator, sql: pg.Client, people: number): Promise<number> {
-  const tenant = await node.tenant()
-  const { rows: made } = await sql.query<{ first: string }>(
-    `with made as (insert into affidavit.subjects (tenant, token) select $1, gen_random_uuid() from generate_series(1, $2) returning number)
-     select min(number) as first from made`,
-    [tenant.number, people],
+/** Which of the people is the n-th to be erased in a run: spread evenly, others in each run. */
+const placeOfErased = (run: number, n: number, people: number, runs: number) =>
+  Math.floor(((n + (run + 1) / (runs + 1)) * people) / erased)
+
+/** Rows of wrapped keys written so far, and pages of their tables and indexes that were looked at, whether read or found. */
+async function touchedOf(sql: pg.Client): Promise<{ rows: number; pages: number }> {
+  await sql.query('select pg_stat_force_next_flush()')
+  await new Promise((resolve) => setTimeout(resolve, 1_500))
+  const { rows } = await sql.query<{ rows: number; pages: number }>(
+    `select sum(n_tup_ins + n_tup_upd + n_tup_del)::float8 as rows,
+       sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0))::float8 as pages
+     from pg_stat_user_tables join pg_statio_user_tables using (relid)
+     where pg_stat_user_tables.relname in ('subject_keys', 'buckets')`,
   )
-  const first = Number(made[0]!.first)
+  return rows[0]!
+}
+
+/** Pages of the same tables and indexes. */
+async function pagesOf(sql: pg.Client): Promise<number> {
+  const { rows } = await sql.query<{ pages: number }>(
+    `select sum(pg_total_relation_size(name::regclass) / 8192)::float8 as pages
+       from unnest(array['keeper.subject_keys', 'keeper.buckets']) as name`,
+  )
+  return rows[0]!.pages
+}
+
+/**
+ * People with wrapped keys, as if they had come with their events. Buckets are wrapped by the provider. Of the people only
+ * those have keys that open anything whose bucket loses one; the others have as many random bytes, which nobody opens.
+ *
+ * @returns the number of the first
+ */
+async function populate(node: Rotator, sql: pg.Client, people: number, runs: number): Promise<number> {
+  const tenant = await node.tenant()
+  const first = 1_000_000 // far from the numbers that the server gives
+  // Quickly: no queue of ten million checks of foreign keys, and tokens that ascend.
+  await sql.query('set session_replication_role = replica')
+  await sql.query(
+    `insert into affidavit.subjects (number, tenant, token) overriding system value
+       select n, $1, uuidv7() from generate_series($2::bigint, $2::bigint + $3::bigint - 1) as n`,
+    [tenant.number, first, people],
+  )
+  const numbers: number[] = []
+  const bucketKeys: Buffer[] = []
   for (let at = 0, bucket = 0; at < people; at += perBucket, bucket++) {
     const generation = Math.floor(bucket / bucketsPerGeneration)
     if (bucket % bucketsPerGeneration === 0) await node.provider.createGeneration(tenant.keyring, generation)
     const key = randomBytes(32)
     const wrapped = await node.provider.wrap(tenant.keyring, generation, bucketPlace(tenant, generation), key)
-    const subjects = Array.from({ length: Math.min(perBucket, people - at) }, (_, i) => first + at + i)
-    const keys = subjects.map((subject) => seal(key, subjectPlace(tenant, subject), randomBytes(32)))
-    await sql.query(
-      `with b as (insert into keeper.buckets (tenant, generation, subjects, wrapped) values ($1, $2, $3, $4) returning number)
-       insert into keeper.subject_keys (subject, tenant, bucket, wrapped) select u.subject, $1, b.number, u.wrapped
-         from b, unnest($5::bigint[], $6::bytea[]) as u (subject, wrapped)`,
-      [tenant.number, generation, subjects.length, wrapped, subjects, keys],
+    const { rows } = await sql.query<{ number: string }>(
+      'insert into keeper.buckets (tenant, generation, subjects, wrapped) values ($1, $2, $3, $4) returning number',
+      [tenant.number, generation, Math.min(perBucket, people - at), wrapped],
     )
-    await sql.query(
-      `insert into keeper.generations (tenant, current, newest) values ($1, $2, $2)
+    numbers.push(Number(rows[0]!.number))
+    bucketKeys.push(key)
+  }
+  await sql.query(
+    `insert into keeper.generations (tenant, current, newest) values ($1, $2, $2)
        on conflict (tenant) do update set current = excluded.current, newest = excluded.newest`,
-      [tenant.number, generation],
+    [tenant.number, Math.floor((numbers.length - 1) / bucketsPerGeneration)],
+  )
+  // As long as a sealed key: nonce, 32 bytes, tag.
+  await sql.query(
+    `insert into keeper.subject_keys (subject, tenant, bucket, wrapped)
+       select $2::bigint + n, $1, ($3::bigint[])[n / ${perBucket} + 1],
+         substr(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) ||
+           uuid_send(gen_random_uuid()), 1, 60)
+       from generate_series(0, $4::int - 1) as n`,
+    [tenant.number, first, numbers, people],
+  )
+  const concerned = new Set<number>()
+  for (let run = 0; run < runs; run++)
+    for (let n = 0; n < erased; n++) concerned.add(Math.floor(placeOfErased(run, n, people, runs) / perBucket))
+  for (const bucket of concerned) {
+    const from = first + bucket * perBucket
+    const subjects = Array.from({ length: Math.min(perBucket, people - bucket * perBucket) }, (_, i) => from + i)
+    const keys = subjects.map((subject) => seal(bucketKeys[bucket]!, subjectPlace(tenant, subject), randomBytes(32)))
+    await sql.query(
+      `update keeper.subject_keys k set wrapped = u.wrapped from unnest($1::bigint[], $2::bytea[]) as u (subject, wrapped)
+         where k.subject = u.subject`,
+      [subjects, keys],
     )
   }
-  await sql.query('analyze keeper.subject_keys, keeper.buckets')
+  await sql.query('set session_replication_role = origin')
+  await sql.query('vacuum analyze keeper.subject_keys')
+  await sql.query('vacuum analyze keeper.buckets')
   return first
 }
