@@ -28,6 +28,13 @@ it('says what is in the pack and how to check it', () => {
   }
 })
 
+it('shows the root as verifiers do, and times as people read them', () => {
+  for (const page of Object.values(coverPage(cover))) {
+    expect(page).toContain('0'.repeat(64))
+    expect(page).toContain('2026-03-10 18:33:14 UTC to 2026-03-11 18:33:14 UTC')
+  }
+})
+
 it('lets no name become markup, leave its line, or steer a terminal', () => {
   const tenant = '<script>alert(1)</script>"\'&\u001b[2J\u202e'
   const { html, text } = coverPage({ ...cover, tenant, chosen: '</dd><img src=x onerror=alert(1)>' })

@@ -2,7 +2,7 @@
  * The cover page of a pack: says to somebody who has never heard of Affidavit what this file is, what is in it, and how
  * to check it in one command. Written by whoever made the pack, so it proves nothing, and says so.
  */
-import { toBase64 } from './bytes.ts'
+import { toHex } from './bytes.ts'
 import type { Manifest } from './manifest.ts'
 
 export const COVER_MEMBERS = { html: 'cover/README.html', text: 'cover/README.txt' } as const
@@ -11,7 +11,7 @@ export interface Cover {
   /** Whose trail it is, as its owner is called. */
   readonly tenant: string
   readonly manifest: Pick<Manifest, 'trail' | 'origin' | 'size' | 'ranges' | 'withheld'>
-  /** Root of the checkpoint. */
+  /** Root of the checkpoint; shown in hex, as verifiers show it. */
   readonly root: Uint8Array
   readonly vkeys: readonly string[]
   /** How the entries were chosen: "all entries", "events found by action=user.*" … */
@@ -55,17 +55,17 @@ function sectionsOf(cover: Cover): Section[] {
         ['Trail', manifest.origin],
         ['Chosen', cover.chosen],
         ['Entries with content', contentOf(manifest)],
-        ...(sealed === undefined ? [] : [['Sealed', `${sealed.from} to ${sealed.to}`] as const]),
+        ...(sealed === undefined ? [] : [['Sealed', `${shown(sealed.from)} to ${shown(sealed.to)}`] as const]),
         ['Length of the trail', `${group(manifest.size)} entries under its checkpoint`],
-        ['Root of the checkpoint', toBase64(cover.root)],
+        ['Root of the checkpoint', toHex(cover.root)],
         ['Left out on purpose', manifest.withheld.length === 0 ? 'nothing' : manifest.withheld.join(', ')],
         [
           'Registry',
           registry === undefined
             ? 'not included'
-            : `epoch ${registry.epoch} of ${registry.time}, which holds the first ${group(registry.size)} entries`,
+            : `epoch ${registry.epoch} of ${shown(registry.time)}, which holds the first ${group(registry.size)} entries`,
         ],
-        ['Made', cover.made],
+        ['Made', shown(cover.made)],
       ],
     },
     {
@@ -111,6 +111,11 @@ function contentOf({ ranges }: Pick<Manifest, 'ranges'>): string {
     .slice(0, MOST_RANGES)
     .map(({ from, to }) => (to - from === 1 ? group(from) : `${group(from)} to ${group(to - 1)}`))
   return `${group(count)} (${shown.join(', ')}${ranges.length > MOST_RANGES ? ' …' : ''})`
+}
+
+/** 2026-03-10T18:33:14.123Z → 2026-03-10 18:33:14 UTC. */
+function shown(time: string): string {
+  return time.replace(/^(\S{10})T(\S{8})\.\d{3}Z$/, '$1 $2 UTC')
 }
 
 function group(value: number): string {
@@ -168,6 +173,7 @@ h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 2rem } h2 { font-size: 1.
 pre { padding: .75rem 1rem; border: 1px solid color-mix(in srgb, CanvasText 20%, Canvas); border-radius: .4rem; overflow-x: auto }
 dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: .3rem 1.25rem; margin: .75rem 0 }
 dt { color: color-mix(in srgb, CanvasText 65%, Canvas) } dd { margin: 0; overflow-wrap: anywhere }
+@media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .5rem } }
 @media print { body { margin: 0; max-width: none } section { break-inside: avoid } pre { white-space: pre-wrap } }
 </style>
 <main>
