@@ -18,6 +18,7 @@ import type { Keys } from '../keys/open-keys.ts'
 import type { KeyChest } from '../keys/tenant-keys.ts'
 import type { Pool } from '../store/database.ts'
 import { sha256 } from '../store/sha256.ts'
+import { OPERATOR_TENANT, shardOf } from '../tenants/tenants.ts'
 import { RecoveryRefused } from './repository.ts'
 
 /** Signed notes, as they were kept. */
@@ -37,7 +38,6 @@ export interface Continued {
   }[]
 }
 
-const operator_tenant = '_operator'
 const registry_pattern = /^(.+)\/registry(?:\.([1-9]\d{0,5}))?$/
 
 /** The log name that the copies speak of. @throws RecoveryRefused when they speak of several, or of none */
@@ -85,7 +85,7 @@ export async function continueLog(keeper: Pool, keys: Keys, chest: KeyChest, vou
     const checkpoint = await checked(keys, note)
     if ((trails.get(tenant)?.size ?? -1) < checkpoint.size) trails.set(tenant, checkpoint)
   }
-  const begun = await keeper.transaction(async (session) => {
+  return keeper.transaction(async (session) => {
     const made: Continued['trails'][number][] = []
     for (const [tenant, { origin, size, root }] of trails) {
       const before = origin.slice(origin.lastIndexOf('/') + 1)
@@ -96,9 +96,9 @@ export async function continueLog(keeper: Pool, keys: Keys, chest: KeyChest, vou
       await session.query('select affidavit.deepen_slots($1::smallint)', [32 - Math.clz32(slotOf(before))])
       await session.query('select affidavit.create_tenant($1, null, $2, $3, $4::smallint, $5, $6)', [
         tenant,
-        tenant === operator_tenant,
+        tenant === OPERATOR_TENANT,
         trail,
-        id[15]! % 16,
+        shardOf(id),
         data,
         index,
       ])
@@ -117,7 +117,6 @@ export async function continueLog(keeper: Pool, keys: Keys, chest: KeyChest, vou
     await session.query('select affidavit.begin_registry($1, $2, $3)', [origin, [entry], size])
     return { registry: { origin, continues: registry.origin, size }, trails: made }
   })
-  return begun
 }
 
 /** Only what this log's own key signed is continued: a copy may come from anybody. */

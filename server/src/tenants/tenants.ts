@@ -362,7 +362,7 @@ const microsecondsToIso = (time: number) =>
 export const isTenantId = (id: string) => /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/.test(id)
 
 /** Trail ids end in random bytes, so four bits of the last spread evenly. Stored at creation, never computed again. */
-const shardOf = (trailId: Buffer) => trailId[15]! % SHARDS
+export const shardOf = (trailId: Buffer) => trailId[15]! % SHARDS
 
 function checkName(name: string | null): string | null {
   if (name !== null && (name.length < 1 || name.length > MAX_NAME || !isPlainText(name)))
