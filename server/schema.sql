@@ -2046,6 +2046,18 @@ alter function affidavit.settle_deployment(jsonb) owner to affidavit_owner;
 revoke all on function affidavit.settle_deployment(jsonb) from public;
 grant execute on function affidavit.settle_deployment(jsonb) to affidavit_keeper;
 
+CREATE OR REPLACE FUNCTION affidavit.settle_objects(p_id text)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'affidavit', 'pg_temp'
+AS $function$
+  insert into settings (name, value) values ('objects', to_jsonb(p_id)) on conflict (name) do nothing;
+$function$;
+alter function affidavit.settle_objects(text) owner to affidavit_owner;
+revoke all on function affidavit.settle_objects(text) from public;
+grant execute on function affidavit.settle_objects(text) to affidavit_keeper;
+
 CREATE OR REPLACE FUNCTION affidavit.slot_depth(p_used integer)
  RETURNS smallint
  LANGUAGE sql

@@ -35,6 +35,14 @@ create table affidavit.recall_due (
   from_epoch bigint not null
 );
 
+-- Which Objects are this database's: the first caller decides.
+create function affidavit.settle_objects(p_id text) returns void
+  language sql security definer set search_path = affidavit, pg_temp as $$
+  insert into settings (name, value) values ('objects', to_jsonb(p_id)) on conflict (name) do nothing;
+$$;
+revoke execute on function affidavit.settle_objects from public;
+grant execute on function affidavit.settle_objects to affidavit_keeper;
+
 -- Subjects by key id, made where the restored database does not know them: their identity went with their payloads.
 create function affidavit.replay_subjects(p_tenant int, p_keys uuid[]) returns table (key_id uuid, number bigint)
   language plpgsql security definer set search_path = affidavit, pg_temp as $$

@@ -30,6 +30,7 @@ import { keyPlace } from './key-place.ts'
 import { oneAtATime } from './one-at-a-time.ts'
 import { ordersOf } from './orders.ts'
 import { ownDatabase } from './safekeeping.ts'
+import { checkSharedObjects } from './shared-objects.ts'
 
 /**
  * Brings the database up to its newest epoch object.
@@ -54,6 +55,7 @@ async function recoverAlone(
 ): Promise<Replayed | undefined> {
   const objects = await openObjects(config.objects)
   const keeper = database.pool('keeper')
+  await checkSharedObjects(keeper, objects, config.objects)
   const retention = database.pool('retention')
   const { epoch } = await readBehind(keeper)
   const { reachable, replayed } = await replayEpochs({
