@@ -2,9 +2,9 @@
 // in the same process, such as making the pack, must not be part of the result.
 //   node bench/src/verify-one.ts <pack> <vkey> <entries> <runs>     prints the runs as JSON
 import { parseVkey, verifyEd25519, verifyPack } from '@affidavit/trail'
+import { withPack } from 'affidavit/src/verify/file/pack-file.ts'
+import { keepYoungHeapSmall } from 'affidavit/src/verify/file/young-heap.ts'
 import { nodeSha256 } from 'affidavit/src/verify/node-hash.ts'
-import { withPack } from 'affidavit/src/verify/pack-file.ts'
-import { keepYoungHeapSmall } from 'affidavit/src/verify/young-heap.ts'
 import { measure } from './verify-cost.ts'
 
 const [path, vkey, entries, runs] = process.argv.slice(2) as [string, string, string, string]

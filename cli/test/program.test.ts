@@ -11,7 +11,7 @@ import { parseExpiry } from '../src/command/keys.ts'
 import { startFailure } from '../src/command/serve.ts'
 import { keyFor, serverUrl } from '../src/config.ts'
 import { printable } from '../src/terminal.ts'
-import { placeOf } from '../src/verify/address.ts'
+import { placeOf } from '../src/verify/server/address.ts'
 import { affidavit } from './command-line.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'affidavit-cli-'))

@@ -1,8 +1,8 @@
 // What --deep asks, from payloads alone.
 import type { Entry, Payload } from '@affidavit/trail'
 import { expect, test } from 'vitest'
-import { Expected } from '../src/verify/expected.ts'
-import { questionsOf } from '../src/verify/questions.ts'
+import { Expected } from '../src/verify/deep/expected.ts'
+import { questionsOf } from '../src/verify/deep/questions.ts'
 
 const leaf = new Uint8Array(32)
 const sealed = { body: { event: 'mutation' }, facts: '', personal: [] } as unknown as Entry

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { sha256 } from '../../server/src/store/sha256.ts'
 import { type Forgetter, forgetter, judged, notarized } from '../../server/test/forget-fixture.ts'
 import { type ForgetNode, forgetNode } from '../../server/test/forget-node.ts'
-import { checkChain } from '../src/verify/chain.ts'
+import { checkChain } from '../src/verify/brought/chain.ts'
 import { verified } from './command-line.ts'
 
 let all: Forgetter

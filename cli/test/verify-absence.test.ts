@@ -3,8 +3,8 @@
 import { type Control, type Payload, toBase64 } from '@affidavit/trail'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { makeTrail, type Planned, rootOf, type SampleTrail, SUBJECTS } from '../../trail/test/sample-trail.ts'
-import { checkChain, type Link } from '../src/verify/chain.ts'
-import type { Kept } from '../src/verify/kept.ts'
+import { checkChain, type Link } from '../src/verify/brought/chain.ts'
+import type { Kept } from '../src/verify/brought/kept.ts'
 import { type Told, verified } from './command-line.ts'
 import { honestTrail, makeEpochs, makePlan, SampleServer, TENANT } from './sample-server.ts'
 

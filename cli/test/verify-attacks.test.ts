@@ -27,8 +27,8 @@ import {
   sourceOf,
   trailId,
 } from '../../trail/test/sample-trail.ts'
-import { Expected } from '../src/verify/expected.ts'
-import { questionsOf } from '../src/verify/questions.ts'
+import { Expected } from '../src/verify/deep/expected.ts'
+import { questionsOf } from '../src/verify/deep/questions.ts'
 import { affidavit, verified } from './command-line.ts'
 import { honestTrail, makeEpochs, makePlan, SampleServer, TENANT } from './sample-server.ts'
 

@@ -10,10 +10,10 @@ import { timestampRequest } from '../../server/src/anchor/timestamp.ts'
 import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
 import { type StartedServer, startedServer } from '../../server/test/started-server.ts'
 import { hasOpenssl, startTimestampAuthority, type TimestampAuthority } from '../../server/test/timestamp-authority.ts'
-import { checkHeads } from '../src/verify/heads.ts'
+import { withPack } from '../src/verify/file/pack-file.ts'
+import { checkHeads } from '../src/verify/live/heads.ts'
+import { Roots } from '../src/verify/live/roots.ts'
 import { nodeSha256 } from '../src/verify/node-hash.ts'
-import { withPack } from '../src/verify/pack-file.ts'
-import { Roots } from '../src/verify/roots.ts'
 import { affidavit, verified } from './command-line.ts'
 
 const run = promisify(execFile)

@@ -79,7 +79,7 @@ const allowed = new Map<string, readonly string[]>([
 const withoutDependencies = ['trail', 'sigma', 'sdk']
 const withoutNode = ['trail', 'sigma']
 
-/** `server/src/seal/lane.ts` → `seal`, `trail/src/tree.ts` → `trail`; what lies beside main.ts, and `assembly`, are parts of it. */
+/** `server/src/seal/lane.ts` → `seal`, `trail/src/tree/tree.ts` → `trail`; what lies beside main.ts, and `assembly`, are parts of it. */
 export function partOf(path: string): string {
   const [first, second, third] = path.split('/')
   if (first !== 'server' || second !== 'src') return first!

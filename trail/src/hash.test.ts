@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { nodeSha256 } from '../test/node-hash.ts'
 import { toBase64 } from './bytes.ts'
-import { commitText } from './commitment.ts'
+import { commitText } from './entry/commitment.ts'
 import { type Hash, hashInto, hashText } from './hash.ts'
-import { tileRoot, treeRoot } from './tree.ts'
+import { tileRoot, treeRoot } from './tree/tree.ts'
 import { sha256 } from './web.ts'
 
 const hash32 = fc.uint8Array({ minLength: 32, maxLength: 32 })

@@ -1,9 +1,36 @@
 /** The Affidavit log format. Everything here is pure: hash function, signature check and signer are handed in. */
-export { Absence } from './absence.ts'
-export * from './accusation.ts'
-export { type AccusationFlaw, type AccusationVerdict, verifyAccusation } from './accusation-verdict.ts'
+
 export * from './bytes.ts'
-export * from './category.ts'
+export * from './entry/category.ts'
+export { type CommitmentKind, commit, commitText, personalSalt, SALT_BYTES } from './entry/commitment.ts'
+export * from './entry/content.ts'
+export * from './entry/control.ts'
+export * from './entry/entry.ts'
+export { EntryError, type EntryErrorCode } from './entry/entry-error.ts'
+export * from './format-error.ts'
+export * from './hash.ts'
+export * from './note/checkpoint.ts'
+export * from './note/cosignature.ts'
+export * from './note/note.ts'
+export * from './note/policy.ts'
+export * from './note/witness-request.ts'
+export { COVER_MEMBERS, type Cover, coverPage } from './pack/cover.ts'
+export * from './pack/evidence.ts'
+export { SUCCESSION_MEMBER } from './pack/keys.ts'
+export * from './pack/manifest.ts'
+export * from './pack/pack.ts'
+export { PackReader } from './pack/reader.ts'
+export { formatConsistency, type RegistryPaths } from './pack/registry.ts'
+export { anchorPaths, OPEN_FLAWS, TIMESTAMP_SKEW_MS, timestampsIn } from './pack/timestamps.ts'
+export { PackError, type PackErrorCode } from './pack-error.ts'
+export * from './proof/accusation.ts'
+export * from './proof/receipt.ts'
+export * from './proof/tlog-proof.ts'
+export { pinsFor } from './registry/pins.ts'
+export * from './registry/registry.ts'
+export * from './registry/slot-proof.ts'
+export * from './registry/slot-tree.ts'
+export * from './registry/succession.ts'
 export {
   type Certificate,
   type CertificateCrypto,
@@ -11,50 +38,24 @@ export {
   type HashName,
   type KeyKind,
   parseCertificates,
-} from './certificate.ts'
-export * from './checkpoint.ts'
-export { type CommitmentKind, commit, commitText, personalSalt, SALT_BYTES } from './commitment.ts'
-export { CompactRange } from './compact-range.ts'
-export * from './content.ts'
-export { type ContentOptions, ContentVerifier } from './content-verifier.ts'
-export * from './control.ts'
-export * from './cosignature.ts'
-export { COVER_MEMBERS, type Cover, coverPage } from './cover.ts'
-export * from './entry.ts'
-export { EntryError, type EntryErrorCode } from './entry-error.ts'
-export * from './format-error.ts'
-export * from './hash.ts'
-export * from './manifest.ts'
-export * from './note.ts'
-export * from './pack.ts'
-export { PackError, type PackErrorCode } from './pack-error.ts'
-export * from './pack-evidence.ts'
-export { SUCCESSION_MEMBER } from './pack-keys.ts'
-export { PackReader } from './pack-reader.ts'
-export { formatConsistency, type RegistryPaths } from './pack-registry.ts'
-export { anchorPaths, OPEN_FLAWS, TIMESTAMP_SKEW_MS, timestampsIn } from './pack-timestamps.ts'
-export { pinsFor } from './pins.ts'
-export * from './policy.ts'
-export * from './receipt.ts'
-export * from './registry.ts'
-export * from './slot-proof.ts'
-export * from './slot-tree.ts'
-export * from './succession.ts'
-export * from './tiles.ts'
+} from './timestamp/certificate.ts'
 export {
   type CheckedTimestamp,
   type TimestampFlaw,
   type TimestampOptions,
   type TimestampVerdict,
   verifyTimestamp,
-} from './timestamp.ts'
-export * from './tlog-proof.ts'
-export * from './tree.ts'
-export * from './verdict.ts'
-export * from './verify.ts'
-export * from './walk.ts'
+} from './timestamp/timestamp.ts'
+export { CompactRange } from './tree/compact-range.ts'
+export * from './tree/tiles.ts'
+export * from './tree/tree.ts'
+export { type AccusationFlaw, type AccusationVerdict, verifyAccusation } from './verify/accusation.ts'
+export { type ContentOptions, ContentVerifier } from './verify/content-verifier.ts'
+export * from './verify/verify.ts'
+export { Absence } from './walk/absence.ts'
+export * from './walk/verdict.ts'
+export * from './walk/walk.ts'
 export { sha256, verifyEd25519, webCertificateCrypto } from './web.ts'
-export * from './witness-request.ts'
 export {
   type Deflate,
   type Deflated,
@@ -63,6 +64,6 @@ export {
   type RandomAccess,
   readMember,
   type ZipEntry,
-} from './zip.ts'
-export { writtenRecords } from './zip-directory.ts'
-export { type ArrivedMember, arrivingMembers } from './zip-stream.ts'
+} from './zip/zip.ts'
+export { writtenRecords } from './zip/zip-directory.ts'
+export { type ArrivedMember, arrivingMembers } from './zip/zip-stream.ts'

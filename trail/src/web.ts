@@ -2,8 +2,9 @@
  * What a browser brings for this package: Ed25519 through WebCrypto (also in Node ≥ 20), and a synchronous SHA-256
  * (FIPS 180-4) in plain TypeScript, because WebCrypto's is asynchronous only. In Node, inject node:crypto's instead.
  */
-import type { CertificateCrypto } from './certificate.ts'
+
 import type { Hash, VerifySignature } from './hash.ts'
+import type { CertificateCrypto } from './timestamp/certificate.ts'
 
 /** Ed25519 through `globalThis.crypto.subtle`. */
 export const verifyEd25519: VerifySignature = async (publicKey, message, signature) => {

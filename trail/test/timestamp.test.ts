@@ -11,7 +11,6 @@ import {
   startTimestampAuthority,
   type TimestampAuthority,
 } from '../../server/test/timestamp-authority.ts'
-import { DerError, DerReader, oidOf, timeOf } from '../src/der.ts'
 import {
   concatBytes,
   FormatError,
@@ -21,6 +20,7 @@ import {
   verifyTimestamp,
   webCertificateCrypto,
 } from '../src/index.ts'
+import { DerError, DerReader, oidOf, timeOf } from '../src/timestamp/der.ts'
 import { damage, manyAsync } from './damage.ts'
 import { ascii } from './sample-trail.ts'
 import { stamped } from './timestamps.ts'

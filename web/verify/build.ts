@@ -1,4 +1,4 @@
-// Builds the two verifiers that anybody can take along: one JavaScript file for Node ≥ 20 (cli/src/verify/single-file.ts)
+// Builds the two verifiers that anybody can take along: one JavaScript file for Node ≥ 20 (cli/src/verify/file/single-file.ts)
 // and one HTML page. Neither has a dependency or asks anything of a network.
 //   npm run build:verifier
 //   node web/verify/build.ts --if-stale     before a start: builds what is missing or older than its sources, if it can
@@ -52,7 +52,7 @@ async function newest(folder: string): Promise<number> {
 }
 
 async function program(rolldown: Rolldown): Promise<string> {
-  const code = await bundle(rolldown, 'cli/src/verify/single-file-main.ts', {
+  const code = await bundle(rolldown, 'cli/src/verify/file/single-file-main.ts', {
     platform: 'node',
     format: 'esm',
     minify: false,

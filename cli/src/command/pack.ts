@@ -79,7 +79,7 @@ async function fetchPack(options: Options, terminal: Terminal): Promise<number> 
   say(terminal, `Wrote ${path}, ${count(bytes)} bytes. Verifying it:`)
   const [{ EXIT_CODES }, { verifyPackFile }, { outcomeOf, printReport, printReportJson }] = await Promise.all([
     import('@affidavit/trail'),
-    import('../verify/of-pack.ts'),
+    import('../verify/file/of-pack.ts'),
     import('../verify/report.ts'),
   ])
   const report = await verifyPackFile(path, terminal)

@@ -3,7 +3,7 @@ import type { RestoreProgress, Target } from '@affidavit/server/assembly/safekee
 import { InvalidArgumentError } from 'commander'
 import { Failure } from '../failure.ts'
 import { count, plural, print, printJson, progressLine, type Terminal } from '../terminal.ts'
-import { readCopies } from '../verify/copies.ts'
+import { readCopies } from '../verify/file/copies.ts'
 import { collect, type Define } from './define.ts'
 import { settingsOf, spoken } from './settings.ts'
 

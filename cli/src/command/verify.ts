@@ -1,6 +1,6 @@
 /** `affidavit verify`: checks a pack or a running server's trail. */
 import { InvalidArgumentError } from 'commander'
-import { DURATION_EXPECTED, parseDuration } from '../verify/duration.ts'
+import { DURATION_EXPECTED, parseDuration } from '../verify/brought/duration.ts'
 import type { VerifyArguments } from '../verify/run.ts'
 import { collect, type Define } from './define.ts'
 

@@ -17,8 +17,8 @@ import {
   type ZipEntry,
 } from '@affidavit/trail'
 import { Failure } from '../failure.ts'
+import { nodeInflate } from '../verify/file/node-inflate.ts'
 import { nodeSha256 } from '../verify/node-hash.ts'
-import { nodeInflate } from '../verify/node-inflate.ts'
 
 /** How much may have to be fetched again. */
 const SYNC_BYTES = 32 * 2 ** 20

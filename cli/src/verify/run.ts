@@ -2,14 +2,14 @@
 import { EXIT_CODES } from '@affidavit/trail'
 import { Failure } from '../failure.ts'
 import type { Terminal } from '../terminal.ts'
-import { bring, type VerifyArguments } from './brought.ts'
-import { beginsAsAccusation, judgeAccusation } from './of-accusation.ts'
-import { ofFile } from './of-pack.ts'
-import { beginsAsTlogProof, judgeTlogProof } from './of-tlog-proof.ts'
-import { overHttp } from './over-http.ts'
+import { bring, type VerifyArguments } from './brought/brought.ts'
+import { beginsAsAccusation, judgeAccusation } from './file/of-accusation.ts'
+import { ofFile } from './file/of-pack.ts'
+import { beginsAsTlogProof, judgeTlogProof } from './file/of-tlog-proof.ts'
+import { overHttp } from './live/over-http.ts'
 import { outcomeOf, printReport, printReportJson } from './report.ts'
 
-export type { VerifyArguments } from './brought.ts'
+export type { VerifyArguments } from './brought/brought.ts'
 
 /** Verifies a pack, a proof or an accusation in a file, or a server's trail; prints the report. @returns the exit code */
 export async function runVerify(subject: string, options: VerifyArguments, terminal: Terminal): Promise<number> {

@@ -1,0 +1,32 @@
+/** Whose timestamps the verifier believes: certificates in files that it names, `--tsa-ca`. */
+import { readFile } from 'node:fs/promises'
+import {
+  type Certificate,
+  FormatError,
+  parseCertificates,
+  type TimestampOptions,
+  webCertificateCrypto,
+} from '@affidavit/trail'
+import { Failure, reasonOf } from '../../failure.ts'
+
+/** Undefined where none was named. Throws Failure. */
+export async function readAuthorities(paths: readonly string[] | undefined): Promise<TimestampOptions | undefined> {
+  if (paths === undefined) return undefined
+  const trusted = await Promise.all(paths.map(certificatesIn))
+  return { crypto: webCertificateCrypto, trusted: trusted.flat() }
+}
+
+async function certificatesIn(path: string): Promise<Certificate[]> {
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    throw new Failure(`${path} cannot be read: ${reasonOf(error)}.`, 2, { cause: error })
+  }
+  try {
+    return parseCertificates(text)
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error
+    throw new Failure(`--tsa-ca ${path}: ${error.message}.`, 2, { cause: error })
+  }
+}
