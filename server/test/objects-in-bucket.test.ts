@@ -127,6 +127,9 @@ describe.skipIf(s3 === null)('Objects in a bucket', () => {
     await live.drop()
 
     const elsewhere = `s3://${(await s3!.bucket()).bucket}?endpoint=${encodeURIComponent(s3!.endpoint)}`
+    const refused = await serverOn(database, elsewhere).then(String, ({ message }: Error) => message)
+    const [, id] = /If that place is lost for good, .* affidavit\/1 objects, and ([0-9a-f]{32})\./.exec(refused)!
+    await (await openObjects(elsewhere)).put('deployment', Buffer.from(`affidavit/1 objects\n${id}\n`))
     await expect(serverOn(database, elsewhere)).rejects.toThrow(/anchor customer knows the registry with \d+ entries/)
 
     server = await serverOn(database)

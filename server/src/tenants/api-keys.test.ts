@@ -69,7 +69,14 @@ describe('authenticate', () => {
     const result = await keys.authenticate(bearer(key))
     expect(result).toEqual({
       ok: true,
-      principal: { keyId: record.id, name: wanted.name, tenant: 1, scopes: new Set(['events:write']), internal: true },
+      principal: {
+        keyId: record.id,
+        name: wanted.name,
+        tenant: 1,
+        scopes: new Set(['events:write']),
+        internal: true,
+        expiresAt: null,
+      },
     })
     expect(await keys.authenticate(`bearer  ${key}`)).toEqual(result)
   })
