@@ -205,13 +205,16 @@ export class Deployment {
 
   /** Waits for one more epoch. */
   async epoch({ patience_ms = 60_000 } = {}): Promise<void> {
-    const size = async () => {
+    const newest = async () => {
       const checkpoint = await get(this.service, '/v1/registry/checkpoint')
-      return isVouchedFor(checkpoint) ? parseSize(await checkpoint.text()) : 0
+      return { size: parseSize(await checkpoint.text()), isVouched: isVouchedFor(checkpoint) }
     }
-    const before = await size()
-    for (const until = Date.now() + patience_ms; (await size()) <= before; await sleep(50))
-      if (Date.now() > until) throw new Error(`there is no epoch after ${before}`)
+    const before = (await newest()).size
+    for (const until = Date.now() + patience_ms; Date.now() < until; await sleep(50)) {
+      const { size, isVouched } = await newest()
+      if (isVouched && size > before) return
+    }
+    throw new Error(`there is no epoch after ${before}`)
   }
 
   /** Waits until the trail's own checkpoint covers so many entries. */
