@@ -21,7 +21,7 @@ export interface BenchServer {
 /** What `affidavit serve` starts Node with, besides MALLOC_ARENA_MAX and where it keeps compiled sources. */
 export const serverFlags = [
   '--max-old-space-size=320',
-  '--max-semi-space-size=8',
+  '--max-semi-space-size=16',
   '--heap-growing-percent=70',
   '--no-allocation-site-pretenuring',
 ]
