@@ -96,11 +96,10 @@ test('a line that breaks again and again only takes longer', async () => {
   const whole = at('whole.zip')
   expect(await affidavit(['pack', '--tenant', 'long', '-o', whole], direct())).toMatchObject({ code: 0 })
   const [one, other] = [await readFile(at('broken.zip')), await readFile(whole)]
-  const contents = one.indexOf('content/007.ndjson')
-  expect(contents).toBeGreaterThan(60_000)
-  expect(one.subarray(one.indexOf('vkeys'), contents).equals(other.subarray(other.indexOf('vkeys'), contents))).toBe(
-    true,
-  )
+  // An epoch in between makes the manifest before and the proofs behind others.
+  const between = (file: Buffer) => file.subarray(file.indexOf('vkeys'), file.indexOf('content/007.ndjson'))
+  expect(between(one).length).toBeGreaterThan(60_000)
+  expect(between(one).equals(between(other))).toBe(true)
 })
 
 test('when the line stays dead the members that came are kept, and the same command goes on with them', async () => {
