@@ -19,11 +19,10 @@ export function openLog(level: Config['logLevel']): Logger {
 export function toldOf(error: unknown, causes: number): object {
   if (!(error instanceof Error)) return { message: String(error) }
   const { name, message, stack, cause } = error
-  const named = error as unknown as Record<string, unknown>
   return {
     type: name,
     message,
-    ...Object.fromEntries(harmless.filter((key) => key in named).map((key) => [key, named[key]])),
+    ...Object.fromEntries(harmless.filter((key) => key in error).map((key) => [key, Reflect.get(error, key)])),
     stack,
     ...(error instanceof AggregateError &&
       causes > 0 && { errors: error.errors.map((one) => toldOf(one, causes - 1)) }),
