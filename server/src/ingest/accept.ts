@@ -239,13 +239,13 @@ export class Ingest {
   /** Makes people and actions known, in a few round trips for all, and then the events ready. */
   async #introduce(batch: Batch, strangers: readonly Parted[]): Promise<void> {
     const { actions, subjects } = this.#parts
-    const numbers = await actions.learn(
-      strangers.map(({ tenant, event }) => ({ tenant: tenant.number, action: event.action })),
-    )
-    const resolved = await subjects.resolve(strangers).catch((error) => {
-      if (!isWithheld(error)) throw error
-      return this.#resolveApart(batch, strangers)
-    })
+    const [numbers, resolved] = await Promise.all([
+      actions.learn(strangers.map(({ tenant, event }) => ({ tenant: tenant.number, action: event.action }))),
+      subjects.resolve(strangers).catch((error) => {
+        if (!isWithheld(error)) throw error
+        return this.#resolveApart(batch, strangers)
+      }),
+    ])
     for (const [n, parted] of strangers.entries()) {
       if (n > 0 && n % slice === 0) await rest()
       const people = resolved[n]

@@ -17,6 +17,10 @@ export interface TenantAction {
   readonly action: string
 }
 
+interface Numbered extends TenantAction {
+  readonly number: number
+}
+
 export class ActionNumbers {
   readonly #ingest: Queryable
   #young = new Map<string, number>()
@@ -38,7 +42,7 @@ export class ActionNumbers {
     return old
   }
 
-  /** Numbers of the actions given, in their order; two round trips for those that are not known yet. */
+  /** Numbers of the actions given, in their order; a round trip for those that are new, two for those of others. */
   async learn(wanted: readonly TenantAction[]): Promise<number[]> {
     const numbers = wanted.map(({ tenant, action }) => this.known(tenant, action))
     const missing = wanted.filter((_, at) => numbers[at] === undefined)
@@ -50,18 +54,24 @@ export class ActionNumbers {
   async #admit(wanted: readonly TenantAction[]): Promise<number[]> {
     const distinct = [...new Map(wanted.map((one) => [nameOf(one.tenant, one.action), one])).values()]
     const values = [distinct.map((one) => one.tenant), distinct.map((one) => one.action)]
-    await this.#ingest.query(
-      'insert into affidavit.actions (tenant, action) select * from unnest($1::int[], $2::text[]) order by 1, 2 on conflict do nothing',
+    const { rows } = await this.#ingest.query<Numbered>(
+      `insert into affidavit.actions (tenant, action) select * from unnest($1::int[], $2::text[]) order by 1, 2
+        on conflict do nothing returning tenant, action, number`,
       values,
     )
     // A statement of its own: it also sees what another node committed while the insert waited for it.
-    const { rows } = await this.#ingest.query<{ tenant: number; action: string; number: number }>(
-      'select tenant, action, number from affidavit.actions join unnest($1::int[], $2::text[]) as u (tenant, action) using (tenant, action)',
-      values,
-    )
+    if (rows.length < distinct.length) rows.push(...(await this.#stored(values)))
     const found = new Map(rows.map(({ tenant, action, number }) => [nameOf(tenant, action), number]))
     for (const [name, number] of found) this.#keep(name, number)
     return wanted.map(({ tenant, action }) => found.get(nameOf(tenant, action))!)
+  }
+
+  async #stored(values: readonly unknown[]): Promise<Numbered[]> {
+    const { rows } = await this.#ingest.query<Numbered>(
+      'select tenant, action, number from affidavit.actions join unnest($1::int[], $2::text[]) as u (tenant, action) using (tenant, action)',
+      values,
+    )
+    return rows
   }
 
   #keep(name: string, number: number): void {
