@@ -8,6 +8,7 @@ import {
   partOf,
   readSources,
   type Source,
+  strayPaths,
   tooLong,
   wrongImports,
 } from './tidy.ts'
@@ -120,4 +121,12 @@ test('only config.ts reads the environment', () => {
     source('server/src/seal/a.ts', "spawn('x', { env: { PATH: '/bin' } })\n// process.env is not read"),
   ]
   expect(environmentReaders(right)).toEqual([])
+})
+
+test('tests find the vectors and samples beside the checkout, wherever they lie themselves', () => {
+  expect(strayPaths(sources)).toEqual([])
+  const right = source('trail/src/tree/a.test.ts', `join(import.meta.dirname, '${'../'.repeat(4)}shared/vectors')`)
+  expect(strayPaths([right])).toEqual([])
+  expect(strayPaths([{ ...right, path: 'trail/src/tree/deeper/a.test.ts' }])).toHaveLength(1)
+  expect(strayPaths([{ ...right, path: 'trail/src/a.test.ts' }])).toHaveLength(1)
 })

@@ -174,3 +174,12 @@ export const environmentReaders = (sources: Source[]): string[] =>
     .filter(({ path }) => !isTest(path) && !/^(bench\/|[a-z]+\/bin\/|[a-z]+\/src\/config\.ts$)/.test(path))
     .filter(({ text }) => readsEnvironment.test(text.replaceAll(/\/\/.*$/gm, '')))
     .map(({ path }) => path)
+
+/** Of ../shared, the folder beside the checkout: a path that leads elsewhere skips its tests for ever, without a word. */
+export const strayPaths = (sources: Source[]): string[] =>
+  sources.flatMap(({ path, text }) =>
+    [...text.matchAll(/['"`]((?:\.\.\/)+shared\/[^'"`]*)['"`]/g)]
+      .map(([, to]) => normalize(join(dirname(path), to!)))
+      .filter((to) => !/^\.\.\/shared\//.test(to))
+      .map((to) => `${path}: ${to}`),
+  )
