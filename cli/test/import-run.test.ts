@@ -23,6 +23,8 @@ let headers: IncomingMessage['headers'][]
 let busy: number
 let busiest: number
 let delayMs: number
+/** What becomes of an event just now, by its action: a code, and how often. */
+let notNow: Map<string, { code: string; status: number; times: number }>
 
 const server = createServer(async (request, response) => {
   busiest = Math.max(busiest, ++busy)
@@ -48,7 +50,11 @@ const server = createServer(async (request, response) => {
   for (const [index, line] of lines.entries()) {
     const event = JSON.parse(line) as Sent
     const id = event.id ?? event.event_id!
-    if (event.action === 'bad') {
+    const later = notNow.get(event.action)
+    if (later !== undefined && later.times-- > 0) {
+      counts.rejected++
+      results.push({ index, status: later.status, error: { code: later.code, detail: 'Later.', status: later.status } })
+    } else if (event.action === 'bad') {
       counts.rejected++
       results.push({ index, status: 422, error: { code: 'invalid_value', detail: 'No.', pointer: '/action' } })
     } else if (stored.has(id)) counts.duplicates++
@@ -67,6 +73,7 @@ beforeEach(async () => {
   busy = 0
   busiest = 0
   delayMs = 0
+  notNow = new Map()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
 })
 afterEach(async () => {
@@ -128,6 +135,29 @@ test('bad records, wherever they are found, are reported with their line', async
   ])
   expect(exitCode(summary)).toBe(1)
   expect(describeSummary(summary)).toContain('2 rejected')
+})
+
+test('records that the server cannot take just then are sent again, and are no bad records', async () => {
+  notNow.set('full', { code: 'rate_limited', status: 429, times: 3 })
+  notNow.set('away', { code: 'unavailable', status: 503, times: 1 })
+  const actions = ['full', 'a.b', 'bad', 'full', 'away', 'bad', 'a.b']
+  const bad: BadRecord[] = []
+  const lines = ndjson(actions.length, (i) => ({ action: actions[i] }))
+  const summary = await run('ndjson', chunksOf(lines), { onBad: (one) => bad.push(one) })
+  expect(summary).toMatchObject({ records: 7, accepted: 5, duplicates: 0, rejected: 2 })
+  expect(summary.stopped).toBeUndefined()
+  expect(bad.map(({ place }) => place.number)).toEqual([3, 6])
+  expect(Object.fromEntries(summary.actions)).toEqual({ full: 2, 'a.b': 2, bad: 2, away: 1 })
+  expect(stored.size).toBe(5)
+})
+
+test('a trail that was stopped stops the import, and no record is called bad for it', async () => {
+  notNow.set('a.b', { code: 'trail_stopped', status: 503, times: Number.POSITIVE_INFINITY })
+  const bad: BadRecord[] = []
+  const summary = await run('ndjson', chunksOf(ndjson(10)), { onBad: (one) => bad.push(one) })
+  expect(summary.stopped).toMatchObject({ status: 503, code: 'trail_stopped' })
+  expect([summary.records, bad]).toEqual([0, []])
+  expect(exitCode(summary)).toBe(1)
 })
 
 test('a few batches are under way at once, never more', async () => {

@@ -3,6 +3,7 @@
  * reading waits while all senders are busy.
  */
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Affidavit, AffidavitError, type BatchResult } from '@affidavit/sdk'
 import type { ByteSource } from './bytes.ts'
 import type { Format } from './format.ts'
@@ -63,6 +64,11 @@ type Sendable = Extract<Item, { ok: true }>
 const BATCH_BYTES = 2 * 1024 * 1024
 /** A batch is repeated through restarts of the server before the import gives up. */
 const BATCH_TIMEOUT_MS = 5 * 60_000
+/** Between repeats of records that the server did not take just then, while it took the rest of their batch. */
+const PAUSES_MS = [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000]
+
+type Rejections = BatchResult['rejections']
+type Settle = (batch: readonly Sendable[], result: BatchResult) => void
 
 /**
  * Imports an input to its end, or until a batch fails for good; records after that are neither sent nor counted, and
@@ -145,34 +151,67 @@ async function* batches(
   if (batch.length > 0) yield batch
 }
 
-/** Sends a batch; one that the server finds too large as a whole is halved. */
-async function sendBatch(
+/**
+ * Sends a batch; one that the server finds too large as a whole is halved. Records that it cannot take just then are no bad
+ * records: they are sent again, and the import stops where that does not help.
+ */
+async function sendBatch(options: ImportOptions, batch: readonly Sendable[], settle: Settle): Promise<void> {
+  let rest = batch
+  for (let repeat = 0; ; repeat++) {
+    const result = await sendOnce(options, rest, settle)
+    const later = result?.rejections.filter(isForNow) ?? []
+    if (result === undefined || later.length === 0) return
+    const [refused] = later as [Rejections[number]]
+    const pause = PAUSES_MS[repeat]
+    // A stopped trail waits for somebody to look into it.
+    if (pause === undefined || refused.code === 'trail_stopped')
+      throw new AffidavitError({ ...refused, status: refused.status ?? 503 })
+    rest = later.map(({ index }) => rest[index]!)
+    await sleep(pause)
+  }
+}
+
+const isForNow = ({ status }: Rejections[number]) => status === 429 || status === 503
+
+/** @returns undefined where the batch was halved; settles all but what the server may take later */
+async function sendOnce(
   options: ImportOptions,
   batch: readonly Sendable[],
-  settle: (batch: readonly Sendable[], result: BatchResult) => void,
-): Promise<void> {
+  settle: Settle,
+): Promise<BatchResult | undefined> {
   try {
-    const result = await options.client.recordMany(
-      batch.map((item) => item.text),
-      { personal: options.format.personalPointers, timeoutMs: BATCH_TIMEOUT_MS },
+    const result = accountable(
+      await options.client.recordMany(
+        batch.map((item) => item.text),
+        { personal: options.format.personalPointers, timeoutMs: BATCH_TIMEOUT_MS },
+      ),
     )
-    settle(batch, accountable(result))
+    settle(...withoutDelayed(batch, result))
+    return result
   } catch (error) {
     if (!(error instanceof AffidavitError) || error.status !== 413) throw error
     if (batch.length === 1) {
       const { code } = error
-      settle(batch, {
-        accepted: 0,
-        duplicates: 0,
-        rejected: 1,
-        rejections: [{ index: 0, code, detail: error.message }],
-      })
-      return
+      const rejections = [{ index: 0, code, detail: error.message }]
+      settle(batch, { accepted: 0, duplicates: 0, rejected: 1, rejections })
+      return undefined
     }
     const half = batch.length >> 1
     await sendBatch(options, batch.slice(0, half), settle)
     await sendBatch(options, batch.slice(half), settle)
+    return undefined
   }
+}
+
+/** What the server has decided about for good. */
+function withoutDelayed(batch: readonly Sendable[], result: BatchResult): [readonly Sendable[], BatchResult] {
+  const delayed = new Set(result.rejections.filter(isForNow).map(({ index }) => index))
+  if (delayed.size === 0) return [batch, result]
+  const places = [...batch.keys()].filter((index) => !delayed.has(index))
+  const rejections = result.rejections
+    .filter(({ index }) => !delayed.has(index))
+    .map((rejection) => ({ ...rejection, index: places.indexOf(rejection.index) }))
+  return [places.map((index) => batch[index]!), { ...result, rejected: rejections.length, rejections }]
 }
 
 /** Every refusal must name its record: an import that cannot say which line was lost has not accounted for it. */
