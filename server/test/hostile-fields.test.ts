@@ -242,6 +242,90 @@ describe.each([
   })
 })
 
+interface Schema {
+  readonly type?: string | readonly string[]
+  readonly enum?: readonly unknown[]
+  readonly pattern?: string
+  readonly minLength?: number
+  readonly maxLength?: number
+  readonly minimum?: number
+  readonly maximum?: number
+  readonly properties?: Readonly<Record<string, Schema | false>>
+  readonly items?: Schema
+  readonly $ref?: string
+}
+
+/** Every field of a form, as the server's own document has it; delegators one deep. */
+function* fieldsOf(schemas: Readonly<Record<string, Schema>>, schema: Schema, path: string[] = []): Generator<Field> {
+  const own = schema.$ref === undefined ? schema : schemas[schema.$ref.split('/').at(-1)!]!
+  if (path.length > 0) yield { path, schema: own }
+  if (path.filter((name) => name === 'on_behalf_of' || name === 'impersonator').length > 1) return
+  for (const [name, member] of Object.entries(own.properties ?? {}))
+    if (member !== false) yield* fieldsOf(schemas, member, [...path, name])
+  if (own.items !== undefined) yield* fieldsOf(schemas, own.items, [...path, '0'])
+}
+
+interface Field {
+  readonly path: string[]
+  readonly schema: Schema
+}
+
+/** What the schema of a field forbids, each value with the codes that say so. */
+function* wrongValues({ type, ...schema }: Schema): Generator<[value: unknown, ...codes: string[]]> {
+  const kinds = { string: 'x', integer: 7, boolean: true, array: [1], object: { a: 1 }, null: null }
+  const takes = (kind: string) =>
+    schema.enum === undefined ? [type].flat().includes(kind) : kind === 'null' && schema.enum.includes(null)
+  if (type === undefined && schema.enum === undefined) return // any JSON
+  for (const [kind, value] of Object.entries(kinds))
+    if (!takes(kind)) yield [value, 'wrong_type', ...(schema.enum ? ['invalid_value'] : [])]
+  if (type === 'integer') yield [1.5, 'wrong_type']
+  if (schema.pattern !== undefined) yield ['ä b', 'invalid_value']
+  if (schema.minLength !== undefined) yield ['', 'too_short']
+  if (schema.maxLength !== undefined) yield [long(schema.maxLength + 1), 'too_long', 'invalid_value']
+  if (schema.minimum !== undefined) yield [schema.minimum - 1, 'invalid_value']
+  if (schema.maximum !== undefined) yield [schema.maximum + 1, 'invalid_value']
+}
+
+test.each([
+  [
+    'StructuredEvent',
+    {
+      action: 'a.b',
+      actor: { id: 'u', on_behalf_of: { id: 'v' }, impersonator: { id: 'w' } },
+      targets: [{ type: 'user' }],
+      changes: [{ path: '/a' }],
+      context: { api_key: {} },
+      source: { id: 's' },
+    },
+    40,
+  ],
+  ['FlatEvent', { action: 'a.b', actor_id: 'u' }, 25],
+])(
+  'every field of a %s has its bounds, and each that is passed is refused with its pointer',
+  async (name, good, least) => {
+    const { schemas } = api.document.components as { schemas: Record<string, Schema> }
+    const fields = [...fieldsOf(schemas, schemas[name]!)]
+    expect(fields.length).toBeGreaterThan(least)
+    const wrong = fields.flatMap(({ path, schema }) =>
+      [...wrongValues(schema)].map(([value, ...codes]) => ({ path, value, codes })),
+    )
+    const sent = wrong.map(({ path, value }) => {
+      const event = structuredClone(good) as Record<string, unknown>
+      const parent = path.slice(0, -1).reduce((at, member) => at[member] as Record<string, unknown>, event)
+      parent[path.at(-1)!] = value
+      return event
+    })
+    const { body } = await api.post('/v1/events/batch', [...sent, { ...good, tenant: 'bounds' }])
+    expect(body).toMatchObject({ accepted: 1, rejected: wrong.length })
+    const told = wrong.map(({ path, value, codes }, i) => {
+      const { code, pointer } = body.results[i].error
+      const asked = `/${path.join('/')} ${JSON.stringify(value).slice(0, 20)}`
+      return { asked, pointer, code: codes.includes(code) ? 'expected' : code }
+    })
+    expect(told).toEqual(wrong.map(({ path }, i) => ({ ...told[i], pointer: `/${path.join('/')}`, code: 'expected' })))
+  },
+)
+
 test('several mistakes are all told, and no answer repeats what was sent', async () => {
   const { body } = await api.post('/v1/events', {
     action: 'secret action',
