@@ -33,6 +33,22 @@ export async function listPublic(
   return rows
 }
 
+/**
+ * The newest public copy under a timestamp, of a registry no larger than `size`, with the bytes that were stamped.
+ * @param id only this one
+ */
+export async function newestStamped(
+  store: Queryable,
+  { size, id }: { size: number; id: number | undefined },
+): Promise<(PublicCopy & { readonly note: string }) | undefined> {
+  const { rows } = await store.query<PublicCopy & { note: string }>(
+    `select ${columns}, note from affidavit.anchored
+       where public and token is not null and size <= $1 and ($2::bigint is null or id = $2) order by id desc limit 1`,
+    [size, id ?? null],
+  )
+  return rows[0]
+}
+
 /** The exact bytes that were anchored, and the RFC 3161 response over them where there is one. */
 export async function readPublic(
   store: Queryable,

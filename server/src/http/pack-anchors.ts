@@ -1,13 +1,10 @@
 // Anchors in a pack: the newest registry checkpoint under an RFC 3161 timestamp, the timestamp, and what that checkpoint
 // binds of the pack's trail, so that whoever trusts the authority knows since when the trail has been what it is.
 import { anchorPaths as pathsOf } from '@affidavit/trail'
-import { listPublic, readPublic } from '../anchor/placed.ts'
+import { newestStamped, type PublicCopy, readPublic } from '../anchor/placed.ts'
 import type { RegistryReader } from '../registry/read.ts'
 import type { RegistryThread } from '../registry/thread.ts'
 import type { Queryable } from '../store/database.ts'
-
-/** Enough to find a timestamp among copies in buckets. */
-const looked = 50
 
 /** What ties one tenant's head to a checkpoint of the registry. */
 export interface BoundHead {
@@ -22,7 +19,7 @@ export interface BoundHead {
 
 export interface StampedCopy {
   readonly id: number
-  /** Undefined where the trail is in no epoch under it, or that epoch's slots are not kept any more. */
+  /** Undefined where the trail is in no epoch under it whose slots are kept. */
   readonly bound: BoundHead | undefined
 }
 
@@ -40,17 +37,31 @@ export async function stampedCopy(
   size: number,
   begun: number | undefined,
 ): Promise<StampedCopy | undefined> {
-  const before = begun === undefined ? undefined : begun + 1
-  const copies = await listPublic(store, { epoch: undefined, before, limit: begun === undefined ? looked : 1 })
-  const copy = copies.find((one) => one.hasToken && one.size <= size)
-  if (copy === undefined || (begun !== undefined && copy.id !== begun)) return undefined
-  const { id, epoch } = copy
-  const [stored, entry] = await Promise.all([readPublic(store, id), registry.epochEntry(epoch)])
-  if (stored === undefined || entry === undefined || entry.index >= copy.size) return { id, bound: undefined }
-  const proof = await thread.slotProof(tenant, epoch)
-  if (proof.kind !== 'proof') return { id, bound: undefined }
-  const inclusion = await registry.inclusion(entry.index, copy.size)
-  return { id, bound: { ...entry, slotProof: proof.text, checkpoint: stored.note, inclusion } }
+  const copy = await newestStamped(store, { size, id: begun })
+  if (copy === undefined) return undefined
+  const { id, note } = copy
+  const shown = await shownEpoch(registry, thread, tenant, copy)
+  if (shown === undefined) return { id, bound: undefined }
+  const inclusion = await registry.inclusion(shown.index, copy.size)
+  return { id, bound: { ...shown, checkpoint: note, inclusion } }
+}
+
+/**
+ * The newest epoch under the stamped checkpoint whose slots are still shown: its own, or, once those are gone after some
+ * days, the last one of the day before.
+ */
+async function shownEpoch(
+  registry: RegistryReader,
+  thread: StampedParts['thread'],
+  tenant: number,
+  { epoch, size }: PublicCopy,
+): Promise<Pick<BoundHead, 'index' | 'entry' | 'slotProof'> | undefined> {
+  const own = await thread.slotProof(tenant, epoch)
+  const audit = own.kind === 'expired' ? await registry.auditEpochBefore(epoch) : undefined
+  const proof = audit === undefined ? own : await thread.slotProof(tenant, audit)
+  if (proof.kind !== 'proof') return undefined
+  const entry = await registry.epochEntry(proof.epoch)
+  return entry === undefined || entry.index >= size ? undefined : { ...entry, slotProof: proof.text }
 }
 
 /** The number of the timestamp in a pack that is to be continued, from the request that says so. */

@@ -122,6 +122,18 @@ export class RegistryReader {
     return rows[0]
   }
 
+  /** The newest epoch before this one whose slots are kept for good. @throws StoreUnavailable */
+  async auditEpochBefore(epoch: number): Promise<number | undefined> {
+    const { rows } = await this.#db.query<{ number: number }>(
+      {
+        name: 'registry audit epoch',
+        text: 'select number from affidavit.registry_epochs where audit and number < $1 order by number desc limit 1',
+      },
+      [epoch],
+    )
+    return rows[0]?.number
+  }
+
   /** RFC 6962 audit path of an entry in the log at `size`. */
   inclusion(index: number, size: number): Promise<Uint8Array[]> {
     return proveInclusion(sha256, this.#nodes(size), index, size)
