@@ -8,6 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
 import { type StartedServer, startedServer } from '../../server/test/started-server.ts'
+import { download } from '../src/pack/download.ts'
+import { PartialPack } from '../src/pack/partial.ts'
+import { Remote } from '../src/remote.ts'
 import { affidavit, verified } from './command-line.ts'
 
 let database: TestDatabase
@@ -22,6 +25,8 @@ const events = 2000
 class BreakingLine {
   readonly environment: Record<string, string>
   cutAfter = Number.POSITIVE_INFINITY
+  /** Nothing from these bytes on is passed on. */
+  cutBefore: string | undefined
   connections = 0
   mostConnections = Number.POSITIVE_INFINITY
   readonly #server: Server
@@ -42,6 +47,14 @@ class BreakingLine {
       const upstream = connect(Number(new URL(url).port), '127.0.0.1')
       let passed = 0
       upstream.on('data', (chunk: Buffer) => {
+        const at = made.cutBefore === undefined ? -1 : chunk.indexOf(made.cutBefore)
+        if (at >= 0) {
+          upstream.pause()
+          client.write(chunk.subarray(0, at))
+          // What came just before a line breaks is lost with it.
+          setTimeout(() => client.destroy(), 300)
+          return
+        }
         const left = made.cutAfter - passed
         passed += chunk.length
         client.write(chunk.subarray(0, Math.max(0, left)))
@@ -66,7 +79,7 @@ class BreakingLine {
 
 beforeAll(async () => {
   database = await freshDatabase()
-  server = await startedServer(database.url)
+  server = await startedServer(database.url, { AFFIDAVIT_REGISTRY_INTERVAL_MS: '1000' })
   folder = await mkdtemp(join(tmpdir(), 'affidavit-pack-'))
   line = await BreakingLine.to(server.url, server.key)
   const lines = Array.from({ length: events }, (_, i) =>
@@ -119,6 +132,27 @@ test('when the line stays dead the members that came are kept, and the same comm
   expect(second).toMatchObject({ code: 0, err: expect.stringContaining('going on from there') })
 })
 
+test('the line breaks in the middle of what one epoch binds, and the next part comes an epoch later: it holds', async () => {
+  const ask = (path: string) => fetch(server.url + path, { headers: { authorization: `Bearer ${server.key}` } })
+  const registrySize = async () => Number((await (await ask('/v1/registry/checkpoint')).text()).split('\n')[1])
+  while ((await ask('/v1/trails/long/slot')).status !== 200) await sleep(100)
+  const { AFFIDAVIT_URL: url, AFFIDAVIT_KEY: key } = line.environment
+  const wanted = { remote: new Remote({ url: url!, key: key! }), path: '/v1/trails/long/pack', query: '', retryMs: 1 }
+  const request = JSON.stringify({ url, path: wanted.path, query: wanted.query })
+  const partial = await PartialPack.open(at('epochs.zip'), request, false)
+  line.cutBefore = 'registry/slot'
+  line.connections = 0
+  line.mostConnections = 1
+  await expect(download(wanted, partial, () => {})).rejects.toThrow('Run the same command again')
+  await partial.abandon()
+  line.cutBefore = undefined
+  line.mostConnections = Number.POSITIVE_INFINITY
+  for (const before = await registrySize(); (await registrySize()) <= before + 1; ) await sleep(100)
+  const ran = await affidavit(['pack', '--tenant', 'long', '-o', at('epochs.zip')], line.environment)
+  expect(ran).toMatchObject({ code: 0, err: expect.stringContaining('going on from there') })
+  expect((await verified([at('epochs.zip')])).notes.join()).toMatch(/registry epoch \d+ of .* holds this trail/)
+})
+
 test('a torn journal and bytes that were never promised are dropped', async () => {
   const args = ['pack', '--tenant', 'long', '-o', at('torn.zip')]
   await unfinished('torn.zip')
@@ -155,7 +189,6 @@ test('something is removed from the trail meanwhile: the pack is made anew, and 
 /** Leaves a download of the whole trail as a kill in its middle would: some members are there, the rest is not. */
 async function unfinished(name: string): Promise<void> {
   await affidavit(['pack', '--tenant', 'long', '-o', at('whole-again.zip'), '--force'], direct())
-  const { PartialPack } = await import('../src/pack/partial.ts')
   const { arrivingMembers } = await import('@affidavit/trail')
   const { nodeSha256 } = await import('../src/verify/node-hash.ts')
   const request = JSON.stringify({ url: server.url, path: '/v1/trails/long/pack', query: '' })

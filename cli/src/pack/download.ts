@@ -1,6 +1,14 @@
 /** Downloads a pack member by member; where the connection breaks, it goes on behind the last member that is there. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { arrivingMembers, decodeManifest, type Manifest, memberPaths, PackError, USUAL_LIMIT } from '@affidavit/trail'
+import {
+  type ArrivedMember,
+  arrivingMembers,
+  decodeManifest,
+  type Manifest,
+  memberPaths,
+  PackError,
+  USUAL_LIMIT,
+} from '@affidavit/trail'
 import { Failure, reasonOf } from '../failure.ts'
 import { type Remote, ServerRefused, Unreachable } from '../remote.ts'
 import { nodeSha256 } from '../verify/node-hash.ts'
@@ -8,6 +16,10 @@ import type { Beginning, PartialPack } from './partial.ts'
 
 /** Attempts in a row that may bring nothing new. */
 const ATTEMPTS = 5
+/** What is said of one epoch, or of one timestamp: some kilobytes, of which one half is worth nothing. */
+const OF_ONE_MOMENT = /^(registry|anchors)\//
+/** No server makes us hold more. */
+const MOST_HELD_BYTES = 16 * 2 ** 20
 
 export interface Wanted {
   readonly remote: Remote
@@ -24,8 +36,9 @@ export async function download(wanted: Wanted, partial: PartialPack, progress: (
   for (let attempt = 1; ; attempt++) {
     const before = partial.members
     try {
-      for await (const member of arrivingMembers(nodeSha256, await answer(wanted, partial), USUAL_LIMIT)) {
-        await partial.add(member)
+      const arriving = arrivingMembers(nodeSha256, await answer(wanted, partial), USUAL_LIMIT)
+      for await (const members of together(arriving)) {
+        await partial.add(...members)
         progress()
       }
       if (await isComplete(partial)) return
@@ -39,6 +52,24 @@ export async function download(wanted: Wanted, partial: PartialPack, progress: (
       await sleep((wanted.retryMs ?? 500) * 2 ** (attempt - 1))
     }
   }
+}
+
+/**
+ * Members as they come, those that belong together all at once or not at all: where the line breaks between them, the
+ * server makes the rest by a later epoch, and the two halves would contradict each other.
+ */
+async function* together(arriving: AsyncIterable<ArrivedMember>): AsyncGenerator<ArrivedMember[]> {
+  let held: ArrivedMember[] = []
+  let bytes = 0
+  for await (const member of arriving) {
+    held.push(member)
+    bytes += member.bytes.length
+    if (OF_ONE_MOMENT.test(member.entry.path) && bytes < MOST_HELD_BYTES) continue
+    yield held
+    held = []
+    bytes = 0
+  }
+  if (held.length > 0) yield held
 }
 
 async function answer({ remote, path, query }: Wanted, partial: PartialPack): ReturnType<Remote['stream']> {

@@ -94,12 +94,14 @@ export class PartialPack {
     return this.directory.end
   }
 
-  /** Writes a member behind the others. */
-  async add({ entry, bytes }: ArrivedMember): Promise<void> {
-    await this.data.write(bytes, 0, bytes.length, this.directory.end)
-    if (this.first.length < 2) this.first.push({ ...entry, offset: this.directory.end })
-    this.waiting.push(this.directory.add(entry))
-    this.unsynced += bytes.length
+  /** Writes members behind the others; what is promised to be there are all of these or none. */
+  async add(...members: readonly ArrivedMember[]): Promise<void> {
+    for (const { entry, bytes } of members) {
+      await this.data.write(bytes, 0, bytes.length, this.directory.end)
+      if (this.first.length < 2) this.first.push({ ...entry, offset: this.directory.end })
+      this.waiting.push(this.directory.add(entry))
+      this.unsynced += bytes.length
+    }
     if (this.unsynced >= SYNC_BYTES) await this.sync()
   }
 
