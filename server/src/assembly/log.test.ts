@@ -1,37 +1,39 @@
-// What the log tells of errors, and what it keeps to itself.
-import pg from 'pg'
+// One line of the log, wherever it comes from.
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { StoreUnavailable } from '../store/unavailable.ts'
-import { toldOf } from './log.ts'
+import { Background, Task } from '../store/background.ts'
+import { openLog } from './log.ts'
 
-const told = (error: unknown) => toldOf(error, 4)
+/** Logs the same error as the test does; its source is part of the stack. */
+const failing = new URL(
+  `data:text/javascript,${encodeURIComponent(`
+  export async function openTask(_settings, { log }) {
+    const error = new Error('no', { cause: new TypeError('odd') })
+    log.warn({ err: Object.assign(error, { code: '23502', detail: 'Sar' + 'ah', cannotBeCloned() {} }), n: 1 }, 'told')
+    return { receive() {}, async stop() {} }
+  }`)}`,
+)
 
-test('code and constraint of a refused statement, not the row that PostgreSQL quotes', () => {
-  const error = new pg.DatabaseError('null value in column "name"', 100, 'error')
-  Object.assign(error, { code: '23502', table: 'acts', detail: 'Failing row contains (Sarah).', where: 'Sarah' })
-  expect(told(error)).toMatchObject({ code: '23502', table: 'acts', message: 'null value in column "name"' })
-  expect(JSON.stringify(told(error))).not.toContain('Sarah')
-})
-
-test('no password of an address that is none', () => {
-  let error: unknown
-  try {
-    new URL('postgres://user:hidden@[')
-  } catch (thrown) {
-    error = thrown
+test('of an error it tells the same, whether it was met here or in a background thread', async () => {
+  const lines: string[] = []
+  const log = openLog('info', { write: (line) => lines.push(line) })
+  const error = new Error('no', { cause: new TypeError('odd') })
+  log.warn({ err: Object.assign(error, { code: '23502', detail: 'Sarah' }), n: 1 }, 'told')
+  const task = await Task.start(new Background(log), { name: 'failing', module: failing, settings: {} }, log)
+  while (lines.length < 2) await sleep(5)
+  await task.stop()
+  for (const line of lines) {
+    expect(JSON.parse(line)).toMatchObject({
+      msg: 'told',
+      n: 1,
+      err: { type: 'Error', message: 'no', code: '23502', cause: { type: 'TypeError', message: 'odd' } },
+    })
+    expect(line).not.toContain('Sarah')
   }
-  expect(told(error)).toMatchObject({ type: 'TypeError', code: 'ERR_INVALID_URL', message: 'Invalid URL' })
-  expect(JSON.stringify(told(error))).not.toContain('hidden')
 })
 
-test('causes, as far as they lead, and what is no error', () => {
-  const refused = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED', port: 5432 })
-  expect(told(new StoreUnavailable(refused))).toMatchObject({
-    type: 'StoreUnavailable',
-    cause: { code: 'ECONNREFUSED', port: 5432 },
-  })
-  const circle = new Error('round')
-  circle.cause = circle
-  expect(JSON.stringify(told(circle)).match(/"round"/g)).toHaveLength(5)
-  expect(told('word')).toEqual({ message: 'word' })
+test('what is thrown and is no error is told as it is', () => {
+  const lines: string[] = []
+  openLog('info', { write: (line) => lines.push(line) }).error({ err: 'word' }, 'told')
+  expect(JSON.parse(lines[0]!)).toMatchObject({ level: 50, err: { message: 'word' } })
 })

@@ -3,7 +3,7 @@ import { readlinkSync } from 'node:fs'
 import { constants, getPriority, setPriority } from 'node:os'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import type { Begin, FromTask, OpenTask, Running, ThreadSettings, ToTask } from './background.ts'
-import type { Log } from './log.ts'
+import { type Log, toldOf } from './log.ts'
 
 if (parentPort === null) throw new Error('store/background-worker.ts is the entry of a worker thread')
 const parent = parentPort
@@ -56,12 +56,9 @@ function logTo(send: (message: FromTask) => void): Log {
   return { info: logger('info'), warn: logger('warn'), error: logger('error') }
 }
 
-/** Errors keep message and stack on their way to the main thread, and lose what cannot be cloned. */
+/** Errors lose on their way to the main thread what cannot be cloned, and what the log would not tell. */
 function plain(fields: object): object {
   return Object.fromEntries(
-    Object.entries(fields).map(([name, value]) => [
-      name,
-      value instanceof Error ? { type: value.name, message: value.message, stack: value.stack } : value,
-    ]),
+    Object.entries(fields).map(([name, value]) => [name, value instanceof Error ? toldOf(value) : value]),
   )
 }
