@@ -13,7 +13,7 @@ function slow(answer: (item: number) => number = (item) => item * 10) {
   }
   const next = async () => {
     open.shift()!()
-    for (let n = 0; n < 5; n++) await Promise.resolve()
+    await new Promise((resolve) => setImmediate(resolve))
   }
   return { asked, put, next }
 }
@@ -39,12 +39,34 @@ test('one wrong question fails alone, an absent database fails all at once', asy
   })
   const gathered = new Gathered(put, 100)
   const answers = Promise.allSettled([1, 2, 3, 4].map((item) => gathered.ask([item])))
-  for (let n = 0; n < 5; n++) await next()
+  for (let n = 0; n < 6; n++) await next()
   expect((await answers).map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'fulfilled'])
-  expect(asked).toEqual([[1], [2, 3, 4], [2], [3], [4]])
+  expect(asked).toEqual([[1], [2, 3, 4], [2], [3, 4], [3], [4]])
   const away = Promise.allSettled([5, 8, 9].map((item) => gathered.ask([item])))
   await next()
   await next()
   expect((await away).map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected'])
-  expect(asked.slice(5)).toEqual([[5], [8, 9]])
+  expect(asked.slice(6)).toEqual([[5], [8, 9]])
+})
+
+test('one wrong question among many, and a database that goes away then, keep nobody waiting for long', async () => {
+  let left = Number.POSITIVE_INFINITY
+  const { asked, put, next } = slow((item) => {
+    if (left-- <= 0) throw new StoreUnavailable('away')
+    if (item === 40) throw new Error('forty')
+    return item
+  })
+  const gathered = new Gathered(put, 100)
+  const ask = () => Promise.allSettled(Array.from({ length: 65 }, (_, item) => gathered.ask([item])))
+  const rejected = async (answers: ReturnType<typeof ask>) =>
+    (await answers).flatMap(({ status }, item) => (status === 'rejected' ? [item] : []))
+  const one = ask()
+  for (let n = 0; n < 14; n++) await next()
+  expect(await rejected(one)).toEqual([40])
+  asked.length = 0
+  left = 1 + 40 // the first alone, then those before the wrong one
+  const away = ask()
+  for (let n = 0; n < 4; n++) await next()
+  expect(await rejected(away)).toHaveLength(64)
+  expect(asked.map(({ length }) => length)).toEqual([1, 64, 32, 32])
 })

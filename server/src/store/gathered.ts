@@ -48,7 +48,7 @@ export class Gathered<Item, Answer> {
     return this.#waiting.splice(0, count)
   }
 
-  /** Never throws. What only one of several asked wrongly must not fail the others: then each goes alone. */
+  /** Never throws. What only one of several asked wrongly must not fail the others: then each half goes by itself. */
   async #together(calls: readonly Call<Item, Answer>[]): Promise<void> {
     try {
       const answers = await this.#put(calls.flatMap(({ items }) => items))
@@ -58,8 +58,12 @@ export class Gathered<Item, Answer> {
         at += items.length
       }
     } catch (error) {
-      if (calls.length > 1 && !isUnavailable(error)) for (const call of calls) await this.#together([call])
-      else for (const { reject } of calls) reject(error)
+      const half = calls.length >> 1
+      if (half === 0 || isUnavailable(error)) for (const { reject } of calls) reject(error)
+      else {
+        await this.#together(calls.slice(0, half))
+        await this.#together(calls.slice(half))
+      }
     }
   }
 }
