@@ -1,11 +1,16 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Sealable } from '../store/sealable.ts'
 import { FairQueue, Ticket, type Waiting, weight } from './queue.ts'
 
 const ticket = new Ticket(1)
 const item = (tenant: number, index: number): Waiting => ({
-  sealable: { trail: { tenant }, bytes: Buffer.alloc(10) } as unknown as Sealable,
+  sealable: {
+    trail: { number: tenant, id: '', tenant, shard: 0 },
+    keyEpoch: 0,
+    id: null,
+    opens: false,
+    bytes: { chunk: Buffer.alloc(0), at: 0, rowLength: 10, length: 10 },
+  },
   ticket,
   index,
 })
