@@ -27,17 +27,20 @@ async function storedBytes(server: BenchServer): Promise<{ events: number; bytes
 async function rateOn(dataDir: string, events: number, seed: number): Promise<{ rate: number; bytes: number }> {
   // The days before today are copies, which the scrub would rightly take for a forgery.
   const server = await startOn(dataDir, serverFlags, { AFFIDAVIT_SCRUB_EVENTS: '0' })
-  // The data stays from run to run: ids must be new each time.
-  const fresh = seed + Date.now()
-  await warm(server, zipfMix, fresh)
-  const source = new EventSource({ ...zipfMix, seed: fresh + 1 })
-  const batches = Array.from({ length: events / batchEvents }, () => source.batch(batchEvents, Date.now()))
-  const load = new Load(server.url, server.key, connections)
-  const seconds = await load.sendAll(batches, connections)
-  load.close()
-  const stored = await storedBytes(server)
-  await server.stop()
-  return { rate: events / seconds, bytes: stored.bytes / stored.events }
+  try {
+    // The data stays from run to run: ids must be new each time.
+    const fresh = seed + Date.now()
+    await warm(server, zipfMix, fresh)
+    const source = new EventSource({ ...zipfMix, seed: fresh + 1 })
+    const batches = Array.from({ length: events / batchEvents }, () => source.batch(batchEvents, Date.now()))
+    const load = new Load(server.url, server.key, connections)
+    const seconds = await load.sendAll(batches, connections)
+    load.close()
+    const stored = await storedBytes(server)
+    return { rate: events / seconds, bytes: stored.bytes / stored.events }
+  } finally {
+    await server.stop()
+  }
 }
 
 /** @param many events of the larger store; @param events sent per run */

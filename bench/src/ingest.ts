@@ -40,15 +40,18 @@ export async function ingest(folder: string, events: number, runs: number): Prom
   }
   for (let run = 0; run < runs; run++) {
     const server = await startBenchServer(folder, serverFlags)
-    await warm(server, zipfMix)
-    rates.zipf.push(await rate(server, { ...zipfMix, seed: 10 + run }, events))
-    rates.favourite.push(await rate(server, { ...favouriteMix, seed: 1_010 + run }, events))
-    rates.memory.push(server.peakMemory() / 1e6)
-    rates.fresh.push(await rate(server, { ...freshMix, seed: 2_010 + run }, Math.min(events, 40_000)))
-    const bare = Math.max(...(await insertRates(server, [1, 2, 4, 8], Math.floor(events / batchEvents))))
-    rates.baseline.push(bare)
-    rates.ratio.push(rates.zipf.at(-1)! / bare)
-    await server.stop()
+    try {
+      await warm(server, zipfMix)
+      rates.zipf.push(await rate(server, { ...zipfMix, seed: 10 + run }, events))
+      rates.favourite.push(await rate(server, { ...favouriteMix, seed: 1_010 + run }, events))
+      rates.memory.push(server.peakMemory() / 1e6)
+      rates.fresh.push(await rate(server, { ...freshMix, seed: 2_010 + run }, Math.min(events, 40_000)))
+      const bare = Math.max(...(await insertRates(server, [1, 2, 4, 8], Math.floor(events / batchEvents))))
+      rates.baseline.push(bare)
+      rates.ratio.push(rates.zipf.at(-1)! / bare)
+    } finally {
+      await server.stop()
+    }
     console.error(`run ${run + 1}: ${JSON.stringify(rates)}`)
   }
   report('ingest', `${method}\n${events.toLocaleString('en')} events per mix and run.`, [

@@ -192,9 +192,19 @@ async function large(server: BenchServer, events: number, client: pg.Client): Pr
   return times(server, () => `/v1/events/bench-503-${Math.floor(next() * events).toString(36)}/proof?tenant=tenant_0`)
 }
 
-export async function registry({ folder, trails, events, epochs: wanted }: RegistryBench): Promise<void> {
-  const server = await startBenchServer(folder, serverFlags, { AFFIDAVIT_REGISTRY_INTERVAL_MS: String(interval_ms) })
+export async function registry(options: RegistryBench): Promise<void> {
+  const settings = { AFFIDAVIT_REGISTRY_INTERVAL_MS: String(interval_ms) }
+  const server = await startBenchServer(options.folder, serverFlags, settings)
+  try {
+    await measure(server, options)
+  } finally {
+    await server.stop()
+  }
+}
+
+async function measure(server: BenchServer, { trails, events, epochs: wanted }: RegistryBench): Promise<void> {
   const client = new pg.Client(server.login)
+  client.on('error', () => {}) // its server stops first where a run fails
   await client.connect()
   await makeTenants(server, trails)
   console.error(`${trails} tenants made`)
@@ -222,7 +232,6 @@ export async function registry({ folder, trails, events, epochs: wanted }: Regis
   const peak = server.peakMemory() / 1e6
   await client.end()
   agent.destroy()
-  await server.stop()
   const of = (runs: readonly number[][], p: number) => runs.map((latencies) => percentile(latencies, p))
   report(
     'registry',

@@ -39,16 +39,19 @@ export async function single(folder: string, events: number, runs: number): Prom
   const closed: number[][] = []
   for (let run = 0; run < runs; run++) {
     const server = await startBenchServer(folder, serverFlags)
-    await warm(server, zipfMix)
-    const source = new EventSource({ ...zipfMix, seed: 31 + run })
-    const bodies = (count: number) =>
-      Array.from({ length: count }, () => Buffer.from(JSON.stringify(source.next(Date.now()))))
-    const load = new Load(server.url, server.key, 256)
-    await openLoop(load, bodies(3_000))
-    open.push(await openLoop(load, bodies(events)))
-    closed.push(await closedLoop(load, bodies(500)))
-    load.close()
-    await server.stop()
+    try {
+      await warm(server, zipfMix)
+      const source = new EventSource({ ...zipfMix, seed: 31 + run })
+      const bodies = (count: number) =>
+        Array.from({ length: count }, () => Buffer.from(JSON.stringify(source.next(Date.now()))))
+      const load = new Load(server.url, server.key, 256)
+      await openLoop(load, bodies(3_000))
+      open.push(await openLoop(load, bodies(events)))
+      closed.push(await closedLoop(load, bodies(500)))
+      load.close()
+    } finally {
+      await server.stop()
+    }
   }
   const of = (runs: number[][], p: number) => runs.map((latencies) => percentile(latencies, p))
   report(
