@@ -65,6 +65,33 @@ test.each([false, true])('contents open to what the entries commit to (operator:
   }
 })
 
+test('no row is read twice, wherever in a bundle the pages end', async () => {
+  const source = await sourceOf('uneven', [events(0, 600, 'x'.repeat(8_000))], false)
+  const asked: { from: number; to: number }[] = []
+  class Counted extends ContentRun {
+    protected override async page(from: number, to: number, only: readonly number[] | undefined) {
+      const page = await super.page(from, to, only)
+      asked.push({ from, to: page.to })
+      return page
+    }
+  }
+  const run = new Counted(source, world.personas)
+  const bundles: Uint8Array[] = []
+  for (const from of [0, 256, 512]) {
+    const written = await run.take(from, 600)
+    if ('parts' in written) throw new Error('no bundle is large')
+    bundles.push(written)
+  }
+  expect(Buffer.concat(bundles).toString('utf8')).toBe(await contentsOf(source, 0, 600))
+  expect(asked.some(({ to }) => to % 256 !== 0 && to > 256 && to < 600)).toBe(true)
+  for (const [n, { from }] of asked.entries()) expect(from).toBe(asked[n - 1]?.to ?? 0)
+  // Nor does a bundle begin in the middle for whoever asks for others meanwhile.
+  const again = new Counted(source, world.personas)
+  await again.take(0, 600)
+  expect(await again.take(512, 600)).toEqual(bundles[2])
+  expect(await again.take(256, 560)).toEqual(bundles[1])
+})
+
 test('where events are suddenly large pages end early, and what is large comes deflated', async () => {
   const large = '"äö\\"'.repeat(25_000)
   const sealed = [...events(0, 150), ...events(150, 190, large), ...events(190, 300)]

@@ -55,7 +55,10 @@ export abstract class Run {
   readonly #writer = new ByteWriter()
   readonly #ready = new Map<number, Written>()
   #rows = firstRows
+  /** The seq to be read next. */
   #at = 0
+  /** The first seq of the bundle that is being written: a page may end within it. */
+  #begun = 0
   /** The page behind the last one: read while that one is packed. */
   #ahead: AskedPage | undefined
   /** The first part of the bundle that is being written. */
@@ -94,11 +97,9 @@ export abstract class Run {
 
   /** What is written of [from, to), in pieces, each made when it is asked for. Not beside other calls. */
   async *pieces(from: number, to: number): AsyncGenerator<Uint8Array> {
-    this.#goTo(from)
-    while (this.#at < to) {
-      const at = this.#at
-      const asked = this.#ask(at, to)
-      const { write, size, to: end } = await asked.page
+    this.#goTo(Number.NaN)
+    for (let at = from; at < to; ) {
+      const { write, size, to: end } = await this.#ask(at, to).page
       this.#size(end - at, size)
       for (let seq = at; seq < end; seq++) {
         write(seq, this.#writer)
@@ -106,7 +107,7 @@ export abstract class Run {
         yield this.#writer.take()
         await turn()
       }
-      this.#at = end
+      at = end
     }
     if (this.#writer.length > 0) yield this.#writer.take()
   }
@@ -129,7 +130,7 @@ export abstract class Run {
   async #take(from: number, until: number): Promise<Written> {
     const index = Math.floor(from / TILE_WIDTH)
     if (!this.#ready.has(index)) {
-      if (this.#at !== from) this.#goTo(from)
+      if (this.#begun !== from || this.#at > until) this.#goTo(from)
       while (!this.#ready.has(index)) await this.#read(until)
     }
     const written = this.#ready.get(index)!
@@ -144,24 +145,30 @@ export abstract class Run {
     this.#deflating?.cancel()
     this.#deflating = undefined
     this.#at = seq
+    this.#begun = seq
   }
 
   async #read(until: number): Promise<void> {
     const from = this.#at
     const asked = this.#ahead?.from === from && this.#ahead.to <= until ? this.#ahead : this.#ask(from, until)
     this.#ahead = undefined
+    let begun = this.#begun
     // Should it fail on the way, whoever asks again begins anew.
-    this.#at = Number.NaN
+    this.#begun = Number.NaN
     const { write, size, to } = await asked.page
     this.#size(to - from, size)
     if (to < until) this.#ahead = this.#ask(to, until)
     for (let low = from; low < to; ) {
       const end = Math.min(to, until, low - (low % TILE_WIDTH) + TILE_WIDTH)
       await this.#write(seqsFrom(low, end), write)
-      if (end % TILE_WIDTH === 0 || end === until) this.#ready.set(Math.floor(low / TILE_WIDTH), await this.#finish())
+      if (end % TILE_WIDTH === 0 || end === until) {
+        this.#ready.set(Math.floor(low / TILE_WIDTH), await this.#finish())
+        begun = end
+      }
       low = end
     }
     this.#at = to
+    this.#begun = begun
   }
 
   async #write(seqs: Iterable<number>, write: WriteSeq): Promise<void> {
