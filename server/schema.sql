@@ -2345,21 +2345,23 @@ alter function keeper.open_buckets(integer[]) owner to affidavit_owner;
 revoke all on function keeper.open_buckets(integer[]) from public;
 grant execute on function keeper.open_buckets(integer[]) to affidavit_keeper;
 
-CREATE OR REPLACE FUNCTION keeper.open_personas(p_tenant integer, p_personas bigint[])
+CREATE OR REPLACE FUNCTION keeper.open_personas(p_tenant integer, p_personas bigint[], p_most bigint)
  RETURNS TABLE(persona bigint, subject bigint, content bytea, wrapped bytea, bucket bigint, generation integer, bucket_wrapped bytea)
  LANGUAGE sql
  STABLE SECURITY DEFINER
  SET search_path TO 'keeper', 'pg_temp'
 AS $function$
-  select p.number, p.subject, p.content, k.wrapped, b.number, b.generation, b.wrapped
-  from affidavit.personas p
+  select p.number, p.subject, case when p.before <= p_most then p.content end, k.wrapped, b.number, b.generation, b.wrapped
+  from (
+      select q.number, q.subject, q.content, sum(octet_length(q.content)) over (order by u.n) - octet_length(q.content) as before
+      from unnest(p_personas) with ordinality as u (number, n)
+        join affidavit.personas q on q.number = u.number and q.tenant = p_tenant) p
     join subject_keys k on k.subject = p.subject and k.tenant = p_tenant
-    join buckets b on b.number = k.bucket and b.tenant = p_tenant
-  where p.number = any (p_personas) and p.tenant = p_tenant;
+    join buckets b on b.number = k.bucket and b.tenant = p_tenant;
 $function$;
-alter function keeper.open_personas(integer,bigint[]) owner to affidavit_owner;
-revoke all on function keeper.open_personas(integer,bigint[]) from public;
-grant execute on function keeper.open_personas(integer,bigint[]) to affidavit_keeper;
+alter function keeper.open_personas(integer,bigint[],bigint) owner to affidavit_owner;
+revoke all on function keeper.open_personas(integer,bigint[],bigint) from public;
+grant execute on function keeper.open_personas(integer,bigint[],bigint) to affidavit_keeper;
 
 CREATE OR REPLACE FUNCTION keeper.replay_buckets(p_tenant integer, p_generation integer, p_numbers bigint[], p_wrapped bytea[], p_renewed boolean[])
  RETURNS void

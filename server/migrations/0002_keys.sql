@@ -136,15 +136,18 @@ begin
   return query select unnest(v_numbers);
 end $$;
 
--- What reading a page of events needs to show its people: ciphertext and the wrapped keys, for one tenant.
-create function keeper.open_personas(p_tenant int, p_personas bigint[])
+-- What reading a page of events needs to show its people: ciphertext and the wrapped keys, for one tenant, in the order
+-- given. With the persona that makes them more than p_most bytes, contents end: the rows of those after it have none.
+create function keeper.open_personas(p_tenant int, p_personas bigint[], p_most bigint)
   returns table (persona bigint, subject bigint, content bytea, wrapped bytea, bucket bigint, generation int, bucket_wrapped bytea)
   language sql stable security definer set search_path = keeper, pg_temp as $$
-  select p.number, p.subject, p.content, k.wrapped, b.number, b.generation, b.wrapped
-  from affidavit.personas p
+  select p.number, p.subject, case when p.before <= p_most then p.content end, k.wrapped, b.number, b.generation, b.wrapped
+  from (
+      select q.number, q.subject, q.content, sum(octet_length(q.content)) over (order by u.n) - octet_length(q.content) as before
+      from unnest(p_personas) with ordinality as u (number, n)
+        join affidavit.personas q on q.number = u.number and q.tenant = p_tenant) p
     join subject_keys k on k.subject = p.subject and k.tenant = p_tenant
-    join buckets b on b.number = k.bucket and b.tenant = p_tenant
-  where p.number = any (p_personas) and p.tenant = p_tenant;
+    join buckets b on b.number = k.bucket and b.tenant = p_tenant;
 $$;
 
 -- ─── API keys ───────────────────────────────────────────────────────────────────────────────────────────────────

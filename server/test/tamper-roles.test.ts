@@ -206,7 +206,7 @@ describe.each<Role>(['reader', 'operator_reader'])('role %s', (role) => {
     for (const sql of [
       'select * from keeper.tenant_keys',
       'select * from keeper.api_keys',
-      'select keeper.open_personas(1, array[1]::bigint[])',
+      'select keeper.open_personas(1, array[1]::bigint[], 1)',
       `insert into affidavit.actions (tenant, action) values (1, 'x')`,
       'update affidavit.tenants set name = null',
       'delete from affidavit.personas',

@@ -26,6 +26,8 @@ export interface PeopleOptions {
 
 /** Personas of one address at most: more is no person, but a value that many share. */
 const maxPersonas = 4_096
+/** Of these so much is looked through at a time. */
+const bytesAtOnce = 4 * 1024 * 1024
 /** Where an address says whose persona it is; elsewhere it may be mentioned by somebody else. */
 const own = /^\/(?:actor(?:\/(?:on_behalf_of|impersonator))?|on_behalf_of|impersonator|targets\/\d+)\/(?:email|id)$/
 
@@ -68,16 +70,15 @@ async function byAddress({ ingest, personas }: PeopleOptions, tenant: Tenant<Ten
   )
   const wanted = fold(email)
   const subjects = new Set<number>()
-  for (const reading of (
-    await personas.open(
-      tenant,
-      rows.map(({ persona }) => persona),
-    )
-  ).values()) {
-    if (typeof reading !== 'object') continue
-    const pairs = JSON.parse(reading.content) as [string, unknown][]
-    if (pairs.some(([pointer, value]) => own.test(pointer) && typeof value === 'string' && fold(value) === wanted))
-      subjects.add(reading.subject)
+  for (let left = rows.map(({ persona }) => persona); left.length > 0; ) {
+    const opened = await personas.open(tenant, left, bytesAtOnce)
+    for (const reading of opened.values()) {
+      if (typeof reading !== 'object') continue
+      const pairs = JSON.parse(reading.content) as [string, unknown][]
+      if (pairs.some(([pointer, value]) => own.test(pointer) && typeof value === 'string' && fold(value) === wanted))
+        subjects.add(reading.subject)
+    }
+    left = left.filter((persona) => !opened.has(persona))
   }
   if (subjects.size === 0) return []
   const { rows: known } = await ingest.query<{ number: number; key_id: string }>(

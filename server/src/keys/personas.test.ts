@@ -89,6 +89,27 @@ describe('open', () => {
     expect(await readings(untold)).toEqual(['erased', 'erased', '[3]'])
   })
 
+  test('those beyond the bytes that may come are absent, not erased, in the order given', async () => {
+    const { tenant, lines, personas } = await people(['a', 'b', 'c', 'd', 'e'].map((letter) => letter.repeat(1_000)))
+    const [first, second, gone, third, fourth] = personas as [number, number, number, number, number]
+    await database.superuser.query('delete from affidavit.personas where subject = $1', [lines[2]!.subject])
+    const reader = newPersonas()
+    const letters = (opened: Awaited<ReturnType<Personas['open']>>) =>
+      [...opened].map(([number, one]) => [number, typeof one === 'object' ? one.content[0] : one])
+    expect(letters(await reader.open(tenant, [fourth, gone, third, second, first], 1_500))).toEqual([
+      [fourth, 'e'],
+      [gone, 'erased'],
+      [third, 'd'],
+    ])
+    // What is in memory takes no room, and what was left out is not taken for known.
+    expect(letters(await reader.open(tenant, [fourth, third, second, first], 500)).map(([, one]) => one)).toEqual([
+      'e',
+      'd',
+      'b',
+    ])
+    expect(letters(await reader.open(tenant, [first]))).toEqual([[first, 'a']])
+  })
+
   test('one that was edited or moved to another person is told apart from an erased one, and harms no other', async () => {
     const { tenant, personas } = await people(['[1]', '[2]', '[3]'])
     await database.superuser.query(

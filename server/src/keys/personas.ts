@@ -1,6 +1,8 @@
 // Reading people: the personas of a page of events, decrypted in one round trip. What was erased is gone from the table
-// or cannot be opened; what somebody changed does not open either, and is told apart.
+// or cannot be opened; what somebody changed does not open either, and is told apart. An event that takes a hundred bytes
+// in its row may have half a megabyte of personal values here: whoever reads many of them says how much may come.
 import type { Queryable } from '../store/database.ts'
+import { linesOf } from '../store/event-row.ts'
 import { Buckets, type KeyTenant, type WrappedSubjectKey } from './buckets.ts'
 import type { KeyProvider } from './provider.ts'
 import type { SubjectKey } from './subject-key.ts'
@@ -45,9 +47,14 @@ export class Personas {
 
   /**
    * @param personas numbers from rows that the caller was allowed to see; those of another tenant read as erased
+   * @param most bytes to read: those after the persona that passes them, in the order given, are absent from the result
    * @throws KeyUnusable when a key file is missing, StoreUnavailable
    */
-  async open(tenant: KeyTenant, personas: Iterable<number>): Promise<Map<number, PersonaReading>> {
+  async open(
+    tenant: KeyTenant,
+    personas: Iterable<number>,
+    most = Number.MAX_SAFE_INTEGER,
+  ): Promise<Map<number, PersonaReading>> {
     const now_ms = this.#now()
     const result = new Map<number, PersonaReading>()
     const unknown: number[] = []
@@ -56,7 +63,7 @@ export class Personas {
       if (cached !== undefined && cached.until_ms > now_ms) result.set(number, cached.persona)
       else unknown.push(number)
     }
-    if (unknown.length > 0) await this.#read(tenant, unknown, now_ms, result)
+    if (unknown.length > 0) await this.#read(tenant, unknown, most, result)
     return result
   }
 
@@ -66,15 +73,20 @@ export class Personas {
     this.#cache.deleteWhere(({ persona }) => gone.has(persona.subject))
   }
 
-  async #read(tenant: KeyTenant, numbers: number[], now_ms: number, into: Map<number, PersonaReading>): Promise<void> {
-    const { rows } = await this.#keeper.query<WrappedSubjectKey & { persona: number; content: Buffer }>(
-      'select persona, subject, content, wrapped, bucket, generation, bucket_wrapped from keeper.open_personas($1, $2)',
-      [tenant.number, numbers],
+  async #read(tenant: KeyTenant, numbers: number[], most: number, into: Map<number, PersonaReading>): Promise<void> {
+    const now_ms = this.#now()
+    const { rows } = await this.#keeper.query<WrappedSubjectKey & { persona: number; content: Buffer | null }>(
+      'select persona, subject, content, wrapped, bucket, generation, bucket_wrapped from keeper.open_personas($1, $2, $3)',
+      [tenant.number, numbers, most],
     )
     for (const number of numbers) into.set(number, 'erased')
     const keys = new Map<number, SubjectKey>()
-    for (const row of rows) {
-      const reading = await this.#openOne(tenant, row, keys)
+    for (const { content, ...row } of rows) {
+      if (content === null) {
+        into.delete(row.persona)
+        continue
+      }
+      const reading = await this.#openOne(tenant, { ...row, content }, keys)
       into.set(row.persona, reading)
       if (typeof reading === 'object')
         this.#cache.set(`${tenant.number}:${row.persona}`, {
@@ -99,4 +111,15 @@ export class Personas {
       throw error
     }
   }
+}
+
+/** How many rows of a page, from its first on, have all their people in what `open` read: always one. */
+export function rowsRead(
+  rows: readonly { readonly personal: Buffer | null }[],
+  people: ReadonlyMap<number, PersonaReading>,
+): number {
+  const isRead = ({ personal }: { readonly personal: Buffer | null }) =>
+    linesOf(personal).every(({ persona }) => people.has(persona))
+  const end = rows.findIndex((row, at) => at > 0 && !isRead(row))
+  return end === -1 ? rows.length : end
 }

@@ -34,6 +34,9 @@ interface Person {
   readonly saltKey: SubjectKey
 }
 
+/** By number; undefined who was erased, absent who was not read. */
+type People = ReadonlyMap<number, Person | undefined>
+
 export class ContentRun extends Run {
   readonly #personas: Personas
 
@@ -54,11 +57,12 @@ export class ContentRun extends Run {
     )
     const { bytes } = copied
     const people = await this.#open(new CopiedRows(bytes, columns))
+    const measured = measure(new CopiedRows(bytes, columns), people)
     const rows = new CopiedRows(bytes, columns)
     let isThere = rows.next()
     return {
-      size: bytes.length,
-      to: pageEnd(copied, columns, to),
+      size: bytes.length + measured.bytes,
+      to: Math.min(pageEnd(copied, columns, to), measured.end),
       write: (seq, writer) => {
         writer.room(frameBytes)
         writer.put(seqOpen)
@@ -73,21 +77,28 @@ export class ContentRun extends Run {
     }
   }
 
-  /** Everybody on the page who was not erased. */
-  async #open(rows: CopiedRows): Promise<Map<number, Person>> {
+  /** Everybody on the page, as far as they are not too much for one. */
+  async #open(rows: CopiedRows): Promise<People> {
     const numbers = new Set<number>()
     while (rows.next()) for (const at of linesOf(rows)) numbers.add(readInt8(rows.bytes, at + personaAt))
-    const people = new Map<number, Person>()
+    const people = new Map<number, Person | undefined>()
     if (numbers.size === 0) return people
-    const readings: ReadonlyMap<number, PersonaReading> = await this.#personas.open(this.source.reader.tenant, numbers)
-    for (const [number, reading] of readings) {
-      if (typeof reading !== 'object') continue
-      people.set(number, { json: Buffer.from(JSON.stringify(reading.content)), saltKey: reading.saltKey })
-    }
+    const readings: ReadonlyMap<number, PersonaReading> = await this.#personas.open(
+      this.source.reader.tenant,
+      numbers,
+      mostPageBytes,
+    )
+    for (const [number, reading] of readings)
+      people.set(
+        number,
+        typeof reading === 'object'
+          ? { json: Buffer.from(JSON.stringify(reading.content)), saltKey: reading.saltKey }
+          : undefined,
+      )
     return people
   }
 
-  #parts(rows: CopiedRows, people: ReadonlyMap<number, Person>, writer: ByteWriter): void {
+  #parts(rows: CopiedRows, people: People, writer: ByteWriter): void {
     const { bytes } = rows
     const factsSalt = rows.view(1)
     writer.put(factsOpen)
@@ -113,6 +124,23 @@ export class ContentRun extends Run {
   }
 }
 
+/**
+ * How many bytes people add to rows when they are written, and the seq before which the page has to end: where somebody was
+ * not read, or where it would be too large. The first row stays, whatever somebody made of it: an event that was accepted
+ * fits (ingest/content-size.ts).
+ */
+function measure(rows: CopiedRows, people: People): { bytes: number; end: number } {
+  let bytes = 0
+  for (let isFirst = true; rows.next(); isFirst = false) {
+    const numbers = linesOf(rows).map((at) => readInt8(rows.bytes, at + personaAt))
+    const own = numbers.reduce((sum, number) => sum + (people.get(number)?.json.length ?? 0), 0)
+    const fits = bytes + own <= mostPageBytes && numbers.every((number) => people.has(number))
+    if (!fits && !isFirst) return { bytes, end: rows.int8(0) }
+    bytes += own
+  }
+  return { bytes, end: Number.POSITIVE_INFINITY }
+}
+
 /** Where each personal line of a row begins. */
 function linesOf(rows: CopiedRows): number[] {
   const starts: number[] = []
@@ -121,12 +149,7 @@ function linesOf(rows: CopiedRows): number[] {
   return starts
 }
 
-function putPeople(
-  rows: CopiedRows,
-  people: ReadonlyMap<number, Person>,
-  factsSalt: Uint8Array,
-  writer: ByteWriter,
-): void {
+function putPeople(rows: CopiedRows, people: People, factsSalt: Uint8Array, writer: ByteWriter): void {
   let isFirst = true
   let n = 0
   for (const at of linesOf(rows)) {

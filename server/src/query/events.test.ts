@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { dayMs, type SealedDays, sealedDays } from '../../test/sealed-days.ts'
+import { watchedPersonas } from '../../test/watched-personas.ts'
 import { parseFilter } from '../filter/parameters.ts'
 import { controlEntry } from '../seal/control.ts'
 import { Events, type Listing } from './events.ts'
@@ -109,6 +110,31 @@ describe('pages', () => {
       expect(seqs(await all({ order: 'desc', limit }))).toEqual(oldestFirst.toReversed())
     }
     expect(seqs(await all({ actor: 'u1', limit: '5' }))).toHaveLength(19)
+  })
+
+  it('are short where events are large through their people alone', async () => {
+    const { personas, largest } = watchedPersonas(world.personas)
+    const own = new Events({ store: world.database.store, personas })
+    const large: Reader = { tenant: await world.tenant('large'), operator: false, confidential: false }
+    const email = (n: number) => `${n}@${'x'.repeat(400_000)}.example`
+    for (let from = 0; from < 50; from += 25)
+      await world.seal(
+        'large',
+        now,
+        numbered(from, 25).map((event, n) => ({ ...event, metadata: { email: email(from + n) } })),
+      )
+    const found: unknown[] = []
+    for (let after: string | null = null, pages = 0; pages === 0 || after !== null; pages++) {
+      const parsed = parseFilter({ limit: '1000', ...(after !== null && { after }) }, false)
+      if (!parsed.ok) throw new Error(JSON.stringify(parsed.problems))
+      const listing = await own.list(large, parsed.filter, parsed.page)
+      if (listing.kind !== 'page') throw new Error(listing.kind)
+      expect(listing.data.length).toBeLessThan(45)
+      found.push(...listing.data.map((event) => (event.metadata as { email: string }).email))
+      after = listing.next
+    }
+    expect(found.reverse()).toEqual(Array.from({ length: 50 }, (_, n) => email(n)))
+    expect(largest()).toBeLessThan(9e6)
   })
 
   it('hide control entries unless they are asked for', async () => {

@@ -44,15 +44,16 @@ export interface EventRow extends Record<string, unknown> {
 const lateFlag = 8
 const outcomes = ['success', 'failure', 'denied']
 
-/** Opens the people of a page in one go. */
+/** Opens the people of a page in one go. @param most bytes, as of `Personas.open`: the last ones may be absent */
 export async function openPeople(
   personas: Personas,
   reader: Reader,
   rows: readonly { personal: Buffer | null }[],
+  most?: number,
 ): Promise<Map<number, PersonaReading>> {
   const numbers = new Set<number>()
   for (const { personal } of rows) for (const line of linesOf(personal)) numbers.add(line.persona)
-  return numbers.size === 0 ? new Map() : personas.open(reader.tenant, numbers)
+  return numbers.size === 0 ? new Map() : personas.open(reader.tenant, numbers, most)
 }
 
 /** An event with its people, ready for the filter and for showing. */

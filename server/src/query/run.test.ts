@@ -3,6 +3,7 @@ import { inflateRawSync } from 'node:zlib'
 import { commit, decodeBundle, decodeContent, decodeEntry, type Payload, type SaltedPart } from '@affidavit/trail'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { dayMs, type SealedDays, sealedDays } from '../../test/sealed-days.ts'
+import { watchedPersonas } from '../../test/watched-personas.ts'
 import { sha256 } from '../store/sha256.ts'
 import { ContentRun } from './content-run.ts'
 import { EntryRun } from './entry-run.ts'
@@ -90,6 +91,37 @@ test('no row is read twice, wherever in a bundle the pages end', async () => {
   await again.take(0, 600)
   expect(await again.take(512, 600)).toEqual(bundles[2])
   expect(await again.take(256, 560)).toEqual(bundles[1])
+})
+
+test('events that are large through their people alone do not come together', async () => {
+  // Each has some hundred bytes in its row, and 150 KB in a persona of its own; the last ones share one.
+  const email = (i: number) => `${i < 80 ? i : 'shared'}@${'x'.repeat(150_000)}.example`
+  const sealed = Array.from({ length: 100 }, (_, i) => ({
+    action: 'user.updated',
+    actor: { id: 'u' },
+    metadata: { email: email(i) },
+  }))
+  const source = await sourceOf('people', [sealed.slice(0, 50), sealed.slice(50)], false)
+  const { personas, largest } = watchedPersonas(world.personas)
+  const asked: number[] = []
+  class Counted extends ContentRun {
+    protected override async page(from: number, to: number, only: readonly number[] | undefined) {
+      const page = await super.page(from, to, only)
+      asked.push(page.to - from)
+      return page
+    }
+  }
+  const pieces: Uint8Array[] = []
+  for await (const piece of new Counted(source, personas).pieces(0, 100)) pieces.push(piece)
+  const payloads = payloadsOf(Buffer.concat(pieces).toString('utf8'))
+  expect(payloads.map(({ personal }) => JSON.parse(personal![0]!.content)[0][1])).toEqual(
+    sealed.map((_, i) => email(i)),
+  )
+  expect(largest()).toBeLessThan(9e6)
+  expect(Math.max(...asked)).toBeLessThan(50)
+  const some = await new ContentRun(source, personas).some([1, 30, 70, 90])
+  if ('parts' in some) throw new Error('four are not large')
+  expect(payloadsOf(Buffer.from(some).toString('utf8'))).toEqual([1, 30, 70, 90].map((seq) => payloads[seq]))
 })
 
 test('where events are suddenly large pages end early, and what is large comes deflated', async () => {

@@ -15,7 +15,7 @@ import {
   scan,
   type Window,
 } from '../filter/postgres.ts'
-import type { Personas } from '../keys/personas.ts'
+import { type Personas, rowsRead } from '../keys/personas.ts'
 import type { Queryable } from '../store/database.ts'
 import { readRows } from './read.ts'
 import type { Resolution } from './resolve.ts'
@@ -33,7 +33,7 @@ export const budget = {
   characters: 16 * 1024 * 1024,
 }
 
-/** Candidates read at once: at first, and as many as hold about so much payload. An event may be 256 KiB. */
+/** Candidates read at once: at first, and as many as hold about so much payload. An event may be half a megabyte. */
 const readAtOnce = { first: 128, least: 16, characters: 8 * 1024 * 1024 }
 
 /** A first look at the newest rows finds a page of frequent events without any index. */
@@ -138,22 +138,31 @@ async function keepMatches(search: Search, trail: SpannedTrail, seqs: readonly n
   for (let start = 0; start < seqs.length; ) {
     const some = seqs.slice(start, start + count)
     const rows = await readRows(search.session, search.reader, trail, trail.spans, some)
-    const people = await openPeople(search.personas, search.reader, rows)
+    const people = await openPeople(search.personas, search.reader, rows, readAtOnce.characters)
+    const whole = rowsRead(rows, people)
     let read = 0
-    for (const row of rows) {
+    for (const row of rows.slice(0, whole)) {
       const event = openRow(row, people)
-      const characters = (row.facts?.length ?? 0) + (row.confidential?.length ?? 0)
+      const characters = sizeOf(event)
       read += characters
       if (!search.matches(event)) continue
       search.found.push({ trail, event })
       search.spent.characters += characters
       if (isFull(search)) return row.seq
     }
-    start += count
-    count = Math.max(readAtOnce.least, Math.floor((readAtOnce.characters * count) / (read + 1)))
+    const taken = whole === rows.length ? some.length : some.indexOf(rows[whole]!.seq)
+    start += taken
+    count = Math.max(readAtOnce.least, Math.floor((readAtOnce.characters * taken) / (read + 1)))
   }
   return undefined
 }
+
+/** Characters of an event's payload. */
+const sizeOf = ({ row, contents }: Opened) =>
+  contents.reduce(
+    (sum, content) => sum + (content?.length ?? 0),
+    (row.facts?.length ?? 0) + (row.confidential?.length ?? 0),
+  )
 
 /** Chooses the walk's steps. */
 class Steps {

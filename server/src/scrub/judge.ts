@@ -26,6 +26,8 @@ import type { Page, ScrubRow } from './page.ts'
 export interface TrailState {
   /** Leaf hashes of [0, seq). */
   readonly range: CompactRange
+  /** The last of them: those of the tile that is not full. */
+  leaves: Buffer[]
   /** Leaf hash of entry seq − 1; null for the first. */
   previous: Buffer | null
   position: number
@@ -59,12 +61,13 @@ export function judgePage(page: Page, state: TrailState, judging: Judging): Mism
     now: judging.now,
   })
   const computed: Buffer[] = []
+  const full: FullTile[] = []
   const keyIds = new Map([...page.subjects].map(([number, { keyId }]) => [number, keyId]))
   let expected = state.range.size
   for (const row of page.rows) {
     if (row.seq !== expected) wrong.push(missing(expected, row.seq))
     // What is missing gets a place in the tree, so that what comes after it is judged at its own.
-    for (; expected < row.seq; expected++) state.range.append(noHash)
+    for (; expected < row.seq; expected++) append(state, noHash, full)
     expected = row.seq + 1
     const judged = judgeEntry(page, keyIds, row, state.previous, computed.at(-1))
     if ('entry' in judged) {
@@ -84,7 +87,7 @@ export function judgePage(page: Page, state: TrailState, judging: Judging): Mism
       )
     state.position = row.position
     state.previous = row.hash
-    state.range.append(row.hash)
+    append(state, row.hash, full)
     wrong.push(...wrongColumns(page, judging.tenant, row))
   }
   for (const { code, message, seq } of findings.sorted()) {
@@ -92,9 +95,24 @@ export function judgePage(page: Page, state: TrailState, judging: Judging): Mism
     if (code === 'unexplained' && hasTampered(page, seq)) continue
     wrong.push(mismatch(seq ?? null, contentOf(message), message, [code, printOf(page, seq)]))
   }
-  wrong.push(...wrongTokens(page, judging.tenant, judging.known), ...wrongTiles(page))
+  wrong.push(...wrongTokens(page, judging.tenant, judging.known), ...wrongTiles(page, full))
   if (state.range.size >= page.trail.size || page.rows.length === 0) wrong.push(...wrongEnd(page, state))
   return wrong
+}
+
+interface FullTile {
+  readonly index: number
+  readonly hashes: Buffer
+}
+
+/** Adds a leaf, and the tile that it fills to `full`. */
+function append(state: TrailState, leaf: Buffer, full: FullTile[]): void {
+  state.range.append(leaf)
+  state.leaves.push(leaf)
+  if (state.range.size % TILE_WIDTH !== 0) return
+  if (state.leaves.length === TILE_WIDTH)
+    full.push({ index: state.range.size / TILE_WIDTH - 1, hashes: Buffer.concat(state.leaves) })
+  state.leaves = []
 }
 
 function hasTampered({ rows, people }: Page, seq: number | undefined): boolean {
@@ -184,8 +202,7 @@ function openOperator(column: Buffer) {
 }
 
 /** Level-0 tiles hold the leaves; each tile above holds the roots of those under it. */
-function* wrongTiles(page: Page): Generator<Mismatch> {
-  const { rows, tiles, trail } = page
+function* wrongTiles({ tiles }: Page, leaves: readonly FullTile[]): Generator<Mismatch> {
   const stored = new Map(tiles.map((tile) => [`${tile.level} ${tile.index}`, tile.hashes]))
   const wrong = (level: number, index: number, hashes: Buffer | undefined) =>
     mismatch(
@@ -195,9 +212,9 @@ function* wrongTiles(page: Page): Generator<Mismatch> {
       hashes ?? null,
     )
   let level = 0
-  let full = fullTiles(rows, Math.min(trail.size, (rows.at(-1)?.seq ?? -1) + 1))
+  let full = leaves
   while (full.length > 0) {
-    const above: { index: number; hashes: Buffer }[] = []
+    const above: FullTile[] = []
     for (const { index, hashes } of full) {
       const tile = stored.get(`${level} ${index}`)
       if (tile === undefined || !tile.equals(hashes)) yield wrong(level, index, tile)
@@ -211,16 +228,6 @@ function* wrongTiles(page: Page): Generator<Mismatch> {
     full = above
     level += 1
   }
-}
-
-function fullTiles(rows: readonly ScrubRow[], end: number): { index: number; hashes: Buffer }[] {
-  const leaves = new Map(rows.map(({ seq, hash }) => [seq, hash]))
-  const tiles: { index: number; hashes: Buffer }[] = []
-  for (let index = Math.ceil((rows[0]?.seq ?? 0) / TILE_WIDTH); (index + 1) * TILE_WIDTH <= end; index++) {
-    const seqs = Array.from({ length: TILE_WIDTH }, (_, at) => index * TILE_WIDTH + at)
-    tiles.push({ index, hashes: Buffer.concat(seqs.map((seq) => leaves.get(seq) ?? noHash)) })
-  }
-  return tiles
 }
 
 function rootOf(hashes: Buffer): Uint8Array {

@@ -1,6 +1,7 @@
 // One page of a trail as it is stored, with everything that it is judged by, read in one snapshot. Rows are looked for by
 // trail and seq alone: the table of days, which searches go by, is under suspicion itself.
-import type { PersonaReading, Personas } from '../keys/personas.ts'
+import { TILE_WIDTH } from '@affidavit/trail'
+import { type PersonaReading, type Personas, rowsRead } from '../keys/personas.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import type { Pool, Queryable } from '../store/database.ts'
 import { linesOf } from '../store/event-row.ts'
@@ -94,8 +95,13 @@ export interface PageParts {
   readonly personas: Personas
 }
 
+/** Bytes of payload, and of people, with which a page ends: others need the thread's memory, too. */
+const page_bytes = 8 * 1024 * 1024
+
 /**
- * @param idsOf the id tokens of rows, by which they are to be found
+ * A page ends with a tile, or before, where rows or people are large.
+ *
+ * @param most rows
  * @returns undefined when the trail is gone
  */
 export async function readPage(
@@ -109,7 +115,7 @@ export async function readPage(
     await session.query('set transaction isolation level repeatable read read only')
     const found = await readTrail(session, trail)
     if (found === undefined) return undefined
-    const rows = await readRows(session, trail, from, Math.min(from + most, found.size))
+    const rows = await readTileRows(session, found, from, most)
     const lines = rows.flatMap((row) => linesOf(row.personal))
     const subjects = new Set(lines.map(({ subject }) => subject))
     for (const { actor } of rows) if (actor !== null) subjects.add(Number(actor))
@@ -127,8 +133,9 @@ export async function readPage(
     }
   })
   if (read === undefined) return undefined
-  const { personas, ...page } = read
-  return { ...page, people: personas.length === 0 ? new Map() : await parts.personas.open(tenant, personas) }
+  const { personas, rows, ...page } = read
+  const people = personas.length === 0 ? new Map() : await parts.personas.open(tenant, personas, page_bytes)
+  return { ...page, rows: rows.slice(0, rowsRead(rows, people)), people }
 }
 
 async function readTrail(session: Queryable, trail: number): Promise<ScrubbedTrail | undefined> {
@@ -143,12 +150,28 @@ async function readTrail(session: Queryable, trail: number): Promise<ScrubbedTra
   return rows[0] as ScrubbedTrail | undefined
 }
 
+/** The rows up to the end of a tile; where none of them is there any more, the next ones tell that. */
+async function readTileRows(
+  session: Queryable,
+  { number, size }: ScrubbedTrail,
+  from: number,
+  most: number,
+): Promise<ScrubRow[]> {
+  const end = from - (from % TILE_WIDTH) + TILE_WIDTH
+  const rows = await readRows(session, number, from, Math.min(end, size))
+  return rows.length > 0 || end >= size ? rows : readRows(session, number, from, Math.min(from + most, size))
+}
+
 async function readRows(session: Queryable, trail: number, from: number, to: number): Promise<ScrubRow[]> {
   const { rows } = await session.query<ScrubRow>(
-    `select seq, position, sealed_at, occurred_at, actor::text, facts_salt, tenant, action, day, shard,
-        category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms
-      from affidavit.events where trail = $1 and seq >= $2 and seq < $3 order by seq`,
-    [trail, from, to],
+    `select e.* from (
+        select seq, position, sealed_at, occurred_at, actor::text, facts_salt, tenant, action, day, shard,
+          category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms,
+          sum(coalesce(octet_length(facts), 0) + coalesce(octet_length(confidential), 0) + coalesce(octet_length(operator), 0))
+            over (order by seq rows between unbounded preceding and 1 preceding) as before
+        from affidavit.events where trail = $1 and seq >= $2 and seq < $3) e
+      where coalesce(e.before, 0) <= $4 order by e.seq`,
+    [trail, from, to, page_bytes],
   )
   return rows
 }

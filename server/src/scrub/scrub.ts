@@ -105,16 +105,17 @@ class TrailScrub {
     const tenant = (await tenants.byNumber([this.#tenant])).get(this.#tenant)
     // Of a tenant that was deleted nothing is kept that could be wrong.
     if (tenant === undefined || tenant.state === 'closed') {
-      await keepPlace(pool, this.#after(0))
+      await keepPlace(pool, { ...this.#after(), checked: 0 })
       return 0
     }
     const announcements = await this.#announcements(tenant)
     let state = await this.#begin(announcements)
     let absence = new Absence(announcements, new Findings())
     let checked = 0
+    let kept = 0
     while (!this.#options.signal.aborted) {
       if (this.#known.size > known_personas) this.#known.clear()
-      const before = { ...state, range: state.range.clone() }
+      const before = { ...state, range: state.range.clone(), leaves: [...state.leaves] }
       const first = await this.#judge(tenant, state, absence)
       if (first === undefined) break
       let { rows, size, wrong } = first
@@ -133,7 +134,11 @@ class TrailScrub {
       }
       checked += rows
       const done = state.range.size >= size || rows === 0
-      await keepPlace(pool, done ? this.#after(rows) : { ...this.#within(state), checked: rows })
+      // Within a tile there is no place to go on from: its leaves would be missing.
+      if (done || state.leaves.length === 0) {
+        await keepPlace(pool, { ...(done ? this.#after() : this.#within(state)), checked: checked - kept })
+        kept = checked
+      }
       this.#options.onProgress?.({ checked: this.#place.checked + checked, total: this.#place.total })
       await this.#restAfter(rows, performance.now() - began)
       if (done) break
@@ -160,20 +165,20 @@ class TrailScrub {
     return { trail: this.#trail - 1, range, previous }
   }
 
-  #after(checked: number) {
-    return { trail: this.#trail, range: new CompactRange(sha256), previous: null, checked }
+  #after() {
+    return { trail: this.#trail, range: new CompactRange(sha256), previous: null }
   }
 
   /** A round that was cut off goes on within the trail, if it is still the one that it was in. */
   async #begin(announcements: readonly Announcement[]): Promise<TrailState> {
     const { range, previous, trail } = this.#place
-    if (trail === this.#trail - 1 && range.size > 0) return { range: range.clone(), previous, position: 0 }
+    if (trail === this.#trail - 1 && range.size > 0) return { range: range.clone(), leaves: [], previous, position: 0 }
     const minimum = announcements.reduce((size, { control }) => (control.kind === 'truncate' ? control.size : size), 0)
     const start = new CompactRange(sha256)
     const tiles = minimum === 0 ? [] : await readFirstTiles(this.#parts.pool, this.#trail, minimum)
     for (const tile of tiles)
       for (let at = 0; at < tile.length; at += 32) start.append(Buffer.from(tile.subarray(at, at + 32)))
-    return { range: start, previous: tiles.at(-1)?.subarray(-32) ?? null, position: 0 }
+    return { range: start, leaves: [], previous: tiles.at(-1)?.subarray(-32) ?? null, position: 0 }
   }
 
   async #announcements(tenant: Tenant<TenantKeys>): Promise<Announcement[]> {
