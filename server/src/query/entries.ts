@@ -1,5 +1,5 @@
-// Entries as they were hashed, encoded again from the columns, for tiles, proofs and packs. Nothing is trusted to be
-// right here: whoever hashes these bytes finds out.
+// Entries as they were hashed, encoded again from the columns, for tiles and proofs. Nothing is trusted to be right here:
+// whoever hashes these bytes finds out.
 import { encodeEntry, NO_PREVIOUS } from '@affidavit/trail'
 import { decryptConfidential } from '../keys/confidential.ts'
 import type { PersonaReading, Personas } from '../keys/personas.ts'

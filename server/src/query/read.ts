@@ -57,7 +57,7 @@ export async function readRows(
 
 /**
  * `readRows` for numbers without a gap, ascending: one walk along the days' indexes of places instead of two probes for each
- * number. Packs and exports read millions of rows like this.
+ * number. Entry bundles are read like this.
  */
 export async function readRun(
   session: Queryable,

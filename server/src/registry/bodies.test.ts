@@ -12,7 +12,7 @@ const head = (slot: number, size: number) => ({
 const text = (slot: number, size: number) =>
   formatCheckpoint(`${logName}/${head(slot, size).trail}`, size, Buffer.alloc(32, slot % 251))
 
-test('every slot gives the checkpoint text that was put last, in little memory', () => {
+test('every slot gives the checkpoint text that was put last', () => {
   const bodies = new PackedBodies(logName)
   const slots = Array.from({ length: 20_000 }, (_, n) => (n * 7919) % 65_536)
   for (const slot of slots) bodies.put(head(slot, 1))
