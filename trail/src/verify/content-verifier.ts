@@ -63,10 +63,13 @@ export class ContentVerifier {
   checkParts(seq: number, committed: Committed, parts: Parts, compare: boolean): void {
     const entry = this.absence === undefined ? undefined : committed.entry
     const gone = entry && this.absence!.payloadGone(seq, entry)
-    this.facts(seq, committed, parts, compare, gone)
-    this.confidential(seq, committed, parts, compare, gone)
-    this.operator(seq, committed, parts, compare, gone)
-    this.personal(seq, committed, entry, parts, compare, gone)
+    let isMissing = this.facts(seq, committed, parts, compare, gone)
+    isMissing = this.confidential(seq, committed, parts, compare, gone) || isMissing
+    isMissing = this.operator(seq, committed, parts, compare, gone) || isMissing
+    isMissing = this.personal(seq, committed, entry, parts, compare, gone) || isMissing
+    if (gone === undefined || !isMissing) return
+    this.absence!.excuse(gone)
+    this.absence!.checkRetention(seq, gone)
   }
 
   /** All announcements are known now and none lets anything be gone: every gap so far is a finding. */
@@ -74,15 +77,9 @@ export class ContentVerifier {
     for (const { seq, name } of this.gaps) this.unexplained(seq, name)
   }
 
-  private facts(seq: number, committed: Committed, parts: Parts, compare: boolean, gone: Gone | undefined): void {
-    if (!parts.facts()) {
-      if (gone === undefined) this.gap(seq, 'facts')
-      else {
-        this.options.absence!.excuse(gone)
-        this.options.absence!.checkRetention(seq, gone)
-      }
-      return
-    }
+  /** @returns whether they are missing; so do the next three, of what is neither withheld nor erased */
+  private facts(seq: number, committed: Committed, parts: Parts, compare: boolean, gone: Gone | undefined): boolean {
+    if (!parts.facts()) return this.missing(seq, 'facts', gone)
     if (compare) {
       const { isEvent } = committed
       const commitment = parts.commitment(this.options.hash, isEvent ? 'facts' : 'control')
@@ -90,6 +87,7 @@ export class ContentVerifier {
       if (isEvent) this.markers(seq, committed, parts)
     }
     if (gone !== undefined) this.stillServed(seq, 'facts', gone)
+    return false
   }
 
   /** A value that was cut out of the facts must be in one of the entry's personal lines. */
@@ -104,28 +102,29 @@ export class ContentVerifier {
     )
   }
 
-  private confidential(seq: number, entry: Committed, parts: Parts, compare: boolean, gone: Gone | undefined): void {
-    if (!parts.confidential()) this.missing(seq, 'confidential', entry.hasConfidential, gone)
-    else {
-      if (compare && !entry.hasConfidential) this.notCommitted(seq, 'confidential')
-      else if (compare && !entry.isConfidential(parts.commitment(this.options.hash, 'confidential')))
-        this.changed(seq, 'confidential')
-      if (gone !== undefined) this.stillServed(seq, 'confidential', gone)
-    }
+  private confidential(seq: number, entry: Committed, parts: Parts, compare: boolean, gone: Gone | undefined): boolean {
+    if (!parts.confidential())
+      return entry.hasConfidential && !this.withheld.has('confidential') && this.missing(seq, 'confidential', gone)
+    if (compare && !entry.hasConfidential) this.notCommitted(seq, 'confidential')
+    else if (compare && !entry.isConfidential(parts.commitment(this.options.hash, 'confidential')))
+      this.changed(seq, 'confidential')
+    if (gone !== undefined) this.stillServed(seq, 'confidential', gone)
+    return false
   }
 
-  private operator(seq: number, entry: Committed, parts: Parts, compare: boolean, gone: Gone | undefined): void {
-    if (!parts.operator()) this.missing(seq, 'operator', entry.hasOperator, gone)
-    else {
-      if (compare && !entry.hasOperator) this.notCommitted(seq, 'operator')
-      else if (compare && !entry.isOperator(parts.commitment(this.options.hash, 'operator')))
-        this.changed(seq, 'operator')
-      if (gone !== undefined) this.stillServed(seq, 'operator', gone)
-    }
+  private operator(seq: number, entry: Committed, parts: Parts, compare: boolean, gone: Gone | undefined): boolean {
+    if (!parts.operator())
+      return entry.hasOperator && !this.withheld.has('operator') && this.missing(seq, 'operator', gone)
+    if (compare && !entry.hasOperator) this.notCommitted(seq, 'operator')
+    else if (compare && !entry.isOperator(parts.commitment(this.options.hash, 'operator')))
+      this.changed(seq, 'operator')
+    if (gone !== undefined) this.stillServed(seq, 'operator', gone)
+    return false
   }
 
-  private missing(seq: number, kind: 'confidential' | 'operator', isCommitted: boolean, gone: Gone | undefined): void {
-    if (isCommitted && gone === undefined && !this.withheld.has(kind)) this.gap(seq, kind)
+  private missing(seq: number, name: string, gone: Gone | undefined): true {
+    if (gone === undefined) this.gap(seq, name)
+    return true
   }
 
   private personal(
@@ -135,22 +134,24 @@ export class ContentVerifier {
     parts: Parts,
     compare: boolean,
     gone: Gone | undefined,
-  ): void {
+  ): boolean {
+    let isMissing = false
     let there = parts.personal()
     const lines = committed.personalLines
     for (let n = 0; n < lines; n++) {
-      const erased = gone ?? (entry && this.absence!.subjectGone(seq, entry, entry.personal[n]!.key))
+      const erased = entry && this.absence!.subjectGone(seq, entry, entry.personal[n]!.key)
       if (there === n) {
-        if (compare && !committed.isPersonal(n, parts.commitment(this.options.hash, 'personal'))) {
+        if (compare && !committed.isPersonal(n, parts.commitment(this.options.hash, 'personal')))
           this.changed(seq, `personal ${n}`)
-        }
-        if (erased !== undefined) this.stillServed(seq, `personal ${n}`, erased)
+        if (gone !== undefined || erased !== undefined) this.stillServed(seq, `personal ${n}`, gone, erased)
         there = parts.personal()
-      } else if (gone === undefined && erased !== undefined) this.absence!.excuse(erased)
-      else if (erased === undefined && !this.withheld.has('personal')) this.gap(seq, `personal ${n}`)
+      } else if (erased !== undefined) {
+        if (gone === undefined) this.absence!.excuse(erased)
+      } else if (!this.withheld.has('personal')) isMissing = this.missing(seq, `personal ${n}`, gone)
     }
     if (there >= 0 && compare) this.notCommitted(seq, `personal ${there}`)
     while (there >= 0) there = parts.personal()
+    return isMissing
   }
 
   private changed(seq: number, name: string): void {
@@ -175,17 +176,23 @@ export class ContentVerifier {
     )
   }
 
-  private stillServed(seq: number, name: string, gone: Gone): void {
-    const { now, graceMs, findings } = this.options
-    // What was lost may have been found again, and what is to be kept longer than a prune reaches stays.
-    if (gone.control.kind === 'lost' || gone.early === true) return
-    if (gone.sealedAt !== '' && now - Date.parse(gone.sealedAt) < graceMs) return
-    findings.fail(
+  /** @param ends announcements by which it should be gone */
+  private stillServed(seq: number, name: string, ...ends: (Gone | undefined)[]): void {
+    const end = ends.find((gone) => gone !== undefined && this.isDue(gone))
+    if (end === undefined) return
+    this.options.findings.fail(
       'absence',
       'still_there',
-      `${name} of entry ${seq} is there though entry ${gone.seq} announced its end`,
+      `${name} of entry ${seq} is there though entry ${end.seq} announced its end`,
       seq,
     )
+  }
+
+  private isDue(gone: Gone): boolean {
+    const { now, graceMs } = this.options
+    // What was lost may have been found again, and what is to be kept longer than a prune reaches stays.
+    if (gone.control.kind === 'lost' || gone.early === true) return false
+    return gone.sealedAt === '' || !(now - Date.parse(gone.sealedAt) < graceMs)
   }
 }
 
