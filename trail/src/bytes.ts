@@ -67,7 +67,7 @@ export function toHex(bytes: Uint8Array): string {
 
 /** The bytes of lower-case hex, or undefined. */
 export function fromHex(text: string): Uint8Array | undefined {
-  if (!/^(?:[0-9a-f]{2})*$/.test(text)) return undefined
+  if (text.length % 2 !== 0 || /[^0-9a-f]/.test(text)) return undefined
   const bytes = new Uint8Array(text.length / 2)
   for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(2 * i, 2 * i + 2), 16)
   return bytes

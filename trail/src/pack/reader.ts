@@ -12,6 +12,8 @@ import { MANIFEST_LIMIT, USUAL_LIMIT } from './pack.ts'
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 /** Hash tiles are the members that are stored. */
 const HASH_TILE = /^tile\/[0-9]/
+/** Members but bundles and contents are small: the largest are successions. What a bomb inflates to is never looked at. */
+const SMALL_LIMIT = 2 ** 22
 
 /** An opened pack: its members are known to be those its manifest demands; each is checked when it is read. */
 export class PackReader {
@@ -46,9 +48,9 @@ export class PackReader {
     return new PackReader(hash, file, inflate, manifest, directory)
   }
 
-  /** Any member but bundles and contents. Throws PackError. */
+  /** Any member but bundles and contents, of at most 4 MiB. Throws PackError. */
   async read(path: string): Promise<Uint8Array> {
-    return this.member(this.order.other(path), path)
+    return this.member(this.order.other(path), path, SMALL_LIMIT)
   }
 
   async text(path: string): Promise<string> {
@@ -76,9 +78,10 @@ export class PackReader {
     return this.member(this.order.content(index), `the content of bundle ${index}`)
   }
 
-  private async member(place: number | undefined, name: string): Promise<Uint8Array> {
+  private async member(place: number | undefined, name: string, most = USUAL_LIMIT): Promise<Uint8Array> {
     if (place === undefined) throw new PackError('members', `${name} is not in the pack`)
-    return readMember(this.hash, this.file, await this.directory.entry(place), this.manifest.limit, this.inflate)
+    const limit = Math.min(this.manifest.limit, most)
+    return readMember(this.hash, this.file, await this.directory.entry(place), limit, this.inflate)
   }
 }
 

@@ -57,6 +57,8 @@ it('splits bundles as it joins them, and refuses cut ones', () => {
     }),
   )
   expect(decodeBundle(Uint8Array.of(0))).toBeUndefined()
+  expect(decodeBundle(new Uint8Array(2 * 256))).toHaveLength(256)
+  expect(decodeBundle(new Uint8Array(2 * 257))).toBeUndefined()
   expect(() => encodeBundle([new Uint8Array(65_536)])).toThrow(RangeError)
 })
 

@@ -65,12 +65,12 @@ export function encodeBundle(entries: readonly Uint8Array[]): Uint8Array {
   return bundle
 }
 
-/** The entries of a bundle as views into it, or undefined when it ends inside one. */
+/** The entries of a bundle as views into it, or undefined when it ends inside one or holds more than 256. */
 export function decodeBundle(bundle: Uint8Array): Uint8Array[] | undefined {
   const entries: Uint8Array[] = []
   let at = 0
   while (at < bundle.length) {
-    if (at + 2 > bundle.length) return undefined
+    if (at + 2 > bundle.length || entries.length === TILE_WIDTH) return undefined
     const end = at + 2 + bundle[at]! * 256 + bundle[at + 1]!
     if (end > bundle.length) return undefined
     entries.push(bundle.subarray(at + 2, end))

@@ -106,7 +106,8 @@ function splitBundle(bundle: Uint8Array, width: number, room: Uint8Array): Split
   const lengths: number[] = []
   let at = 0
   while (at < bundle.length) {
-    if (at + 2 > bundle.length) return undefined
+    // Entries of no bytes at all: millions of them fit into a bundle.
+    if (at + 2 > bundle.length || starts.length === width) return undefined
     const length = bytes[at]! * 256 + bytes[at + 1]!
     bytes[at] = 0
     bytes[at + 1] = 0
