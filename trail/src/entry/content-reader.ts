@@ -354,7 +354,8 @@ function readSalt(bytes: Uint8Array, from: number, target: Uint8Array): boolean 
 function parseString(literal: string): string {
   try {
     const value: unknown = JSON.parse(literal)
-    if (typeof value === 'string') return value
+    // Half a character has no UTF-8: it would be hashed as another one.
+    if (typeof value === 'string' && value.isWellFormed()) return value
   } catch {
     // refused below
   }

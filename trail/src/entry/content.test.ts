@@ -87,6 +87,7 @@ describe('content line', () => {
     '{"seq":1,"facts":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content": "x"}}',
     '{"seq":1,"facts":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":"x" }}',
     '{"seq":1,"facts":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":"\ud800"}}',
+    '{"seq":1,"facts":{"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":"\\ud800"}}',
     '{"seq":1,"personal":[]}',
     '{"seq":1,"personal":[{"n":1,"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":""},{"n":1,"salt":"AAAAAAAAAAAAAAAAAAAAAA==","content":""}]}',
   ])('refuses %j', (line) => {
