@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
 import { type StartedServer, startedServer } from '../../server/test/started-server.ts'
+import { dimensions } from '../src/verify/deep/expected.ts'
 import { verified } from './command-line.ts'
 
 // Each run asks some hundred filters, which takes a second on an idle machine.
@@ -86,6 +87,20 @@ const rich = (i: number) => ({
 
 /** The same, seq 1 + i: entry 0 opens the trail. */
 const events = 12
+
+test('asks every filter that the search has', async () => {
+  interface Document {
+    readonly paths: { readonly '/v1/events': { readonly get: { readonly parameters: readonly { name: string }[] } } }
+  }
+  const { paths } = await server.get<Document>('/openapi.json')
+  const filters = paths['/v1/events'].get.parameters
+    .map(({ name }) => name)
+    .filter((name) => !notFilters.includes(name))
+  const asked = dimensions.filter((name) => name !== 'id').flatMap((name) => (name === 'day' ? ['from', 'to'] : [name]))
+  expect(filters.toSorted()).toEqual(asked.toSorted())
+})
+/** `control=true` is asked, too: it must list every entry. */
+const notFilters = ['tenant', 'order', 'limit', 'after', 'control']
 
 test('rich events hold: people, policies, odd spellings, and nothing is asked that must not be found', async () => {
   await send('PUT', '/v1/tenants/rich', {

@@ -7,6 +7,7 @@ import {
   decodeManifest,
   encodeManifest,
   makePolicy,
+  memberPaths,
   PackReader,
   parseVkey,
   REGISTRY_MEMBERS,
@@ -249,14 +250,21 @@ test('a pack that nobody takes gives its place to another, and the thread ends w
   await expect(ask()).rejects.toMatchObject({ problem: { code: 'unavailable' } })
 })
 
-test('goes on where a download was cut off, byte for byte', async () => {
-  const whole = await packOf('?from=10&to=500')
+test.each([
+  ['a range', '?from=10&to=500'],
+  ['a time', '?sealed_from=2026-01-01'],
+  ['a set of events', '?event=event-3,event-99&event=event-400'],
+])('goes on where a download of %s was cut off, byte for byte', async (_what, query) => {
+  const whole = await packOf(query)
   const pack = await open(whole)
   const begun = { manifest: encodeManifest(pack.manifest), checkpoint: await pack.text('checkpoint') }
-  for (const skip of [3, 5]) {
+  const members = [...memberPaths(pack.manifest)]
+  const proof = members.findIndex((path) => path.startsWith('proofs/'))
+  for (const skip of [3, 5, ...(proof > 0 ? [proof + 1] : [])]) {
     const { body } = await api.post(`${path}/pack`, { ...begun, skip })
     const at = whole.indexOf(body.subarray(0, 200))
     expect(at).toBeGreaterThan(0)
+    expect(body.indexOf(members[skip]!)).toBe(30)
     // The registry goes on meanwhile, and the cover page says when it was made: everything before is the same.
     const late = body.indexOf(Buffer.from('registry/epoch')) - 30
     expect(late).toBeGreaterThan(200)

@@ -8,7 +8,7 @@ import { openKeyFolder } from '../src/keys/key-folder.ts'
 import { Personas } from '../src/keys/personas.ts'
 import { KeyChest } from '../src/keys/tenant-keys.ts'
 import { startServer } from '../src/main.ts'
-import { type Found, scrubRound } from '../src/scrub/scrub.ts'
+import { type Found, type ScrubOptions, scrubRound } from '../src/scrub/scrub.ts'
 import { silent } from '../src/store/log.ts'
 import { Tenants } from '../src/tenants/tenants.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
@@ -58,10 +58,8 @@ async function record(events: object[]): Promise<unknown> {
   return response.json()
 }
 
-/** One whole round. @returns what was found in this trail, `<what> <seq>` */
-async function scrubbed(): Promise<string[]> {
-  await database.superuser.query('delete from affidavit.scrub_findings')
-  const found: Found[] = []
+/** One whole round. @returns entries read */
+async function round(options: Partial<ScrubOptions> & Pick<ScrubOptions, 'onFound'>): Promise<number> {
   const provider = await openKeyFolder({ folder: `${server.dataDir}/keys`, mayCreateRoot: false })
   const keeper = database.store.pool('keeper')
   const parts = {
@@ -71,11 +69,14 @@ async function scrubbed(): Promise<string[]> {
     log: silent,
     recheck_ms: 0,
   }
-  await scrubRound(parts, {
-    rate: Number.POSITIVE_INFINITY,
-    signal: new AbortController().signal,
-    onFound: (one) => found.push(one),
-  })
+  return scrubRound(parts, { rate: Number.POSITIVE_INFINITY, signal: new AbortController().signal, ...options })
+}
+
+/** One whole round. @returns what was found in this trail, `<what> <seq>` */
+async function scrubbed(): Promise<string[]> {
+  await database.superuser.query('delete from affidavit.scrub_findings')
+  const found: Found[] = []
+  await round({ onFound: (one) => found.push(one) })
   expect(found.filter((one) => one.trail !== trail)).toEqual([])
   return [...new Set(found.map(({ what, seq }) => `${what} ${seq}`))]
 }
@@ -88,6 +89,21 @@ async function superuser(sql: string): Promise<void> {
 
 test('what nobody changed holds', async () => {
   expect(await scrubbed()).toEqual([])
+})
+
+test('a round reads no more events a second than it is told, and says how far it is', async () => {
+  const rate = 1_500
+  const told: { checked: number; total: number }[] = []
+  const began = performance.now()
+  const checked = await round({
+    rate,
+    onProgress: (progress) => told.push(progress),
+    onFound: ({ message }) => expect.fail(message),
+  })
+  expect(checked).toBeGreaterThan(600)
+  expect(performance.now() - began).toBeGreaterThan((checked / rate) * 950) // timers may be early by a millisecond
+  expect(told.map((one) => one.checked)).toEqual(told.map((one) => one.checked).toSorted((a, b) => a - b))
+  expect(told.at(-1)).toEqual({ checked, total: checked })
 })
 
 const event = (seq: number) => `affidavit.events where trail = $trail and seq = ${seq}`
