@@ -101,12 +101,15 @@ test('a key of a tenant does not speak of staff of the operator', async () => {
   expect(await said(service, staff)).toBe('201 ')
 })
 
-test("packs that wait for the server's opinion do not hold the room for bodies", async () => {
-  const keys = await Promise.all(Array.from({ length: 4 }, () => keyFrom(operator, ['verify'])))
+test("packs that wait for the server's opinion do not hold the room for bodies, nor the place of other tenants", async () => {
+  const keys = await Promise.all(Array.from({ length: 3 }, () => keyFrom(operator, ['verify'])))
+  const { body: victim } = await operator.post('/v1/keys', { name: 'v', tenant: 'victim', scopes: ['verify'] })
   const zip = Buffer.alloc(2 ** 20, 'PK\u0003\u0004')
   const headers = { 'content-type': 'application/zip' }
-  const statuses = await Promise.all(keys.map(async (api) => (await api.post('/v1/verify', zip, { headers })).status))
-  expect(statuses.sort()).toEqual([400, 400, 429, 429])
+  const checked = async (api: Api) => (await api.post('/v1/verify', zip, { headers })).status
+  const statuses = await Promise.all([...keys, operator.with(victim.key)].map(checked))
+  expect(statuses.pop()).toBe(400)
+  expect(statuses.sort()).toEqual([400, 429, 429])
 })
 
 test('one tenant that never ends its bodies does not shut out the others', async () => {

@@ -57,7 +57,7 @@ const zipMagic = 0x504b0304
 /** What one pack may take. */
 const patience_ms = 120_000
 const heap_mb = 512
-/** Under check and waiting. */
+/** Under check and waiting, each of another tenant. */
 const mostPacks = 2
 
 export function verifyOperations(parts: VerifyParts): Operation[] {
@@ -86,29 +86,32 @@ export function verifyOperations(parts: VerifyParts): Operation[] {
   ]
 }
 
-/** One pack is checked at a time, and one may wait: while it does, its bytes take room that events need. */
+/**
+ * One pack is checked at a time, and one may wait: while it does, its bytes take room that events need. A tenant that asks
+ * again and again leaves the other place to others.
+ */
 class PackQueue {
   readonly #gate = new Gate(1, 1)
-  #packs = 0
+  readonly #tenants = new Set<number | null>()
 
-  /** @throws Refused `rate_limited` */
-  async check(body: Buffer): Promise<PackCheck> {
-    if (this.#packs === mostPacks)
+  /** @param tenant its number; null: the operator. @throws Refused `rate_limited` */
+  async check(tenant: number | null, body: Buffer): Promise<PackCheck> {
+    if (this.#tenants.has(tenant) || this.#tenants.size === mostPacks)
       throw refuse('rate_limited', 'Other packs are being checked.', undefined, { 'retry-after': '5' })
-    this.#packs += 1
+    this.#tenants.add(tenant)
     try {
       return await this.#gate.within(1, () => inThread(body))
     } finally {
-      this.#packs -= 1
+      this.#tenants.delete(tenant)
     }
   }
 }
 
-async function ofPack(queue: PackQueue, { body }: Call): Promise<Reply> {
+async function ofPack(queue: PackQueue, { principal, body }: Call): Promise<Reply> {
   // A thread is not started for what is no ZIP file at all.
   if (body.length < 4 || body.readUInt32BE(0) !== zipMagic)
     throw refuse('invalid_request', 'The body is no ZIP file, so it is no pack.')
-  const check = await queue.check(body)
+  const check = await queue.check(principal!.tenant, body)
   if (!check.ok) throw refuse('invalid_request', `The pack could not be checked: ${check.message}.`)
   // Nobody from outside is asked here, so there are no anchors to tell of.
   const { firstWrong, anchors: _anchors, ...report } = check.report
