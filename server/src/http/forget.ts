@@ -140,8 +140,8 @@ export function forgetOperations(parts: ForgetParts): Operation[] {
       tag: 'Forgetting',
       summary: 'Approve or reject a request to forget',
       description:
-        'By a key that was there before the request, and that neither made the one that asked, nor was made by it, nor has a ' +
-        "maker in common with it but the deployment's first key. An approved request is carried out before the answer, unless a legal " +
+        'By a key that was there before the request. Neither of the two may have made the other, nor a third one both; the ' +
+        "deployment's first key counts as nobody's maker. An approved request is carried out before the answer, unless a legal " +
         'hold covers it or the database is away: then later.',
       scope: 'forget:approve',
       params: idParam,
