@@ -161,14 +161,14 @@ async function* listed({ filter }: Question, { log, trail, size }: DeepOptions):
   const base = `/v1/events?tenant=${encodeURIComponent(log.tenant)}&order=asc&limit=${PAGE}${filter && `&${filter}`}`
   const seen = new Set<string>()
   for (let after = ''; ; ) {
-    const page = (await log.remote.json(base + (after && `&after=${encodeURIComponent(after)}`))) as {
+    const page = ((await log.remote.json(base + (after && `&after=${encodeURIComponent(after)}`))) ?? {}) as {
       data?: unknown
       next?: unknown
     }
     if (!Array.isArray(page.data)) throw new Failure('The server does not list events as it should.')
     let isPast = page.data.length > 0
-    for (const event of page.data as Shown[]) {
-      if (event.trail !== trail) continue
+    for (const event of page.data as (Shown | null)[]) {
+      if (event?.trail !== trail) continue
       isPast &&= event.seq >= size
       if (typeof event.seq === 'number' && event.seq < size) yield event
     }
@@ -195,6 +195,8 @@ function* contradictions(shown: Shown, expected: Expected): Generator<string> {
     return
   }
   if (isControl) return
+  if (shown.tampered === true)
+    yield `entry ${seq} is listed with columns or people that were changed after it was sealed`
   // The facts are the sealed ones here, so they may say which fields to compare. Whoever was erased in between is not shown.
   const digest = expected.digest(seq)
   if (digest === undefined || (Array.isArray(shown.erased) && shown.erased.length > 0)) return

@@ -96,15 +96,19 @@ export function questionsOf(expected: Expected): { questions: Question[]; ids: I
     if (isGrouped) notes.push(`${dimension}: ${members.length} values compared in random groups, ${ROUNDS} rounds`)
     if (expected.values.get(dimension)!.isPartial)
       notes.push(`${dimension}: ${members.length} values compared, chosen at random among more (--deep-values)`)
-    if (all.length > members.length)
-      notes.push(`${dimension}: ${all.length - members.length} value(s) that no filter takes were not compared`)
+    if (all.length > members.length) notes.push(notCompared(dimension, all.length - members.length))
   }
   questions.push(...beginnings(expected), ...windows(expected))
-  const ids = [...expected.values.get('id')!.values()].map(([id, { must }]) => ({ id, seq: must.at(-1)! }))
+  const known = [...expected.values.get('id')!.values()]
+  const ids = known.filter(([id]) => canAsk('id', id)).map(([id, { must }]) => ({ id, seq: must.at(-1)! }))
+  if (known.length > ids.length) notes.push(notCompared('id', known.length - ids.length))
   if (expected.values.get('id')!.isPartial)
     notes.push(`${ids.length} events were asked for by id, chosen at random (--deep-values)`)
   return { questions, ids, notes }
 }
+
+const notCompared = (dimension: Dimension, count: number) =>
+  `${dimension}: ${count} value(s) that no filter takes were not compared`
 
 function canAsk(dimension: Dimension, value: string): boolean {
   if (dimension === 'action' && value.includes('*')) return false
