@@ -99,7 +99,7 @@ export async function verdictOf(pack: PackReader, kept: Kept): Promise<Verificat
     hash: sha256,
     verify: verifyEd25519,
     vkeys: [parseVkey(sha256, kept.vkey)],
-    ...(kept.checkpoint !== undefined && { kept: kept.checkpoint }),
+    ...(kept.checkpoint !== undefined && { kept: [kept.checkpoint] }),
   })
 }
 

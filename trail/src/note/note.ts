@@ -96,6 +96,24 @@ export function parseVkey(hash: Hash, text: string): VerifierKey {
   return { name, id, type, publicKey }
 }
 
+/** No log has had so many keys. */
+const MOST_KEYS = 1000
+
+/**
+ * Those of the first thousand vkeys that can be read. For keys that the party under check names: by broken ones it must
+ * not keep a verifier from judging.
+ */
+export function readableVkeys(hash: Hash, texts: readonly string[]): VerifierKey[] {
+  return texts.slice(0, MOST_KEYS).flatMap((text) => {
+    try {
+      return [parseVkey(hash, text)]
+    } catch (error) {
+      if (error instanceof NoteError) return []
+      throw error
+    }
+  })
+}
+
 /** The same public key under another name: one log key signs every trail and the registry, each under its origin. */
 export function vkeyUnder(hash: Hash, key: VerifierKey, name: string): VerifierKey {
   return { ...key, name, id: keyId(hash, name, key.type, key.publicKey) }

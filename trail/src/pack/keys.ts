@@ -3,7 +3,7 @@
  * nothing was brought, keys in the pack, which are worth no more than the pack.
  */
 import type { Hash, VerifySignature } from '../hash.ts'
-import { ED25519, NoteError, parseVkey, type VerifierKey, vkeyUnder } from '../note/note.ts'
+import { ED25519, readableVkeys, type VerifierKey, vkeyUnder } from '../note/note.ts'
 import { parseTlogProof } from '../proof/tlog-proof.ts'
 import { pinsFor } from '../registry/pins.ts'
 import { followSuccession, parseSuccession } from '../registry/succession.ts'
@@ -40,8 +40,9 @@ export async function packKeys(
   const { hash, vkeys } = options
   const { origin, optional } = pack.manifest
   if (vkeys === undefined) {
-    const inPack = readKeys(hash, await pack.text('vkeys'))
-    const named = optional.includes(vkeysPath) ? readKeys(hash, await pack.text(vkeysPath)) : []
+    const keysIn = async (path: string) => readableVkeys(hash, (await pack.text(path)).split('\n'))
+    const inPack = await keysIn('vkeys')
+    const named = optional.includes(vkeysPath) ? await keysIn(vkeysPath) : []
     const registry = (name: string) => named.filter((key) => key.type === ED25519 && key.name === name)
     const note = 'no key was given: the signature was checked with the key in the pack'
     return { trail: inPack, registry, earlier: registry, notes: [note] }
@@ -60,20 +61,6 @@ export async function packKeys(
     notes:
       steps === 0 ? [] : [`the log key was followed through ${steps === 1 ? 'a succession' : `${steps} successions`}`],
   }
-}
-
-function readKeys(hash: Hash, text: string): VerifierKey[] {
-  return text
-    .split('\n')
-    .slice(0, -1)
-    .flatMap((line) => {
-      try {
-        return [parseVkey(hash, line)]
-      } catch (error) {
-        if (error instanceof NoteError) return []
-        throw error
-      }
-    })
 }
 
 async function follow(

@@ -112,26 +112,37 @@ export class PackRoot {
   }
 }
 
-/** The root of the first `size` leaves, as long as they come without a gap. */
-export class OlderRoot {
-  root: Uint8Array | undefined
-  private readonly range: CompactRange
+/** The roots of the first so many leaves, for a few sizes, as long as the leaves come without a gap. */
+export class OlderRoots {
   private readonly hash: Hash
-  private readonly size: number
+  private readonly sizes: ReadonlySet<number>
+  private readonly largest: number
+  private readonly range: CompactRange
+  private readonly roots = new Map<number, Uint8Array>()
 
-  constructor(hash: Hash, size: number | undefined) {
+  constructor(hash: Hash, sizes: Iterable<number>) {
     this.hash = hash
-    this.size = size ?? 0
+    this.sizes = new Set(sizes)
+    this.largest = Math.max(0, ...this.sizes)
     this.range = new CompactRange(hash)
-    if (size === 0) this.root = this.range.root()
+    if (this.sizes.has(0)) this.roots.set(0, this.range.root())
   }
 
   bundle(walked: WalkedBundle): void {
-    const { first, tile } = walked
-    if (first !== this.range.size || first >= this.size) return
-    const count = Math.min(tile.length / HASH_BYTES, this.size - first)
-    if (count === TILE_WIDTH) this.range.appendSubtree(8, tileRoot(this.hash, tile))
-    else for (const leaf of walked.leaves.slice(0, count)) this.range.append(leaf)
-    if (this.range.size === this.size) this.root = this.range.root()
+    const { first, width, tile } = walked
+    if (first !== this.range.size || first >= this.largest) return
+    for (const size of this.sizes) {
+      if (size <= first || size > first + width) continue
+      const range = this.range.clone()
+      for (const leaf of walked.leaves.slice(0, size - first)) range.append(leaf)
+      this.roots.set(size, range.root())
+    }
+    if (width === TILE_WIDTH) this.range.appendSubtree(8, tileRoot(this.hash, tile))
+    else for (const leaf of walked.leaves) this.range.append(leaf)
+  }
+
+  /** Undefined where the leaves did not reach. */
+  at(size: number): Uint8Array | undefined {
+    return this.roots.get(size)
   }
 }

@@ -14,7 +14,7 @@ import { checkEvidence, type EvidenceResult, evidenceSizes, provenSeqs, REGISTRY
 import { packKeys } from '../pack/keys.ts'
 import { bundleNumbers, contentNumbers, contentSeqs, type Manifest, packTiles } from '../pack/manifest.ts'
 import type { PackReader } from '../pack/reader.ts'
-import { OlderRoot, PackRoot } from '../pack/root.ts'
+import { OlderRoots, PackRoot } from '../pack/root.ts'
 import type { TimestampOptions } from '../timestamp/timestamp.ts'
 import { TILE_WIDTH, tilePath, tileWidth } from '../tree/tiles.ts'
 import { Absence } from '../walk/absence.ts'
@@ -35,7 +35,7 @@ export interface VerifyOptions {
   readonly verify: VerifySignature
   /** Keys the verifier knows from elsewhere: a contract, a set-up link. One of them must have signed. */
   readonly vkeys?: readonly VerifierKey[]
-  readonly kept?: KeptCheckpoint
+  readonly kept?: readonly KeptCheckpoint[]
   /** Witnesses whose cosignatures of the registry's checkpoint count, and how many must be there. */
   readonly policy?: TrustPolicy
   /** Whose timestamps in a pack count; without, they are not checked. */
@@ -79,9 +79,10 @@ export async function verifyPack(pack: PackReader, given: VerifyOptions): Promis
     graceMs: 0,
     now: 0,
   })
-  const { root, keptRoot, comparedTo, ...walked } = await walkBundles(pack, walk, onTheWay, options, findings)
+  const { root, older, comparedTo, ...walked } = await walkBundles(pack, walk, onTheWay, options, findings)
   if (checkpoint !== undefined) checkRoot(checkpoint.root, root, findings)
-  if (options.kept !== undefined) checkKept(options.kept, manifest, { root, keptRoot }, findings)
+  for (const kept of options.kept ?? [])
+    checkKept(kept, manifest, kept.size === manifest.size ? root : older.at(kept.size), findings)
   notes.push(...(await checkContent(pack, walk, onTheWay, comparedTo, options, findings)))
   const evidence =
     checkpoint === undefined
@@ -104,7 +105,7 @@ export async function verifyPack(pack: PackReader, given: VerifyOptions): Promis
   const unknown = manifest.optional.filter((path) => evidence?.known.has(path) !== true)
   if (unknown.length > 0) notes.push(`present but not checked: ${unknown.join(', ')}`)
   const asked: Verdict[] = []
-  if (options.kept !== undefined) asked.push('consistency', 'anchors')
+  if (hasKept(options)) asked.push('consistency', 'anchors')
   if (options.vkeys !== undefined || hasQuorum(options) || options.timestamps !== undefined) asked.push('anchors')
   return conclude(findings, asked, notes, evidence?.anchors)
 }
@@ -147,7 +148,8 @@ export async function checkSignature(
 /** What one walk over the bundles gives. */
 interface Walked {
   readonly root: Uint8Array | undefined
-  readonly keptRoot: Uint8Array | undefined
+  /** Roots at the sizes of kept checkpoints. */
+  readonly older: OlderRoots
   /** Contents of bundles below this number were compared on the way. */
   readonly comparedTo: number
   /** Leaf hashes of the entries that the pack proves one by one. */
@@ -168,7 +170,7 @@ async function walkBundles(
 ): Promise<Walked> {
   const { manifest } = pack
   const tree = new PackRoot(options.hash, manifest.size, findings)
-  const older = new OlderRoot(options.hash, options.kept?.size)
+  const older = new OlderRoots(options.hash, options.kept?.map(({ size }) => size) ?? [])
   const wanted = new Set(provenSeqs(manifest))
   const leaves = new Map<number, Uint8Array>()
   const times = new SealedTimes([...(await evidenceSizes(pack)), manifest.ranges.at(-1)!.to])
@@ -193,7 +195,7 @@ async function walkBundles(
   }
   walk.finish()
   for (const tile of packTiles(manifest.size, manifest.bundles)) tree.tile(tile, await pack.read(tilePath(tile)))
-  return { root: tree.root(), keptRoot: older.root, comparedTo, leaves, times }
+  return { root: tree.root(), older, comparedTo, leaves, times }
 }
 
 /** Reads the next members while the one before is checked: inflating happens on other threads. */
@@ -225,7 +227,7 @@ function checkRoot(expected: Uint8Array, root: Uint8Array | undefined, findings:
 function checkKept(
   kept: KeptCheckpoint,
   pack: { origin: string; size: number },
-  roots: { root: Uint8Array | undefined; keptRoot: Uint8Array | undefined },
+  root: Uint8Array | undefined,
   findings: Findings,
 ): void {
   if (kept.origin !== undefined && kept.origin !== pack.origin) {
@@ -240,7 +242,6 @@ function checkKept(
     )
     return
   }
-  const root = kept.size === pack.size ? roots.root : roots.keptRoot
   if (root === undefined) {
     findings.cannotCheck('consistency', 'not_covered', `the pack cannot show the root at size ${kept.size}`)
   } else if (equalBytes(root, kept.root)) findings.held('consistency')
@@ -349,6 +350,7 @@ function checkBundleContent(
   return count
 }
 
+const hasKept = ({ kept }: VerifyOptions) => kept !== undefined && kept.length > 0
 const hasQuorum = ({ policy }: VerifyOptions) => policy !== undefined && policy.quorum !== 'none'
 
 /**
@@ -365,7 +367,7 @@ function settleAnchors(options: VerifyOptions, evidence: EvidenceResult | undefi
     )
   const states = [
     ...(options.vkeys === undefined ? [] : [findings.state('signature')]),
-    ...(options.kept === undefined ? [] : [findings.state('consistency')]),
+    ...(hasKept(options) ? [findings.state('consistency')] : []),
     ...((evidence?.anchors.length ?? 0) > 0 ? ['held'] : []),
   ]
   if (states.includes('failed')) findings.fail('anchors', 'anchor_contradicts', 'what you brought contradicts the pack')

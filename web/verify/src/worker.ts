@@ -75,7 +75,7 @@ function readBrought({ vkeys, checkpoint, policy, authorities }: Request): Parti
   const keys = vkeys.split(/\s+/).filter((word) => word !== '')
   return {
     ...(keys.length > 0 && { vkeys: keys.map((text) => named('The verifier key', () => parseVkey(sha256, text))) }),
-    ...(checkpoint.trim() !== '' && { kept: named('The kept checkpoint', () => keptFrom(checkpoint)) }),
+    ...(checkpoint.trim() !== '' && { kept: [named('The kept checkpoint', () => keptFrom(checkpoint))] }),
     ...(policy.trim() !== '' && { policy: named('The witness policy', () => parsePolicy(sha256, policy)) }),
     ...(authorities.trim() !== '' && {
       timestamps: {

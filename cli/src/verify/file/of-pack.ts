@@ -1,5 +1,5 @@
 /** Verifies a pack file: offline, with what the verifier brings along. */
-import { NoteError, type PackReader, parseVkey, type VerifierKey, verifyEd25519, verifyPack } from '@affidavit/trail'
+import { type PackReader, readableVkeys, verifyEd25519, verifyPack } from '@affidavit/trail'
 import { Failure } from '../../failure.ts'
 import { count, progressLine, type Terminal } from '../../terminal.ts'
 import {
@@ -12,6 +12,7 @@ import {
   subjectOf,
   type VerifyArguments,
 } from '../brought/brought.ts'
+import type { Kept } from '../brought/kept.ts'
 import { nodeSha256 } from '../node-hash.ts'
 import type { Extra, Report } from '../report.ts'
 import { withPack } from './pack-file.ts'
@@ -35,13 +36,17 @@ export async function ofFile(
   return withPack(path, async (pack) => {
     const { manifest } = pack
     const held = holdAgainst(brought, manifest.origin)
-    const kept = held.kept.filter(({ size }) => size <= manifest.size || brought.state === undefined).at(-1)
+    const isOther = ({ origin }: Kept) => origin !== manifest.origin
+    const isNewer = (one: Kept) => !isOther(one) && one.size > manifest.size
+    const own = held.kept.every(isOther) ? held.kept : held.kept.filter((one) => !isOther(one))
+    // Who keeps a state will see packs that are older than it.
+    const kept = brought.state === undefined ? own : own.filter((one) => !isNewer(one))
     const bar = progressLine(terminal)
     const verification = await verifyPack(pack, {
       hash: nodeSha256,
       verify: verifyEd25519,
       ...(held.vkeys !== undefined && { vkeys: held.vkeys }),
-      ...(kept !== undefined && { kept }),
+      kept,
       ...(brought.policy !== undefined && { policy: brought.policy }),
       ...(brought.timestamps !== undefined && { timestamps: brought.timestamps }),
       ...(options.maxAge !== undefined && { maxAgeMs: options.maxAge * 1000 }),
@@ -53,10 +58,12 @@ export async function ofFile(
     const covered = manifest.ranges.reduce((sum, { from, to }) => sum + to - from, 0)
     const notes = [...held.notes]
     if (covered < manifest.size) notes.push(`the pack covers ${ranges(pack)} of ${count(manifest.size)} entries`)
-    if (held.kept.some((one) => one !== kept)) notes.push('a kept checkpoint is newer than the pack: its key was used')
+    if (own.length < held.kept.length)
+      notes.push('checkpoints of other trails were brought, too: nothing was held against them')
+    if (kept.length < own.length) notes.push('a kept checkpoint is newer than the pack: only its key was used')
     const other = brought.state?.besides(manifest.origin)
-    const keys = held.vkeys ?? (await packKeys(pack))
-    const isNewest = !held.kept.some(({ size }) => size > manifest.size)
+    const keys = held.vkeys ?? readableVkeys(nodeSha256, (await pack.text('vkeys')).split('\n'))
+    const isNewest = !held.kept.some(isNewer)
     if (
       verification.outcome === 'held' &&
       isNewest &&
@@ -85,16 +92,4 @@ function otherTrail(origin: string): Extra {
 function ranges({ manifest }: PackReader): string {
   const shown = manifest.ranges.slice(0, 3).map(({ from, to }) => `${from} to ${to - 1}`)
   return `${shown.join(', ')}${manifest.ranges.length > 3 ? ' …' : ''}`
-}
-
-/** Those that can be read: a pack must not choose by a broken one that it is not judged. */
-async function packKeys(pack: PackReader): Promise<VerifierKey[]> {
-  return (await pack.text('vkeys')).split('\n').flatMap((line) => {
-    try {
-      return [parseVkey(nodeSha256, line)]
-    } catch (error) {
-      if (error instanceof NoteError) return []
-      throw error
-    }
-  })
 }

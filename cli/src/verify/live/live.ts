@@ -17,7 +17,7 @@ import {
   type Payload,
   parseCheckpoint,
   parseNote,
-  parseVkey,
+  readableVkeys,
   TILE_WIDTH,
   tilePath,
   tileWidth,
@@ -83,7 +83,7 @@ export async function verifyLive(log: ServerLog, info: TrailInfo, options: LiveO
 }
 
 const NO_ANCHOR = { code: 'no_anchor', message: 'the witnesses that you asked for do not vouch for what is shown' }
-const NOBODY: Outside = { state: undefined, anchors: [], open: [] }
+const NOBODY: Outside = { state: undefined, anchors: [], open: [], notes: [] }
 
 /** What the verdicts come to, once everything else has spoken. @param outside what witnesses and authorities say */
 export function concludeLive(
@@ -100,24 +100,13 @@ export function concludeLive(
   if (states.includes('failed'))
     findings.fail('anchors', 'anchor_contradicts', 'what you brought contradicts what the server shows')
   else if (anchored === 'unchecked') {
-    const open = outside.open.length > 0 && outside.anchors.length === 0 ? outside.open : [NO_ANCHOR]
+    const open = outside.open.length > 0 ? outside.open : [NO_ANCHOR]
     for (const { code, message } of open) findings.cannotCheck('anchors', code, message)
   } else if (states.includes('held')) findings.held('anchors')
   const asked: Verdict[] = []
   if (kept.length > 0) asked.push('consistency')
   if (states.length > 0) asked.push('anchors')
-  const told = outside.anchors.length === 0 ? [] : outside.open.map(({ message }) => message)
-  return conclude(findings, asked, [...notes, ...told], outside.anchors)
-}
-
-/** The key that the server names for itself; an unusable one signs nothing. */
-function readServerKey(hash: Hash, { vkey }: TrailInfo): VerifierKey[] {
-  try {
-    return [parseVkey(hash, vkey)]
-  } catch (error) {
-    if (error instanceof NoteError) return []
-    throw error
-  }
+  return conclude(findings, asked, [...notes, ...outside.notes], outside.anchors)
 }
 
 interface Signed {
@@ -129,7 +118,7 @@ interface Signed {
 async function signedCheckpoint(note: string, info: TrailInfo, options: LiveOptions): Promise<Signed> {
   const findings = new Findings()
   const { hash, vkeys, named = [] } = options
-  const keys = vkeys ?? [...readServerKey(hash, info), ...named]
+  const keys = vkeys ?? [...readableVkeys(hash, [info.vkey]), ...named]
   const checkpoint = await checkSignature(note, keys, { verify: verifyEd25519, origin: info.origin }, findings)
   if (checkpoint !== undefined) return { checkpoint, findings }
   try {

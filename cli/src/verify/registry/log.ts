@@ -8,7 +8,6 @@ import { NOTE_LIMIT, type Served, served, TILE_LIMIT, textOf } from '../server/l
 const BUNDLE_LIMIT = 256 * (2 + 16_384)
 const PROOF_LIMIT = 64 * 1024
 const SUCCESSION_LIMIT = 3_000_000
-const MOST_VKEYS = 1000
 
 export class RegistryLog {
   private readonly remote: Remote
@@ -30,10 +29,7 @@ export class RegistryLog {
   /** The keys that the server names for the registry: the log's, successors, then the recovery key. */
   async vkeys(): Promise<string[]> {
     const text = textOf(await this.remote.bytes('/v1/registry/vkeys', { limit: NOTE_LIMIT }), 'list of keys')
-    return text
-      .split('\n')
-      .slice(0, MOST_VKEYS)
-      .filter((line) => line !== '')
+    return text.split('\n').filter((line) => line !== '')
   }
 
   /** How log keys followed one another; undefined where the server does not say. */
