@@ -2,7 +2,7 @@
  * The registry's proof in a pack (docs/spec/pack.md): an epoch's entry under a signed checkpoint of the registry, this
  * trail's slot in that epoch, and that the slot's history is the pack's.
  */
-import { equalBytes, fromHex } from '../bytes.ts'
+import { equalBytes } from '../bytes.ts'
 import { EntryError } from '../entry/entry-error.ts'
 import { FormatError } from '../format-error.ts'
 import type { Hash, VerifySignature } from '../hash.ts'
@@ -12,7 +12,8 @@ import { type CheckpointVerdict, judgeCheckpoint, policyKeys, type TrustPolicy }
 import { hashLines, TextFile } from '../note/text-file.ts'
 import { PackError } from '../pack-error.ts'
 import { parseTlogProof, type TlogProof } from '../proof/tlog-proof.ts'
-import { decodeRegistryEntry, type Epoch, MERGE_DELAY_MS, registryOrigin } from '../registry/registry.ts'
+import { logNameOf } from '../registry/pins.ts'
+import { decodeRegistryEntry, type Epoch, logOfRegistry, MERGE_DELAY_MS } from '../registry/registry.ts'
 import { checkSlotProof, parseSlotProof, type SlotProof } from '../registry/slot-proof.ts'
 import { leafHash, verifyConsistency, verifyInclusion } from '../tree/tree.ts'
 import type { SealedTimes } from '../walk/sealed-times.ts'
@@ -213,11 +214,5 @@ function parseConsistency(text: string, older: number, newer: number): Uint8Arra
 
 /** `<log name>/registry[.n]` for a trail `<log name>/<trail id>`. */
 export function isRegistryOf(registry: string, trail: string): boolean {
-  const slash = trail.lastIndexOf('/')
-  if (slash < 0 || fromHex(trail.slice(slash + 1)) === undefined) return false
-  const first = registryOrigin(trail.slice(0, slash))
-  return (
-    registry === first ||
-    (registry.startsWith(`${first}.`) && /^[1-9][0-9]{0,8}$/.test(registry.slice(first.length + 1)))
-  )
+  return /\/[0-9a-f]{32}$/.test(trail) && logOfRegistry(registry) === logNameOf(trail)
 }

@@ -85,11 +85,16 @@ export async function checkTimestamps(
   const told = anchors.map(
     ({ authority, entries, time }) => `${authority} vouches that the first ${entries} entries were there at ${time}`,
   )
-  const newest = Math.max(0, ...anchors.map(({ entries }) => entries))
-  if (anchors.length > 0 && newest < pack.manifest.ranges.at(-1)!.to)
-    told.push(`entries from ${newest} on are newer than the timestamps: no authority vouches for them`)
+  told.push(...unstamped(anchors, pack.manifest.ranges.at(-1)!.to))
   const beside = anchors.length === 0 ? [] : open.map(({ message }) => message)
   return { anchors, notes: [...told, ...beside], known: numbers.flatMap((n) => Object.values(anchorPaths(n))) }
+}
+
+/** Says of which of the first `size` entries timestamps that hold say nothing. */
+export function unstamped(anchors: readonly { readonly entries: number }[], size: number): string[] {
+  const newest = Math.max(0, ...anchors.map(({ entries }) => entries))
+  if (anchors.length === 0 || newest >= size) return []
+  return [`entries from ${newest} on are newer than the timestamps: no authority vouches for them`]
 }
 
 type Stamped = Anchor & { kind: 'timestamp' }

@@ -6,15 +6,16 @@ import type { Hash } from '../hash.ts'
 import { type VerifierKey, vkeyUnder } from '../note/note.ts'
 import { slotOf } from './registry.ts'
 
-/** The log name in `<log name>/<trail id>` and `<log name>/registry`. */
-const logNameOf = (origin: string): string => origin.slice(0, Math.max(0, origin.lastIndexOf('/')))
+/** The log name in `<log name>/<trail id>` and `<log name>/registry`; empty where there is none. */
+export const logNameOf = (origin: string): string => origin.slice(0, Math.max(0, origin.lastIndexOf('/')))
 
 /**
  * Those of `keys` that may sign for `origin`, under its name. Where only other slots of the log are pinned, none: else a
  * customer could be shown somebody else's trail.
  */
 export function pinsFor(hash: Hash, keys: readonly VerifierKey[], origin: string): VerifierKey[] {
-  const own = keys.filter(({ name }) => name === origin || logNameOf(name) === logNameOf(origin))
+  const logName = logNameOf(origin)
+  const own = keys.filter(({ name }) => name === origin || (logName !== '' && logNameOf(name) === logName))
   const slot = slotIn(origin)
   const slots = own.flatMap(({ name }) => slotIn(name) ?? [])
   if (slot !== undefined && slots.length > 0 && !slots.includes(slot)) return []

@@ -10,6 +10,7 @@ import {
   type Epoch,
   encodeRegistryEntry,
   isLastOfDay,
+  logOfRegistry,
   type RegistryEntry,
   registryOrigin,
   slotOf,
@@ -127,9 +128,10 @@ describe('slots and days', () => {
   })
 
   it('a registry in the place of a lost one has a name of its own', () => {
-    expect([registryOrigin('log.example'), registryOrigin('log.example', 2)]).toEqual([
-      'log.example/registry',
-      'log.example/registry.2',
-    ])
+    const origins = [registryOrigin('log.example'), registryOrigin('log.example', 2)]
+    expect(origins).toEqual(['log.example/registry', 'log.example/registry.2'])
+    expect(origins.map(logOfRegistry)).toEqual(['log.example', 'log.example'])
+    for (const other of [ORIGIN, '/registry', 'a/registry.0', 'a/registry.01', 'a/registry-b', 'a/registry/b'])
+      expect(logOfRegistry(other), other).toBeUndefined()
   })
 })

@@ -66,6 +66,13 @@ export function registryOrigin(logName: string, generation = 0): string {
   return `${logName}/registry${generation === 0 ? '' : `.${generation}`}`
 }
 
+const REGISTRY_ORIGIN = /^(.+)\/registry(?:\.[1-9][0-9]{0,8})?$/
+
+/** The log name in the origin of one of its registries; undefined for any other origin. */
+export function logOfRegistry(origin: string): string | undefined {
+  return REGISTRY_ORIGIN.exec(origin)?.[1]
+}
+
 /** The slot that a trail's id binds it to: its first four bytes, big-endian. */
 export function slotOf(trail: string): number {
   if (!/^[0-9a-f]{32}$/.test(trail)) throw new RangeError('a trail id has 32 hex digits')

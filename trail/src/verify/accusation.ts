@@ -6,7 +6,7 @@ import { parseCheckpoint } from '../note/checkpoint.ts'
 import { ED25519, NoteError, type VerifierKey, verifyNote, vkeyUnder } from '../note/note.ts'
 import type { Accusation, EpochHead, Head } from '../proof/accusation.ts'
 import { parseReceipt, type Receipt } from '../proof/receipt.ts'
-import { encodeRegistryEntry, MERGE_DELAY_MS } from '../registry/registry.ts'
+import { encodeRegistryEntry, logOfRegistry, MERGE_DELAY_MS } from '../registry/registry.ts'
 import { checkSlotProof } from '../registry/slot-proof.ts'
 import { followSuccession } from '../registry/succession.ts'
 import { leafHash, verifyConsistency, verifyInclusion } from '../tree/tree.ts'
@@ -83,7 +83,7 @@ async function withSuccessors(
 ): Promise<readonly VerifierKey[]> {
   if (succession === undefined) return keys
   const origin = originOf(succession.checkpoint)
-  if (!/\/registry(?:\.[1-9][0-9]*)?$/.test(origin)) throw new Refusal('bad_succession', `${origin} is no registry`)
+  if (logOfRegistry(origin) === undefined) throw new Refusal('bad_succession', `${origin} is no registry`)
   const own = keys.filter(({ name }) => areOfOneLog(name, origin))
   const followed = await followSuccession(hash, verify, succession, own)
   if (followed.outcome === 'refused') throw new Refusal('bad_succession', followed.message)
@@ -146,7 +146,7 @@ class Judge {
     const [earlier, later] = [await this.epochHead(said), await this.epochHead(head)]
     const [before, after] = [said.entry, head.entry]
     if (earlier.origin !== later.origin) throw new Refusal('other_log', 'the epochs bind different trails')
-    // A registry that takes the place of a lost one counts its epochs from the beginning.
+    // A registry that takes the place of a lost one binds what was left.
     if (originOf(said.registry.checkpoint) !== originOf(head.registry.checkpoint))
       throw new Refusal('other_log', 'the epochs are of different registries')
     if (before.epoch >= after.epoch) throw new Refusal('not_covered', 'the epochs are not in this order')
@@ -181,7 +181,7 @@ class Judge {
   private async epochHead({ slot, entry, registry }: EpochHead): Promise<KnownHead> {
     const body = parseCheckpoint(slot.body)
     const checkpoint = await this.signedCheckpoint(registry.checkpoint)
-    if (!/\/registry(?:\.[1-9][0-9]*)?$/.test(checkpoint.origin) || !areOfOneLog(body.origin, checkpoint.origin))
+    if (logOfRegistry(checkpoint.origin) === undefined || !areOfOneLog(body.origin, checkpoint.origin))
       throw new Refusal('other_log', "the registry is not that of the trail's log")
     const leaf = leafHash(this.hash, new TextEncoder().encode(encodeRegistryEntry(entry)))
     const isThere =
@@ -231,12 +231,12 @@ class Judge {
 
 const originOf = (note: string): string => note.slice(0, note.indexOf('\n'))
 
-const OWN_ORIGIN = /^(.+)\/(?:[0-9a-f]{32}|registry(?:\.[1-9][0-9]*)?)$/
+const logOf = (origin: string): string | undefined => /^(.+)\/[0-9a-f]{32}$/.exec(origin)?.[1] ?? logOfRegistry(origin)
 
 /** Whether one log key signs for both origins: those of a deployment's trails and registries. */
 function areOfOneLog(origin: string, other: string): boolean {
-  const logName = OWN_ORIGIN.exec(origin)?.[1]
-  return origin === other || (logName !== undefined && logName === OWN_ORIGIN.exec(other)?.[1])
+  const logName = logOf(origin)
+  return origin === other || (logName !== undefined && logName === logOf(other))
 }
 
 function asRefusal(error: unknown): unknown {

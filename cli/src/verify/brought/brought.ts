@@ -2,6 +2,8 @@
 import {
   type Checkpoint,
   formatVkey,
+  logNameOf,
+  logOfRegistry,
   NoteError,
   parseCheckpoint,
   parseNote,
@@ -90,14 +92,7 @@ export async function isSigned(kept: Kept, keys: readonly VerifierKey[] | undefi
   return verified.length > 0
 }
 
-/** The log name in `<log name>/<trail id>` and `<log name>/registry`. */
-export const logNameOf = (origin: string): string => origin.slice(0, Math.max(0, origin.lastIndexOf('/')))
-
-/**
- * One log key signs all trails and the registry: keys of this log under `origin`, whatever they were pinned by. But whoever
- * pins a key by a trail pins that trail's slot, too: where only other slots are pinned, none of the keys counts, lest a
- * customer be shown somebody else's trail.
- */
+/** `pinsFor` with the hash of this program. */
 export const keysFor = (keys: readonly VerifierKey[], origin: string): VerifierKey[] =>
   pinsFor(nodeSha256, keys, origin)
 
@@ -110,11 +105,9 @@ export interface Held {
   readonly notes: readonly string[]
 }
 
-const REGISTRY_ORIGIN = /\/registry(?:\.[1-9][0-9]*)?$/
-
 /** Checkpoints of this log's registries. */
 export const registryCheckpoints = ({ checkpoints }: Brought, logName: string): Kept[] =>
-  checkpoints.filter(({ origin }) => REGISTRY_ORIGIN.test(origin) && logNameOf(origin) === logName)
+  checkpoints.filter(({ origin }) => logOfRegistry(origin) === logName)
 
 /**
  * What of the things brought concerns this trail. A checkpoint that concerns neither it, nor its registry, nor one of

@@ -2,8 +2,7 @@
  * A tenant's chain of trails: after a disaster, a move or a change of keys a new trail goes on where the old one ended.
  * Each link is checked from both sides, and every gap is told.
  */
-import { type Announcement, type Continues, toBase64 } from '@affidavit/trail'
-import { logNameOf } from './brought.ts'
+import { type Announcement, type Continues, logNameOf, toBase64 } from '@affidavit/trail'
 import type { Kept } from './kept.ts'
 
 export interface TrailsFinding {

@@ -5,7 +5,15 @@
  */
 import { randomBytes } from 'node:crypto'
 import { open, readFile, rename, rm } from 'node:fs/promises'
-import { type Checkpoint, NoteError, parseCheckpoint, parseNote, parseVkey, type VerifierKey } from '@affidavit/trail'
+import {
+  type Checkpoint,
+  logOfRegistry,
+  NoteError,
+  parseCheckpoint,
+  parseNote,
+  parseVkey,
+  type VerifierKey,
+} from '@affidavit/trail'
 import { Failure, reasonOf } from '../../failure.ts'
 import { nodeSha256 } from '../node-hash.ts'
 
@@ -54,7 +62,6 @@ async function readText(path: string): Promise<string> {
 }
 
 const STATE_FORMAT = 'affidavit-state/1'
-const REGISTRY = /^(.+)\/registry(?:\.[1-9][0-9]*)?$/
 
 interface StateRecord {
   readonly origin: string
@@ -131,8 +138,7 @@ export class State {
 
   /** The newest registry of a log that was verified; `<log name>/registry` or one that took its place. */
   registryOf(logName: string): KeptRegistry | undefined {
-    // The log name of another server may begin with this whole origin.
-    const record = this.file.registries.findLast(({ origin }) => REGISTRY.exec(origin)?.[1] === logName)
+    const record = this.file.registries.findLast(({ origin }) => logOfRegistry(origin) === logName)
     if (record === undefined) return undefined
     const [key, ...succeeded] = readVkeys([record.vkey, ...record.succeeded])
     return { kept: this.kept(record), key: key!, succeeded, recovery: readVkeys(record.recovery) }

@@ -2,9 +2,11 @@
 import {
   type Checkpoint,
   formatVkey,
+  logNameOf,
   NoteError,
   parseCheckpoint,
   parseNote,
+  readableVkeys,
   type VerdictState,
   type VerifierKey,
 } from '@affidavit/trail'
@@ -20,14 +22,13 @@ import {
   holdAgainst,
   KEPT_NOTE,
   keysFor,
-  logNameOf,
   registryCheckpoints,
   remember,
   subjectOf,
   type VerifyArguments,
 } from '../brought/brought.ts'
 import { checkChain, type Link, recoveryOf } from '../brought/chain.ts'
-import { type Kept, readVkeys } from '../brought/kept.ts'
+import type { Kept } from '../brought/kept.ts'
 import { checkColumns } from '../deep/deep.ts'
 import { Expected } from '../deep/expected.ts'
 import { nodeSha256 } from '../node-hash.ts'
@@ -40,7 +41,7 @@ import { type Extra, outcomeOf, type Report, stateOf } from '../report.ts'
 import { placeOf } from '../server/address.ts'
 import { ServerLog, type TrailInfo, trailOf } from '../server/log.ts'
 import { concludeLive, type LiveOptions, type LiveResult, verifyLive } from './live.ts'
-import { checkLiveTimestamps, type LiveTimestamps, outsideOf } from './timestamps.ts'
+import { checkLiveTimestamps, type LiveTimestamps, NO_REGISTRY, outsideOf } from './timestamps.ts'
 
 const DEFAULT_MAX_AGE_S = 3600
 /** How often a trail is looked at that forgets while it is being looked at, and how long its next checkpoint may take. */
@@ -105,7 +106,7 @@ class Visit {
     if (visited.expected !== undefined) extras.push(await this.deep(visited.checkpoint, visited.expected))
     this.bar.clear()
     const state = extras.find(({ name }) => name === 'registry')?.state
-    const outside = outsideOf(this.anchored(registry, visited, extras), timestamps, visited.checkpoint.origin, state)
+    const outside = outsideOf(this.anchored(registry, visited, extras), timestamps, visited.checkpoint, state)
     const verification = concludeLive(visited, keptOf(visited), outside)
     const notes = [...visited.held.notes]
     // Before anything is remembered: what this visit keeps is nothing that it was held against.
@@ -133,7 +134,7 @@ class Visit {
       note,
       kept: [...held.kept, ...this.keptRegistries(logNameOf(checkpoint.origin)), ...(timestamps?.contradicting ?? [])],
       registry: registry !== undefined && 'heads' in registry ? registry : undefined,
-      keys: vkeys ?? keysFor([...readVkeys([this.info.vkey]), ...namedBy(registry)], checkpoint.origin),
+      keys: vkeys ?? keysFor([...readableVkeys(nodeSha256, [this.info.vkey]), ...namedBy(registry)], checkpoint.origin),
     }
     const accused = await accuse(this.log, new RegistryLog(this.log.remote), shown)
     return accused && keepAccusation(accused, this.options)
@@ -176,7 +177,8 @@ class Visit {
       const logName = logNameOf(this.info.origin)
       return checkLiveTimestamps({ remote, log: new RegistryLog(remote), tenant, logName, registry, options })
     }
-    throw new Failure('--tsa-ca: timestamps are over the registry, which cannot be read here.')
+    // What its absence means is told by who looked for it.
+    return { stamped: [], open: [NO_REGISTRY], contradicting: [] }
   }
 
   /** Keys of the log from outside, the one in force when last seen in front; undefined: none. */
@@ -334,11 +336,12 @@ class Visit {
     for (const trail of [...past, visited]) {
       if (typeof trail === 'string') continue
       const { origin } = trail.checkpoint
-      const keys = trail.vkeys ?? keysFor([...readVkeys([this.info.vkey]), ...namedBy(registry)], origin)
+      const keys =
+        trail.vkeys ?? keysFor([...readableVkeys(nodeSha256, [this.info.vkey]), ...namedBy(registry)], origin)
       await remember(state, { origin, note: trail.note, keys, ...(trail === visited && { place }) })
     }
     if (registry !== undefined && 'heads' in registry) {
-      const keys = registry.keys ?? visited.vkeys ?? [...readVkeys([this.info.vkey]), ...registry.named]
+      const keys = registry.keys ?? visited.vkeys ?? [...readableVkeys(nodeSha256, [this.info.vkey]), ...registry.named]
       const kept = await keptRegistry(registry, keys)
       if (kept !== undefined) state.keepRegistry({ ...kept, recovery: this.recovery(past, visited) })
     }

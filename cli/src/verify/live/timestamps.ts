@@ -5,6 +5,7 @@
  */
 import {
   type Anchor,
+  type Checkpoint,
   CompactRange,
   concatBytes,
   decodeBundle,
@@ -21,6 +22,7 @@ import {
   TIMESTAMP_SKEW_MS,
   type TimestampOptions,
   tileWidth,
+  unstamped,
   type VerdictState,
   verifyConsistency,
   verifyTimestamp,
@@ -60,12 +62,18 @@ interface Stamped {
 }
 
 export interface LiveTimestamps {
-  /** With the heads that are stamped, and with what is wrong. */
-  readonly registry: Registry
+  /** With the heads that are stamped, and with what is wrong; undefined where none can be read. */
+  readonly registry?: Registry
   readonly stamped: readonly Stamped[]
   readonly open: readonly Open[]
   /** Stamped checkpoints that are not the registry's past: evidence, if the log signed them. */
   readonly contradicting: readonly Kept[]
+}
+
+/** For a server whose registry cannot be read. */
+export const NO_REGISTRY: Open = {
+  code: 'no_registry',
+  message: 'timestamps are over the registry, which cannot be read here',
 }
 
 /** Copies in buckets stand between timestamps: so many pages of a hundred are looked through. */
@@ -113,24 +121,33 @@ export interface Outside {
   /** Undefined: nobody was asked. */
   readonly state: VerdictState | undefined
   readonly anchors: readonly Anchor[]
+  /** Why there is no timestamp among them; empty where there is one, or none was asked for. */
   readonly open: readonly Open[]
+  readonly notes: readonly string[]
 }
 
-/** @param witnesses what the registry with its witnesses says @param registry what its checks came to */
+/**
+ * @param witnesses what the registry with its witnesses says @param shown the trail's checkpoint
+ * @param registry what its checks came to
+ */
 export function outsideOf(
   witnesses: VerdictState | undefined,
   timestamps: Pick<LiveTimestamps, 'stamped' | 'open'> | undefined,
-  origin: string,
+  shown: Pick<Checkpoint, 'origin' | 'size'>,
   registry: VerdictState | undefined,
 ): Outside {
-  if (timestamps === undefined) return { state: witnesses, anchors: [], open: [] }
-  const own = registry === 'held' ? timestamps.stamped.filter((one) => one.origin === origin) : []
-  const open = [...timestamps.open]
-  if (own.length === 0 && open.length === 0) open.push(unbound('no timestamp that holds binds this trail'))
+  if (timestamps === undefined) return { state: witnesses, anchors: [], open: [], notes: [] }
+  const own = registry === 'held' ? timestamps.stamped.filter(({ origin }) => origin === shown.origin) : []
+  const anchors = own.map(({ anchor }) => anchor)
   const stamps = registry === 'failed' ? 'failed' : own.length > 0 ? 'held' : 'unchecked'
   const states = [stamps, ...(witnesses === undefined ? [] : [witnesses])]
   const state = (['failed', 'unchecked', 'held'] as const).find((one) => states.includes(one))
-  return { state, anchors: own.map(({ anchor }) => anchor), open }
+  if (own.length > 0) {
+    const notes = [...unstamped(anchors, shown.size), ...timestamps.open.map(({ message }) => message)]
+    return { state, anchors, open: [], notes }
+  }
+  const open = timestamps.open.length > 0 ? timestamps.open : [unbound('no timestamp that holds binds this trail')]
+  return { state, anchors, open, notes: [] }
 }
 
 const unbound = (message: string): Open => ({ code: 'timestamp_unbound', message })

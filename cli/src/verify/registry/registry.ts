@@ -7,10 +7,12 @@ import {
   type Checkpoint,
   type Epoch,
   equalBytes,
+  logOfRegistry,
   NoteError,
   parseCheckpoint,
   parseNote,
-  parseVkey,
+  readableVkeys,
+  registryOrigin,
   type SlotProof,
   TILE_WIDTH,
   type TrustPolicy,
@@ -77,8 +79,6 @@ export interface Registry {
   readonly notes: readonly string[]
 }
 
-const REGISTRY = /^(.+)\/registry(?:\.[1-9][0-9]*)?$/
-const LATER_REGISTRY = /\/registry\.[1-9][0-9]*$/
 /** A first visit looks at so many entries, the newest: more than two months of epochs. */
 const FIRST_VISIT = 100_000
 const PROOFS_AHEAD = 4
@@ -122,7 +122,7 @@ class Following {
 
   async follow(): Promise<Registry> {
     const { origin, size } = this.head
-    if (REGISTRY.exec(origin)?.[1] !== this.options.logName)
+    if (logOfRegistry(origin) !== this.options.logName)
       throw new Failure(`The registry is ${origin}, which is not that of the log ${this.options.logName}.`)
     let walk: RegistryWalk | undefined
     let heads: SlotHead[] = []
@@ -193,7 +193,7 @@ class Following {
       this.findings.push(unchecked('unknown_entry', `${whole.unknown} entries of the registry are of an unknown kind`))
     // Else one customer could be shown a second registry beside the first.
     const isFirstSeen = isOld || from < TILE_WIDTH
-    if (isFirstSeen && LATER_REGISTRY.test(origin) && whole.continues === undefined)
+    if (isFirstSeen && origin !== registryOrigin(this.options.logName) && whole.continues === undefined)
       this.findings.push(failed('registry_replaced', `${origin} does not say which registry it continues`))
     if (this.base === undefined && from > 0 && !isOld)
       this.notes.push(`of the registry the newest ${size - from} of ${size} entries were looked at`)
@@ -203,14 +203,7 @@ class Following {
   /** Of the keys that the server names for itself, where none came from outside, the one that signed. */
   private async serverKey(): Promise<VerifierKey | undefined> {
     if (this.options.pins !== undefined) return undefined
-    this.named = (await this.options.log.vkeys()).flatMap((text) => {
-      try {
-        return [parseVkey(nodeSha256, text)]
-      } catch (error) {
-        if (error instanceof NoteError) return []
-        throw error
-      }
-    })
+    this.named = readableVkeys(nodeSha256, await this.options.log.vkeys())
     for (const key of this.named) if (key.name === this.head.origin && (await this.isSignedBy(key))) return key
     return undefined
   }

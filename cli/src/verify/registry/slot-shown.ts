@@ -1,6 +1,12 @@
 /** A slot proof as a server shows it, for an epoch whose entry is known to stand in the registry. */
-import { checkSlotProof, FormatError, parseCheckpoint, parseSlotProof, type SlotProof } from '@affidavit/trail'
-import { logNameOf } from '../brought/brought.ts'
+import {
+  checkSlotProof,
+  FormatError,
+  logNameOf,
+  parseCheckpoint,
+  parseSlotProof,
+  type SlotProof,
+} from '@affidavit/trail'
 import { nodeSha256 } from '../node-hash.ts'
 import { failed, type RegistryFinding } from './finding.ts'
 import type { RegistryEpoch } from './walk.ts'
