@@ -151,11 +151,16 @@ export function conclude(
   }
 }
 
+/** What is found where the key that was brought has signed nothing here. */
+const UNSIGNED: ReadonlySet<string> = new Set(['not_signed', 'registry_not_signed', 'anchor_contradicts'])
+
 /**
- * Whether all that fails is who signed. A key of another log that was brought by mistake looks the same as a log that a
- * stranger wrote, so reports ask to compare the key first.
+ * Whether all that fails is that the key brought has not signed. A key of another log that was brought by mistake looks
+ * the same as a log that a stranger wrote, so reports ask to compare the key first.
  */
-export function failsOnlyBySignature({ verdicts }: Pick<Verification, 'verdicts'>): boolean {
-  const failed = VERDICTS.filter((verdict) => verdicts[verdict] === 'failed')
-  return failed.includes('signature') && failed.every((verdict) => verdict === 'signature' || verdict === 'anchors')
+export function failsOnlyBySignature({ findings }: Pick<Verification, 'findings'>): boolean {
+  const codes = findings.flatMap(({ state, code }) => (state === 'failed' ? [code] : []))
+  return (
+    codes.includes('not_signed') && codes.includes('anchor_contradicts') && codes.every((code) => UNSIGNED.has(code))
+  )
 }
