@@ -1,32 +1,16 @@
-// What a hostile operator may try on `affidavit verify` beyond bytes that are broken: each was once believed, or once made
-// the verifier stumble.
+// What a hostile operator may try on `affidavit verify` beyond bytes that are broken: to be believed, or to make the
+// verifier stumble.
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import {
-  type Entry,
-  formatCheckpoint,
-  formatVkey,
-  type Payload,
-  signNote,
-  toBase64,
-  vkeyUnder,
-  writePack,
-} from '@affidavit/trail'
+import { rootCertificates } from 'node:tls'
+import { type Entry, formatCheckpoint, formatVkey, type Payload, signNote, toBase64 } from '@affidavit/trail'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { nodeSha256 } from '../../trail/test/node-hash.ts'
 import { signerUnder } from '../../trail/test/packed-succession.ts'
+import { packOf } from '../../trail/test/sample-pack.ts'
 import { REGISTRY } from '../../trail/test/sample-registry.ts'
-import {
-  collect,
-  LOG,
-  makeTrail,
-  manifestOf,
-  SLOT,
-  seededKey,
-  sourceOf,
-  trailId,
-} from '../../trail/test/sample-trail.ts'
+import { LOG, makeTrail, SLOT, seededKey, trailId } from '../../trail/test/sample-trail.ts'
 import { Expected } from '../src/verify/deep/expected.ts'
 import { questionsOf } from '../src/verify/deep/questions.ts'
 import { affidavit, verified } from './command-line.ts'
@@ -41,8 +25,7 @@ const at = (name: string) => join(folder, name)
 beforeAll(async () => {
   server = await SampleServer.start({ trail, epochs })
   folder = await mkdtemp(join(tmpdir(), 'affidavit-attacks-'))
-  const manifest = manifestOf(trail)
-  await writeFile(at('pack.zip'), await collect(writePack(nodeSha256, manifest, await sourceOf(trail, manifest))))
+  await writeFile(at('pack.zip'), await packOf(trail))
 })
 afterAll(async () => {
   await server.stop()
@@ -90,6 +73,18 @@ test('a server cannot withhold what no key lacks', async () => {
   expect(out).toContain('"code": "unexplained"')
 })
 
+test('nor keep itself from being judged by naming keys that are none', async () => {
+  server.instead = async (path, honest) => {
+    if (path === '/v1/registry/vkeys') return { body: 'none\n' }
+    if (path !== `/v1/trails/${TENANT}`) return undefined
+    return { body: JSON.stringify({ ...JSON.parse(String((await honest()).body)), vkey: 'none' }) }
+  }
+  const { code, out } = await visit()
+  server.instead = () => undefined
+  expect(code).toBe(1)
+  expect(out).toContain('"code": "not_signed"')
+})
+
 test('what is gone as announced is counted', async () => {
   const redacted = makeTrail(makePlan(60, new Map([[50, { control: { kind: 'redact', seqs: [7] } }]])))
   const payloads = redacted.payloads.map((payload) => (payload.seq === 7 ? { seq: 7 } : payload))
@@ -108,6 +103,31 @@ test('a second registry beside the first is none that takes its place', async ()
   expect(out).toContain('does not say which registry it continues')
 })
 
+test('a registry that is gone is evidence, whatever else was asked for', async () => {
+  const path = at('with-registry.json')
+  expect((await visit('--state', path)).code).toBe(0)
+  await writeFile(at('authority.pem'), rootCertificates[0]!)
+  server.instead = (address) => (address === '/v1/registry/checkpoint' ? { status: 404, body: '{}' } : undefined)
+  const { code, out } = await visit('--state', path, '--tsa-ca', at('authority.pem'))
+  const first = await visit('--tsa-ca', at('authority.pem'))
+  server.instead = () => undefined
+  expect(code).toBe(1)
+  expect(out).toContain('"code": "registry_gone"')
+  expect(first.code).toBe(2)
+  expect(first.out).toContain('timestamps are over the registry, which cannot be read here')
+})
+
+test.each([
+  ['none', 'null', 2],
+  ['of what is no event', '{"data":[null,7,"event"],"next":null}', 1],
+])('--deep does not stumble over a list %s', async (_name, body, expected) => {
+  server.instead = (path) => (path.startsWith('/v1/events?') ? { body } : undefined)
+  const { code, out } = await visit('--deep')
+  server.instead = () => undefined
+  expect(code).toBe(expected)
+  expect(JSON.parse(out).verdicts.columns).toBe(expected === 1 ? 'failed' : 'unchecked')
+})
+
 test("a pack of another trail in the tenant's slot is no first visit", async () => {
   const before = `log.example/${trailId('before', SLOT)}`
   const state = { format: 'affidavit-state/1', trails: [await record(before, LOG)], registries: [] }
@@ -124,10 +144,8 @@ test("a pack of another trail in the tenant's slot is no first visit", async () 
 
 test('a broken key in a pack does not keep it from being judged, and no output carries what a terminal obeys', async () => {
   const origin = `\u009b2Jlog.example\u202e/${trail.entries[0]!.trail}`
-  const manifest = manifestOf(trail, { origin })
-  const vkey = vkeyUnder(nodeSha256, LOG.key, 'log.example')
-  const source = await sourceOf(trail, manifest, { vkeys: [`\u001b[2J${toBase64(vkey.publicKey)}`] })
-  await writeFile(at('terminal.zip'), await collect(writePack(nodeSha256, manifest, source)))
+  const vkeys = [`\u001b[2J${toBase64(LOG.key.publicKey)}`]
+  await writeFile(at('terminal.zip'), await packOf(trail, { origin }, { vkeys }))
   for (const json of [[], ['--json']]) {
     const { code, out, err } = await affidavit(['verify', at('terminal.zip'), ...json])
     expect(code).toBe(1)
@@ -142,6 +160,7 @@ test.each([
   ['a name that stands twice', '{"action":"a.b","\\u0061ction":"c.d"}'],
   ['a number that no double holds', '{"metadata":{"a":1e400}}'],
   ['no JSON', 'action=a.b'],
+  ['half a character in an id', '{"id":"\\ud800","action":"\\ud800"}'],
   ['depth', `{"metadata":{"a":${'['.repeat(50_000)}${']'.repeat(50_000)}}}`],
   ['markers in markers', `{"metadata":${'{"$personal":'.repeat(20_000)}0${'}'.repeat(20_000)}}`],
 ])('--deep does not stumble over %s in facts', (_name, content) => {
@@ -149,7 +168,9 @@ test.each([
   const entry = { ...trail.entries[1]!, personal: [] } as Entry
   const payload: Payload = { seq: 1, facts: { salt: '', content } }
   expected.add(1, entry, payload, trail.leaves[1]!)
-  const isTime = content.includes('occurred_at')
-  expect(expected.ambiguous).toEqual(isTime ? [] : [1])
-  for (const { filter } of questionsOf(expected).questions) expect(filter).not.toContain('\u001b')
+  const isCanonical = content.includes('occurred_at') || content.includes('ud800')
+  expect(expected.ambiguous).toEqual(isCanonical ? [] : [1])
+  const { questions, ids } = questionsOf(expected)
+  for (const { filter } of questions) expect(filter).not.toContain('\u001b')
+  for (const { id } of ids) expect(encodeURIComponent(id)).toBe(id)
 })

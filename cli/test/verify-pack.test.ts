@@ -2,20 +2,10 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Payload, writePack } from '@affidavit/trail'
+import type { Payload } from '@affidavit/trail'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { nodeSha256 } from '../../trail/test/node-hash.ts'
-import {
-  collect,
-  LOG,
-  makeTrail,
-  manifestOf,
-  OPEN,
-  ORIGIN,
-  seededKey,
-  signedCheckpoint,
-  sourceOf,
-} from '../../trail/test/sample-trail.ts'
+import { packOf } from '../../trail/test/sample-pack.ts'
+import { LOG, makeTrail, OPEN, ORIGIN, seededKey, signedCheckpoint } from '../../trail/test/sample-trail.ts'
 import { affidavit, verified } from './command-line.ts'
 
 let folder: string
@@ -24,16 +14,13 @@ const trail = makeTrail(Array.from({ length: 300 }, (_, seq) => (seq === 0 ? { c
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'affidavit-verify-'))
-  await writeFile(at('whole.zip'), await packOf())
+  await writeFile(at('whole.zip'), await packed())
   await writeFile(at('old.txt'), await signedCheckpoint(trail, 123))
 })
 afterAll(() => rm(folder, { recursive: true, force: true }))
 
-async function packOf(changed?: (payload: Payload) => Payload, ranges = [{ from: 0, to: 300 }]): Promise<Uint8Array> {
-  const manifest = manifestOf(trail, { ranges })
-  const content = (seqs: readonly number[]) => seqs.map((seq) => (changed ?? ((p) => p))(trail.payloads[seq]!))
-  return collect(writePack(nodeSha256, manifest, await sourceOf(trail, manifest, { content })))
-}
+const packed = (changed = (payload: Payload) => payload, ranges = [{ from: 0, to: 300 }]) =>
+  packOf(trail, { ranges }, { content: (seqs) => seqs.map((seq) => changed(trail.payloads[seq]!)) })
 
 test('an untouched pack holds, and says what that is worth without an anchor', async () => {
   const { code, out } = await affidavit(['verify', at('whole.zip')])
@@ -69,12 +56,32 @@ test('where only the signature fails, the key is to be compared first', async ()
   expect(out).toContain('TAMPERED: the trail agrees with itself, but the key that you brought did not sign it.')
 })
 
+test('each checkpoint that was brought is compared, and those of other trails are told', async () => {
+  const other = await signedCheckpoint({ ...trail, leaves: trail.leaves.with(3, new Uint8Array(32)) }, 100)
+  await writeFile(at('other-history.txt'), other)
+  const args = [at('whole.zip'), '--checkpoint', at('old.txt'), '--checkpoint', at('other-history.txt')]
+  expect(await verified(args)).toMatchObject({ outcome: 'tampered', verdicts: { consistency: 'failed' } })
+  const [, ...rest] = other.split('\n')
+  await writeFile(at('other-trail.txt'), ['log.example/else', ...rest].join('\n'))
+  const told = await verified([...args.slice(0, 4), at('other-trail.txt')])
+  expect(told).toMatchObject({ outcome: 'held', verdicts: { consistency: 'held' } })
+  expect(told.notes.join()).toContain('checkpoints of other trails')
+  expect(await verified([at('whole.zip'), '--checkpoint', at('other-trail.txt')])).toMatchObject({ exit_code: 2 })
+})
+
+test('where no key was brought, none is said to be wrong', async () => {
+  await writeFile(at('other-key.zip'), await packOf(trail, {}, { vkeys: [seededKey(ORIGIN, 'other').vkey] }))
+  const { code, out } = await affidavit(['verify', at('other-key.zip')])
+  expect(code).toBe(1)
+  expect(out).toContain('TAMPERED: see the findings above.')
+})
+
 test('a changed payload is evidence, its seq is named, and it comes first', async () => {
   const edit = (payload: Payload): Payload =>
     payload.seq === 41 || payload.seq === 277
       ? { ...payload, facts: { ...payload.facts!, content: '{"action":"innocent"}' } }
       : payload
-  await writeFile(at('edited.zip'), await packOf(edit))
+  await writeFile(at('edited.zip'), await packed(edit))
   const told = await verified([at('edited.zip')])
   expect(told).toMatchObject({ outcome: 'tampered', exit_code: 1, first_wrong: 41 })
   expect(told.findings.map(({ seq }) => seq)).toEqual([41, 277])
@@ -83,7 +90,7 @@ test('a changed payload is evidence, its seq is named, and it comes first', asyn
 })
 
 test('one flipped byte anywhere never passes', async () => {
-  const bytes = await packOf()
+  const bytes = await packed()
   const codes = new Set<number>()
   for (let i = 0; i < 25; i++) {
     const place = Math.floor(((i + 0.5) * bytes.length) / 25)
@@ -98,7 +105,7 @@ test('one flipped byte anywhere never passes', async () => {
 })
 
 test('a pack of a range says what it covers', async () => {
-  await writeFile(at('range.zip'), await packOf(undefined, [{ from: 260, to: 270 }]))
+  await writeFile(at('range.zip'), await packed(undefined, [{ from: 260, to: 270 }]))
   const told = await verified([at('range.zip')])
   expect(told).toMatchObject({ outcome: 'held', subject: { covered: 10, size: 300 } })
   expect(told.notes).toContain('the pack covers 260 to 269 of 300 entries')
@@ -112,8 +119,7 @@ test('a state file pins the first visit, and a pack older than it is still check
     assurance: 'anchored',
     verdicts: { consistency: 'held' },
   })
-  const manifest = manifestOf(trail, { size: 200, ranges: [{ from: 0, to: 200 }] })
-  await writeFile(at('older.zip'), await collect(writePack(nodeSha256, manifest, await sourceOf(trail, manifest))))
+  await writeFile(at('older.zip'), await packOf(trail, { size: 200, ranges: [{ from: 0, to: 200 }] }))
   const older = await verified([at('older.zip'), '--state', at('state.json')])
   expect(older).toMatchObject({ outcome: 'held', assurance: 'anchored' })
   expect(older.notes.join()).toContain('newer than the pack')

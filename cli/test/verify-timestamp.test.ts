@@ -13,6 +13,7 @@ import { hasOpenssl, startTimestampAuthority, type TimestampAuthority } from '..
 import { withPack } from '../src/verify/file/pack-file.ts'
 import { checkHeads } from '../src/verify/live/heads.ts'
 import { Roots } from '../src/verify/live/roots.ts'
+import { outsideOf } from '../src/verify/live/timestamps.ts'
 import { nodeSha256 } from '../src/verify/node-hash.ts'
 import { affidavit, verified } from './command-line.ts'
 
@@ -190,6 +191,20 @@ describe.skipIf(!hasOpenssl)('a pack of a server with a timestamp authority', ()
       })
     })
   })
+})
+
+test('of entries behind the newest timestamp it is told that nobody vouches for them', () => {
+  const origin = 'log.example/00000065897abbb178d59a98b5bbc2f5'
+  const stamp = { kind: 'timestamp' as const, path: 'token', time: '2026-03-10T18:00:00.000Z', accuracyMs: 0 }
+  const head = { epoch: 3, time: stamp.time, isNewest: true, body: { refused: '' } }
+  const stamped = [3, 5].map((entries) => ({
+    anchor: { ...stamp, authority: 'tsa', epoch: 3, entries },
+    head,
+    origin,
+  }))
+  const said = (size: number) => outsideOf(undefined, { stamped, open: [] }, { origin, size }, 'held')
+  expect(said(5)).toMatchObject({ state: 'held', notes: [] })
+  expect(said(6).notes).toEqual(['entries from 5 on are newer than the timestamps: no authority vouches for them'])
 })
 
 test('what a timestamp covers cannot have been sealed later', () => {

@@ -1,19 +1,10 @@
 // What a pack brings besides its trail: single proofs and the registry's, each broken in the ways that matter.
 import { describe, expect, it } from 'vitest'
-import {
-  makePolicy,
-  PackError,
-  PackReader,
-  REGISTRY_MEMBERS,
-  type Verification,
-  type VerifyOptions,
-  verifyEd25519,
-  verifyPack,
-  writePack,
-} from '../src/index.ts'
+import { makePolicy, PackError, REGISTRY_MEMBERS, type VerifyOptions } from '../src/index.ts'
 import { nodeSha256 } from './node-hash.ts'
 import { proofMembers, REGISTRY_VKEY, registryMembers, sampleWitness, WITNESSES } from './packed-registry.ts'
-import { ascii, collect, fileOf, LOG, makeTrail, manifestOf, OPEN, type SampleTrail, sourceOf } from './sample-trail.ts'
+import { codesOf, packWith, verified } from './sample-pack.ts'
+import { LOG, makeTrail, OPEN, type SampleTrail } from './sample-trail.ts'
 
 const SIZE = 600
 const plan = Array.from({ length: SIZE }, (_, seq) => (seq === 0 ? { control: OPEN } : {}))
@@ -21,22 +12,15 @@ const trail = makeTrail(plan)
 /** The same trail up to entry 400, then another. */
 const fork = makeTrail(plan, new Map([[400, '{"id":"never happened"}']]))
 
-async function packOf(members: ReadonlyMap<string, string>, of: SampleTrail = trail, ranges = [{ from: 0, to: SIZE }]) {
-  const manifest = manifestOf(of, { ranges, optional: [...members.keys()] })
-  const optional = async (path: string) => ascii.encode(members.get(path)!)
-  return collect(writePack(nodeSha256, manifest, await sourceOf(of, manifest, { optional })))
-}
+const packed = (members: ReadonlyMap<string, string>, of: SampleTrail = trail, ranges = [{ from: 0, to: SIZE }]) =>
+  packWith(of, members, { ranges })
 
-async function check(bytes: Uint8Array, options: Partial<VerifyOptions> = {}): Promise<Verification> {
-  const reader = await PackReader.open(nodeSha256, fileOf(bytes))
-  // The sample's witnesses cosigned before most of its entries.
-  return verifyPack(reader, { hash: nodeSha256, verify: verifyEd25519, maxAgeMs: 30 * 86_400_000, ...options })
-}
+/** The sample's witnesses cosigned before most of its entries. */
+const check = (bytes: Uint8Array, options: Partial<VerifyOptions> = {}) =>
+  verified(bytes, { maxAgeMs: 30 * 86_400_000, ...options })
 
 const policyOf = (quorum: number, witnesses = WITNESSES) =>
   makePolicy(nodeSha256, { logs: [REGISTRY_VKEY], witnesses: witnesses.map(({ vkey }) => vkey), quorum })
-
-const codes = ({ findings }: Verification) => findings.map(({ verdict, code }) => `${verdict} ${code}`)
 
 describe('the registry in a pack', () => {
   it.each([
@@ -44,7 +28,7 @@ describe('the registry in a pack', () => {
     ['as old as the pack', SIZE, [{ from: 0, to: SIZE }]],
     ['of a part of a trail', 500, [{ from: 300, to: 310 }]],
   ])('%s agrees, and is an anchor through witnesses of the verifier only', async (_name, size, ranges) => {
-    const bytes = await packOf(await registryMembers(trail, { size, packed: SIZE }), trail, ranges)
+    const bytes = await packed(await registryMembers(trail, { size, packed: SIZE }), trail, ranges)
     const alone = await check(bytes)
     expect(alone).toMatchObject({ outcome: 'held', assurance: 'tamper-detecting only', findings: [] })
     expect(alone.notes.join()).toContain(`holds this trail at ${size}`)
@@ -56,24 +40,24 @@ describe('the registry in a pack', () => {
   })
 
   it('shows a fork: the slot holds another history than the pack', async () => {
-    const bytes = await packOf(await registryMembers(trail, { size: 500, packed: SIZE }), fork)
+    const bytes = await packed(await registryMembers(trail, { size: 500, packed: SIZE }), fork)
     const result = await check(bytes, { policy: policyOf(2) })
     expect(result.outcome).toBe('tampered')
-    expect(codes(result)).toEqual(['consistency registry_fork'])
+    expect(codesOf(result)).toEqual(['consistency registry_fork'])
     expect(result.firstWrong).toBe(499)
   })
 
   it('is unchecked with too few witnesses, none, or without the registry', async () => {
-    const one = await packOf(
+    const one = await packed(
       await registryMembers(trail, { size: 500, packed: SIZE, witnesses: WITNESSES.slice(0, 1) }),
     )
     expect(await check(one, { policy: policyOf(1) })).toMatchObject({ outcome: 'held', assurance: 'anchored' })
-    expect(codes(await check(one, { policy: policyOf(2) }))).toEqual(['anchors no_quorum'])
+    expect(codesOf(await check(one, { policy: policyOf(2) }))).toEqual(['anchors no_quorum'])
     const strangers = policyOf(1, [sampleWitness('eve.example/witness')])
     expect(await check(one, { policy: strangers })).toMatchObject({ outcome: 'unchecked' })
-    const without = await check(await packOf(new Map()), { policy: policyOf(1) })
+    const without = await check(await packed(new Map()), { policy: policyOf(1) })
     expect(without).toMatchObject({ outcome: 'unchecked', verdicts: { anchors: 'unchecked' } })
-    expect(codes(without)).toEqual(['anchors no_registry'])
+    expect(codesOf(without)).toEqual(['anchors no_registry'])
   })
 
   it.each<[string, string, (members: Map<string, string>) => void]>([
@@ -104,9 +88,9 @@ describe('the registry in a pack', () => {
   ])('%s fails', async (_name, code, change) => {
     const members = await registryMembers(trail, { size: 500, packed: SIZE })
     change(members)
-    const result = await check(await packOf(members))
+    const result = await check(await packed(members))
     expect(result.outcome).toBe('tampered')
-    expect(codes(result)).toContain(code)
+    expect(codesOf(result)).toContain(code)
   })
 
   it.each<[string, string, (members: Map<string, string>) => void]>([
@@ -121,7 +105,7 @@ describe('the registry in a pack', () => {
   ])('%s could not be checked', async (_name, code, change) => {
     const members = await registryMembers(trail, { size: 500, packed: SIZE })
     change(members)
-    const error = await check(await packOf(members)).catch((caught: unknown) => caught)
+    const error = await check(await packed(members)).catch((caught: unknown) => caught)
     expect(error).toBeInstanceOf(PackError)
     expect((error as PackError).code).toBe(code)
   })
@@ -138,7 +122,7 @@ describe('single proofs in a pack', () => {
   const ranges = [7, 300, 599].map((seq) => ({ from: seq, to: seq + 1 }))
 
   it('hold for a set of events', async () => {
-    const result = await check(await packOf(await proofMembers(trail, [7, 300, 599]), trail, ranges))
+    const result = await check(await packed(await proofMembers(trail, [7, 300, 599]), trail, ranges))
     expect(result).toMatchObject({ outcome: 'held', findings: [] })
   })
 
@@ -146,12 +130,12 @@ describe('single proofs in a pack', () => {
     const members = await proofMembers(trail, [7, 300])
     const [seven, other] = [...members.values()]
     const swapped = new Map([['proofs/7.tlog-proof', other!.replace('index 300', 'index 7')]])
-    expect(codes(await check(await packOf(swapped, trail, ranges)))).toEqual(['inclusion proof_fails'])
+    expect(codesOf(await check(await packed(swapped, trail, ranges)))).toEqual(['inclusion proof_fails'])
     const forked = await proofMembers(fork, [7])
-    expect(codes(await check(await packOf(forked, trail, ranges)))).toContain('inclusion other_checkpoint')
-    const absent = await packOf(new Map([['proofs/300.tlog-proof', other!]]), trail, [{ from: 7, to: 8 }])
-    expect(codes(await check(absent))).toEqual(['completeness proof_without_entry'])
+    expect(codesOf(await check(await packed(forked, trail, ranges)))).toContain('inclusion other_checkpoint')
+    const absent = await packed(new Map([['proofs/300.tlog-proof', other!]]), trail, [{ from: 7, to: 8 }])
+    expect(codesOf(await check(absent))).toEqual(['completeness proof_without_entry'])
     const outside = new Map([['proofs/600.tlog-proof', seven!]])
-    await expect(check(await packOf(outside, trail, ranges))).rejects.toThrow(PackError)
+    await expect(check(await packed(outside, trail, ranges))).rejects.toThrow(PackError)
   })
 })

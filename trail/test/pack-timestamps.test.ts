@@ -1,21 +1,11 @@
 // Timestamps in packs, by a real authority: an anchor under certificates of the verifier, and nothing else under them.
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { hasOpenssl, startTimestampAuthority, type TimestampAuthority } from '../../server/test/timestamp-authority.ts'
-import {
-  anchorPaths,
-  PackError,
-  PackReader,
-  parseCertificates,
-  type VerifyOptions,
-  verifyEd25519,
-  verifyPack,
-  webCertificateCrypto,
-  writePack,
-} from '../src/index.ts'
-import { nodeSha256 } from './node-hash.ts'
+import { anchorPaths, PackError, parseCertificates, type VerifyOptions, webCertificateCrypto } from '../src/index.ts'
 import { registryMembers } from './packed-registry.ts'
 import { timestampMembers } from './packed-timestamp.ts'
-import { collect, fileOf, LOG, makeTrail, manifestOf, OPEN, type SampleTrail, sourceOf } from './sample-trail.ts'
+import { codesOf, packWith, verified } from './sample-pack.ts'
+import { LOG, makeTrail, OPEN, type SampleTrail } from './sample-trail.ts'
 import { stamped } from './timestamps.ts'
 
 const SIZE = 300
@@ -28,15 +18,8 @@ const future = makeTrail(plan.map((planned, seq) => (seq < 200 ? planned : { ...
 type Members = Map<string, Uint8Array>
 
 async function check(members: Members, options: Partial<VerifyOptions> = {}, of: SampleTrail = trail) {
-  const manifest = manifestOf(of, { optional: [...members.keys()] })
-  const optional = async (path: string) => members.get(path)!
-  const bytes = await collect(writePack(nodeSha256, manifest, await sourceOf(of, manifest, { optional })))
-  const result = await verifyPack(await PackReader.open(nodeSha256, fileOf(bytes)), {
-    hash: nodeSha256,
-    verify: verifyEd25519,
-    ...options,
-  })
-  return { ...result, codes: result.findings.map(({ verdict, code }) => `${verdict} ${code}`) }
+  const result = await verified(await packWith(of, members), options)
+  return { ...result, codes: codesOf(result) }
 }
 
 describe.skipIf(!hasOpenssl)('a timestamp in a pack', () => {

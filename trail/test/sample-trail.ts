@@ -91,6 +91,20 @@ export interface Planned {
   readonly minutes?: number
 }
 
+/** `size` entries, one a minute: the open entry, events, and the control entries given by seq; `days` lie before a seq. */
+export function planOf(
+  size: number,
+  controls: Readonly<Record<number, Control>> = {},
+  days: Readonly<Record<number, number>> = {},
+): Planned[] {
+  let late = 0
+  return Array.from({ length: size }, (_, seq) => {
+    late = (days[seq] ?? late / 1440) * 1440
+    const control = seq === 0 ? OPEN : controls[seq]
+    return { minutes: seq + late, ...(control && { control }) }
+  })
+}
+
 /**
  * A trail of `plan.length` entries: control entries where planned, else events that go through all shapes.
  * `factsInstead`: other facts by seq.

@@ -6,7 +6,6 @@ import {
   followSuccession,
   formatAccusation,
   formatSuccession,
-  PackReader,
   parseAccusation,
   parseSuccession,
   REGISTRY_MEMBERS,
@@ -16,14 +15,13 @@ import {
   type VerifyOptions,
   verifyAccusation,
   verifyEd25519,
-  verifyPack,
-  writePack,
 } from '../src/index.ts'
 import { damage, manyAsync } from './damage.ts'
 import { nodeSha256 } from './node-hash.ts'
 import { checkpointBy, rotatedAccusation, SECOND, signerUnder, successionMembers, THIRD } from './packed-succession.ts'
+import { codesOf, packWith, verified } from './sample-pack.ts'
 import { makeSuccessor, REGISTRY } from './sample-registry.ts'
-import { ascii, collect, fileOf, LOG, makeTrail, manifestOf, OPEN, seededKey, sourceOf } from './sample-trail.ts'
+import { ascii, LOG, makeTrail, OPEN, seededKey } from './sample-trail.ts'
 
 const SIZE = 300
 const plan = Array.from({ length: SIZE }, (_, seq) => (seq === 0 ? { control: OPEN } : {}))
@@ -32,15 +30,9 @@ const other = makeTrail(plan, new Map([[40, '{"id":"never happened"}']]))
 const THIEF = seededKey(REGISTRY, 'thief')
 
 async function check(members: ReadonlyMap<string, string>, by: typeof LOG, options: Partial<VerifyOptions> = {}) {
-  const manifest = manifestOf(trail, { optional: [...members.keys()] })
-  const optional = async (path: string) => ascii.encode(members.get(path)!)
   const checkpoint = await checkpointBy(trail, by)
-  const bytes = await collect(
-    writePack(nodeSha256, manifest, await sourceOf(trail, manifest, { optional, checkpoint })),
-  )
-  const reader = await PackReader.open(nodeSha256, fileOf(bytes))
-  const result = await verifyPack(reader, { hash: nodeSha256, verify: verifyEd25519, ...options })
-  return { ...result, codes: result.findings.map(({ verdict, code }) => `${verdict} ${code}`) }
+  const result = await verified(await packWith(trail, members, {}, { checkpoint }), options)
+  return { ...result, codes: codesOf(result) }
 }
 
 const forged = async (): Promise<readonly [Successor, Successor]> => [
