@@ -7,7 +7,7 @@ const CHUNK_BYTES = 2 ** 20
 /** A piece that is filled to its end makes zlib's caller allocate another: members fit with a byte to spare. */
 const SPARE_BYTES = 1
 
-/** What `info`, which is not in the type declarations, gives beside the buffer. */
+/** What `info` makes of the result: the type declarations know the option, but not this. */
 interface Inflated {
   readonly buffer: Buffer
   readonly engine: { readonly bytesWritten: number; _outBuffer?: unknown }
