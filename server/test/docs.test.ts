@@ -43,7 +43,7 @@ function snippetsOf(page: string): Snippet[] {
 
 describe('links', () => {
   test.each(pages)('%s points to files and headings that are there', (page) => {
-    const text = readFileSync(join(root, page), 'utf8').replace(/^```.*?^```$/gms, '')
+    const text = proseOf(join(root, page))
     const broken = [...text.matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g)].flatMap(([, path, anchor]) => {
       const target = path === '' ? join(root, page) : join(root, dirname(page), path!)
       if (!existsSync(target)) return [path]
@@ -59,6 +59,14 @@ describe('links', () => {
       .map(([, path]) => path!)
       .filter((path) => !places.some((at) => existsSync(join(root, at, path))))
     expect(missing).toEqual([])
+  })
+
+  test('no page has two headings that a link cannot tell apart', () => {
+    const twice = pages.flatMap((page) => {
+      const all = headings(join(root, page))
+      return all.filter((heading, at) => all.indexOf(heading) < at).map((heading) => `${page}#${heading}`)
+    })
+    expect(twice).toEqual([])
   })
 
   test('every page of docs is linked from another one', () => {
@@ -77,9 +85,12 @@ test.each(Object.entries(referencePages()))('%s is what its table says', (page, 
   expect(readFileSync(join(root, page), 'utf8')).toBe(text)
 })
 
+/** Without the fenced parts. */
+const proseOf = (path: string) => readFileSync(path, 'utf8').replace(/^```.*?^```$/gms, '')
+
 /** As GitHub spells them. */
 const headings = (path: string) =>
-  [...readFileSync(path, 'utf8').matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
+  [...proseOf(path).matchAll(/^#+ (.*)$/gm)].map(([, title]) =>
     title!
       .toLowerCase()
       .replace(/[^\p{L}\p{N} _-]/gu, '')
