@@ -10,12 +10,14 @@ let database: TestDatabase
 let server: StartedServer
 let operator: Api
 
+/** Events per second that one tenant may send. */
+const share = 500
 const forgetting = ['forget:read', 'forget:request', 'forget:approve']
 const all = ['events:write', 'events:read', 'keys:manage', 'holds:place', ...forgetting]
 
 beforeAll(async () => {
   database = await freshDatabase()
-  server = await startedServer(database.url)
+  server = await startedServer(database.url, { AFFIDAVIT_RATE_EVENTS: String(share) })
   operator = await Api.of(server.url, server.key)
   for (const tenant of ['mallory', 'victim'])
     for (let n = 0; n < 3; n++)
@@ -99,6 +101,25 @@ test('a key of a tenant does not speak of staff of the operator', async () => {
   expect(await said(operator, staff)).toBe('201 ')
   const service = await keyFrom(operator, ['events:write'], { internal: true })
   expect(await said(service, staff)).toBe('201 ')
+})
+
+test('a tenant that sends more than its share, with however many keys, is told when to come back; others feel nothing', async () => {
+  const keys = await Promise.all(Array.from({ length: 4 }, () => keyFrom(operator, ['events:write'])))
+  const { body: victim } = await operator.post('/v1/keys', { name: 'v', tenant: 'victim', scopes: ['events:write'] })
+  const event = { action: 'a.b', actor: { type: 'user', id: 'u' } }
+  const batch = (api: Api) => api.post('/v1/events/batch', Array(share).fill(event))
+  const [calm, ...flood] = await Promise.all([operator.with(victim.key).post('/v1/events', event), ...keys.map(batch)])
+  expect(calm.status).toBe(201)
+  const refused = flood.filter(({ status }) => status === 429)
+  expect(refused.length).toBeGreaterThan(0)
+  expect(flood.filter(({ status }) => status === 200).length).toBe(flood.length - refused.length)
+  for (const { body, headers } of refused) {
+    expect(body).toMatchObject({ code: 'rate_limited', detail: expect.stringContaining(`${share} events per second`) })
+    expect(headers.get('retry-after')).toBe('1')
+    expect(headers.get('ratelimit')).toMatch(/^"events";r=\d+;t=1$/)
+  }
+  await new Promise((resolve) => setTimeout(resolve, 1_000))
+  expect((await batch(keys[0]!)).status).toBe(200)
 })
 
 test("packs that wait for the server's opinion do not hold the room for bodies, nor the place of other tenants", async () => {

@@ -197,6 +197,40 @@ test.each<Cut>(['before its answer is read', 'while it runs', 'and it arrives la
   },
 )
 
+test.each([
+  ['one tenant', { eventsPerTenant: 2 }, ['rate_limited', 'rate_limited', 'sealed', 'sealed', 'sealed']],
+  ['all tenants together', { waitingBytes: 1 }, ['overloaded', 'overloaded', 'overloaded', 'sealed', 'sealed']],
+])(
+  'more waits of %s than may: refused at once, the others are sealed, a repeat goes in',
+  async (_name, bounds, told) => {
+    await send([makeEvent()])
+    const [, through] = await pipeline(database, keys, store, { clearUpMs, batchEvents: 1, ...bounds })
+    const { rows } = await database.superuser.query<{ shard: number }>('select shard from affidavit.trails')
+    const holder = await database.connect()
+    await holder.query('begin')
+    await holder.query('select from affidavit.shards where shard = $1 for update', [rows[0]!.shard])
+    const blocked = () =>
+      database.superuser.query(
+        `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+      )
+    const events = told.map(makeEvent)
+    const answers: string[] = []
+    // What finds no room in the process as a whole is refused with its request, which the door answers with 503.
+    const sendOne = async (event: ReturnType<typeof makeEvent>) =>
+      void answers.push(...(await send([event], through).then(kinds, (error: { code: string }) => [error.code])))
+    const sending = [sendOne(events[0]!)]
+    await expect.poll(async () => (await blocked()).rowCount).toBe(1)
+    sending.push(...events.slice(1).map(sendOne))
+    await expect.poll(() => answers).toEqual(told.filter((kind) => kind !== 'sealed'))
+    await holder.query('commit')
+    await Promise.all(sending)
+    expect(answers.toSorted()).toEqual(told)
+    expect(await stored(events)).toBe(told.filter((kind) => kind === 'sealed').length)
+    const again = kinds(await send(events))
+    expect(again.toSorted()).toEqual(told.map((kind) => (kind === 'sealed' ? 'duplicate' : 'sealed')).toSorted())
+  },
+)
+
 test('many copies of one id in one batch: one is sealed, all the others are its repeats', async () => {
   const one = makeEvent()
   const copies = Array.from({ length: 200 }, () => one)
