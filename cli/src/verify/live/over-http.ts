@@ -41,7 +41,7 @@ import { type Extra, outcomeOf, type Report, stateOf } from '../report.ts'
 import { placeOf } from '../server/address.ts'
 import { ServerLog, type TrailInfo, trailOf } from '../server/log.ts'
 import { concludeLive, type LiveOptions, type LiveResult, verifyLive } from './live.ts'
-import { checkLiveTimestamps, type LiveTimestamps, NO_REGISTRY, outsideOf } from './timestamps.ts'
+import { checkLiveTimestamps, type LiveTimestamps, outsideOf } from './timestamps.ts'
 
 const DEFAULT_MAX_AGE_S = 3600
 /** How often a trail is looked at that forgets while it is being looked at, and how long its next checkpoint may take. */
@@ -172,13 +172,9 @@ class Visit {
   private async timestamps(registry: Registry | RegistryFinding | undefined): Promise<LiveTimestamps | undefined> {
     const options = this.brought.timestamps
     if (options === undefined) return undefined
-    if (registry !== undefined && 'heads' in registry) {
-      const { remote, tenant } = this.log
-      const logName = logNameOf(this.info.origin)
-      return checkLiveTimestamps({ remote, log: new RegistryLog(remote), tenant, logName, registry, options })
-    }
-    // What its absence means is told by who looked for it.
-    return { stamped: [], open: [NO_REGISTRY], contradicting: [] }
+    const { remote, tenant } = this.log
+    const logName = logNameOf(this.info.origin)
+    return checkLiveTimestamps({ remote, log: new RegistryLog(remote), tenant, logName, options }, registry)
   }
 
   /** Keys of the log from outside, the one in force when last seen in front; undefined: none. */

@@ -70,12 +70,6 @@ export interface LiveTimestamps {
   readonly contradicting: readonly Kept[]
 }
 
-/** For a server whose registry cannot be read. */
-export const NO_REGISTRY: Open = {
-  code: 'no_registry',
-  message: 'timestamps are over the registry, which cannot be read here',
-}
-
 /** Copies in buckets stand between timestamps: so many pages of a hundred are looked through. */
 const MOST_PAGES = 5
 const PAGE_LIMIT = 1_000_000
@@ -84,8 +78,20 @@ const MOST_AUTHORITIES = 8
 const TOKEN_LIMIT = 128 * 1024
 const ID = /^[1-9][0-9]{0,14}$/
 
-/** Never throws for what the server shows, nor where it cannot be asked any more: then the timestamps stay open. */
-export async function checkLiveTimestamps(parts: TimestampParts): Promise<LiveTimestamps> {
+/**
+ * Never throws for what the server shows, nor where it cannot be asked any more: then the timestamps stay open.
+ * @param registry as it was followed, if it could be: what its absence means is told by who looked for it
+ */
+export async function checkLiveTimestamps(
+  parts: Omit<TimestampParts, 'registry'>,
+  registry: Registry | RegistryFinding | undefined,
+): Promise<LiveTimestamps> {
+  if (registry !== undefined && 'heads' in registry) return checkStamps({ ...parts, registry })
+  const message = 'timestamps are over the registry, which cannot be read here'
+  return { stamped: [], open: [{ code: 'no_registry', message }], contradicting: [] }
+}
+
+async function checkStamps(parts: TimestampParts): Promise<LiveTimestamps> {
   const open: Open[] = []
   const findings: RegistryFinding[] = []
   const stamped: Stamped[] = []
