@@ -27,6 +27,7 @@ const programs = {
   logcheck: { module: 'go/interop', package: './logcheck' },
   sumdbcheck: { module: 'go/interop', package: './sumdbcheck' },
   tesseracheck: { module: 'go/tessera', package: '.' },
+  tesseralog: { module: 'go/tessera', package: './tesseralog' },
   versitygw: { package: 'github.com/versity/versitygw/cmd/versitygw@v1.8.0', slow: true },
 } as const satisfies Record<string, Source>
 
