@@ -1,4 +1,6 @@
-/** Why a proof, policy, request or accusation could not be read. Codes are stable; messages are for people. */
+/** Why a proof, policy, request or accusation could not be read. */
+import { CodedError } from './coded-error.ts'
+
 export type FormatErrorCode =
   /** The bytes break the grammar, or spell a value in another way than its only one. */
   | 'malformed'
@@ -12,15 +14,13 @@ export type FormatErrorCode =
   /** A name that no line before defines. */
   | 'undefined_name'
 
-export class FormatError extends Error {
+export class FormatError extends CodedError<FormatErrorCode> {
   override readonly name = 'FormatError'
-  readonly code: FormatErrorCode
   /** From 1, where the file is one that people write. */
   readonly line: number | undefined
 
   constructor(code: FormatErrorCode, message: string, line?: number) {
-    super(line === undefined ? message : `line ${line}: ${message}`)
-    this.code = code
+    super(code, line === undefined ? message : `line ${line}: ${message}`)
     this.line = line
   }
 }

@@ -1,4 +1,6 @@
-/** Why a file could not be read as a pack. Codes are stable. None of them says that the trail was tampered with. */
+/** Why a file could not be read as a pack. None of it says that the trail was tampered with. */
+import { CodedError } from './coded-error.ts'
+
 export type PackErrorCode =
   /** Another kind of file, or a ZIP file that somebody else's program wrote. */
   | 'not_a_pack'
@@ -15,12 +17,6 @@ export type PackErrorCode =
   /** A newer format than this program knows. */
   | 'unknown_version'
 
-export class PackError extends Error {
+export class PackError extends CodedError<PackErrorCode> {
   override readonly name = 'PackError'
-  readonly code: PackErrorCode
-
-  constructor(code: PackErrorCode, message: string) {
-    super(message)
-    this.code = code
-  }
 }

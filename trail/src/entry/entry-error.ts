@@ -1,4 +1,6 @@
-/** Why bytes are not an entry. Codes are stable; messages are for people. */
+/** Why bytes are not an entry. */
+import { CodedError } from '../coded-error.ts'
+
 export type EntryErrorCode =
   /** Another version or kind than this program knows: it could not be checked. */
   | 'unknown_version'
@@ -7,14 +9,8 @@ export type EntryErrorCode =
   | 'malformed'
   | 'too_long'
 
-export class EntryError extends Error {
+export class EntryError extends CodedError<EntryErrorCode> {
   override readonly name = 'EntryError'
-  readonly code: EntryErrorCode
-
-  constructor(code: EntryErrorCode, message: string) {
-    super(message)
-    this.code = code
-  }
 
   /** True when a newer program may well understand the bytes. */
   get unknown(): boolean {

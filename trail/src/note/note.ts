@@ -3,6 +3,7 @@
  * verified; other keys and signatures are carried and ignored, so that a note may hold later algorithms' too.
  */
 import { concatBytes, equalBytes, fromBase64, fromHex, toBase64, toHex } from '../bytes.ts'
+import { CodedError } from '../coded-error.ts'
 import type { Hash, VerifySignature } from '../hash.ts'
 import { cosignatureMessage, openCosignature } from './cosignature.ts'
 
@@ -16,14 +17,8 @@ const MAX_SIGNATURES = 100
 
 export type NoteErrorCode = 'malformed' | 'bad_key' | 'bad_signature'
 
-export class NoteError extends Error {
+export class NoteError extends CodedError<NoteErrorCode> {
   override readonly name = 'NoteError'
-  readonly code: NoteErrorCode
-
-  constructor(code: NoteErrorCode, message: string) {
-    super(message)
-    this.code = code
-  }
 }
 
 /** A verifier key: `name+hex8(id)+base64(type ‖ public key)`. */

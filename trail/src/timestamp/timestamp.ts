@@ -4,6 +4,7 @@
  * (docs/spec/anchors.md).
  */
 import { equalBytes, toHex } from '../bytes.ts'
+import { CodedError } from '../coded-error.ts'
 import {
   type Certificate,
   type CertificateCrypto,
@@ -87,14 +88,7 @@ const OID = {
   timeStamping: '1.3.6.1.5.5.7.3.8',
 } as const
 
-class Refusal extends Error {
-  readonly code: TimestampFlaw
-
-  constructor(code: TimestampFlaw, message: string) {
-    super(message)
-    this.code = code
-  }
-}
+class Refusal extends CodedError<TimestampFlaw> {}
 
 /** Whether an authority's whole response (DER, TimeStampResp) vouches for `document`. Never throws for what it reads. */
 export async function verifyTimestamp(

@@ -1,6 +1,7 @@
 /** Whether an accusation proves what it says (docs/spec/accusation.md). */
 
 import { equalBytes, toHex } from '../bytes.ts'
+import { CodedError } from '../coded-error.ts'
 import type { Hash, VerifySignature } from '../hash.ts'
 import { parseCheckpoint } from '../note/checkpoint.ts'
 import { ED25519, NoteError, type VerifierKey, verifyNote, vkeyUnder } from '../note/note.ts'
@@ -44,14 +45,7 @@ export type AccusationVerdict =
   /** `unchecked`: with the right key it might be proven. */
   | { readonly outcome: 'refuted' | 'unchecked'; readonly code: AccusationFlaw; readonly message: string }
 
-class Refusal extends Error {
-  readonly code: AccusationFlaw
-
-  constructor(code: AccusationFlaw, message: string) {
-    super(message)
-    this.code = code
-  }
-}
+class Refusal extends CodedError<AccusationFlaw> {}
 
 /**
  * Judges an accusation by keys that came from elsewhere: log vkeys of the deployment, pinned by any name of it (a
