@@ -21,7 +21,14 @@ export * from './pack/manifest.ts'
 export * from './pack/pack.ts'
 export { PackReader } from './pack/reader.ts'
 export { formatConsistency, type RegistryPaths } from './pack/registry.ts'
-export { anchorPaths, OPEN_FLAWS, TIMESTAMP_SKEW_MS, timestampsIn, unstamped } from './pack/timestamps.ts'
+export {
+  anchorPaths,
+  OPEN_FLAWS,
+  type OpenTimestamp,
+  TIMESTAMP_SKEW_MS,
+  timestampsIn,
+  unstamped,
+} from './pack/timestamps.ts'
 export { PackError, type PackErrorCode } from './pack-error.ts'
 export * from './proof/accusation.ts'
 export * from './proof/receipt.ts'

@@ -74,7 +74,7 @@ export async function checkTimestamps(
       ),
       known: numbers.flatMap((n) => Object.values(anchorPaths(n))),
     }
-  const results: (Stamped | Open)[] = []
+  const results: (Stamped | OpenTimestamp)[] = []
   for (const n of numbers) results.push(...(await new TimestampCheck(pack, n, trail, trust, findings).run(options)))
   const anchors = results.filter((result) => 'kind' in result)
   const open = results.filter((result) => 'code' in result)
@@ -100,7 +100,7 @@ export function unstamped(anchors: readonly { readonly entries: number }[], size
 type Stamped = Anchor & { kind: 'timestamp' }
 
 /** A token that says nothing, neither for the log nor against it. */
-interface Open {
+export interface OpenTimestamp {
   readonly code: string
   readonly message: string
 }
@@ -124,7 +124,7 @@ class TimestampCheck {
   }
 
   /** Nothing where it made a finding. */
-  async run(options: TimestampOptions): Promise<(Stamped | Open)[]> {
+  async run(options: TimestampOptions): Promise<(Stamped | OpenTimestamp)[]> {
     const { paths, pack } = this
     const verdict = await verifyTimestamp(await pack.read(paths.token), await pack.read(paths.checkpoint), options)
     if (verdict.outcome !== 'held') {
@@ -149,7 +149,7 @@ class TimestampCheck {
   }
 
   /** What the stamped checkpoint binds of this trail. */
-  private async bound({ time }: CheckedTimestamp): Promise<Bound | Open | undefined> {
+  private async bound({ time }: CheckedTimestamp): Promise<Bound | OpenTimestamp | undefined> {
     const { pack, paths } = this
     const { origin, size } = await readAs(pack, paths.checkpoint, (note) => parseCheckpoint(parseNote(note).text))
     const stamped = `${paths.token} is over the checkpoint of ${origin} with ${size} entries, of ${new Date(time).toISOString()}`

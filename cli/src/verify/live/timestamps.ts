@@ -16,6 +16,7 @@ import {
   NoteError,
   nodesOf,
   OPEN_FLAWS,
+  type OpenTimestamp,
   parseCheckpoint,
   parseNote,
   TILE_WIDTH,
@@ -48,12 +49,6 @@ export interface TimestampParts {
   readonly options: TimestampOptions
 }
 
-/** A token that says nothing, neither for the log nor against it. */
-export interface Open {
-  readonly code: string
-  readonly message: string
-}
-
 /** Somebody outside who vouches for the first entries of a trail. */
 interface Stamped {
   readonly anchor: Extract<Anchor, { kind: 'timestamp' }>
@@ -65,7 +60,7 @@ export interface LiveTimestamps {
   /** With the heads that are stamped, and with what is wrong; undefined where none can be read. */
   readonly registry?: Registry
   readonly stamped: readonly Stamped[]
-  readonly open: readonly Open[]
+  readonly open: readonly OpenTimestamp[]
   /** Stamped checkpoints that are not the registry's past: evidence, if the log signed them. */
   readonly contradicting: readonly Kept[]
 }
@@ -92,7 +87,7 @@ export async function checkLiveTimestamps(
 }
 
 async function checkStamps(parts: TimestampParts): Promise<LiveTimestamps> {
-  const open: Open[] = []
+  const open: OpenTimestamp[] = []
   const findings: RegistryFinding[] = []
   const stamped: Stamped[] = []
   const contradicting: Kept[] = []
@@ -128,7 +123,7 @@ export interface Outside {
   readonly state: VerdictState | undefined
   readonly anchors: readonly Anchor[]
   /** Why there is no timestamp among them; empty where there is one, or none was asked for. */
-  readonly open: readonly Open[]
+  readonly open: readonly OpenTimestamp[]
   readonly notes: readonly string[]
 }
 
@@ -156,7 +151,7 @@ export function outsideOf(
   return { state, anchors, open, notes: [] }
 }
 
-const unbound = (message: string): Open => ({ code: 'timestamp_unbound', message })
+const unbound = (message: string): OpenTimestamp => ({ code: 'timestamp_unbound', message })
 
 /** Ids of the newest timestamped copy of each authority, of the registry as it is shown or its past. */
 async function newestStamped({ remote, registry }: TimestampParts): Promise<string[]> {
@@ -192,7 +187,7 @@ class StampCheck {
   }
 
   /** @returns who vouches for what, or what is wrong, or another registry that was stamped, or why it says nothing */
-  async run(): Promise<Stamped | RegistryFinding | Kept | Open> {
+  async run(): Promise<Stamped | RegistryFinding | Kept | OpenTimestamp> {
     const { remote, registry, options } = this.parts
     const path = `/v1/registry/anchors/${this.id}/token`
     const token = await remote.bytes(path, { limit: TOKEN_LIMIT })
