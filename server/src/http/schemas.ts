@@ -135,7 +135,9 @@ const sealed = {
   erased: Type.Optional(Type.Array(Type.String(), { description: 'Pointers of values whose person was erased' })),
   withheld: Type.Optional(Type.Array(Type.String(), { description: 'Pointers of values that this key may not see' })),
   redacted: Type.Optional(Type.Boolean({ description: 'The payload was removed' })),
-  tampered: Type.Optional(Type.Boolean({ description: 'Stored personal values are not those committed to' })),
+  tampered: Type.Optional(
+    Type.Boolean({ description: 'Stored personal values, or columns beside the facts, are not what was sealed' }),
+  ),
 }
 
 export const StoredEvent = object(

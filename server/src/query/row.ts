@@ -7,6 +7,7 @@ import type { PersonaReading, Personas } from '../keys/personas.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import { type Joined, join } from '../render/join.ts'
 import { linesOf, sealedPart } from '../store/event-row.ts'
+import { flag, lateAfter_ms } from '../store/sealable.ts'
 import type { Tenant } from '../tenants/tenants.ts'
 import type { Trail } from './spans.ts'
 
@@ -41,7 +42,6 @@ export interface EventRow extends Record<string, unknown> {
   readonly action: string | null
 }
 
-const lateFlag = 8
 const outcomes = ['success', 'failure', 'denied']
 
 /** Opens the people of a page in one go. @param most bytes, as of `Personas.open`: the last ones may be absent */
@@ -62,7 +62,7 @@ export interface Opened extends Candidate {
   readonly joined: Joined
   /** Contents of the personal lines; null where erased. */
   readonly contents: readonly (string | null)[]
-  /** Some personal values do not open as they were stored. */
+  /** Some personal values do not open as they were stored, or a column beside the facts says something else than they do. */
   readonly tampered: boolean
 }
 
@@ -82,8 +82,23 @@ export function openRow(row: EventRow, people: ReadonlyMap<number, PersonaReadin
     control: row.control !== null,
     event: joined.event,
     people: contents.filter((content) => content !== null).map((content) => JSON.parse(content) as PersonalValues),
-    tampered: readings.includes('tampered'),
+    tampered:
+      readings.includes('tampered') || (row.facts !== null && row.control === null && !agrees(row, joined.event)),
   }
+}
+
+/** Whether the columns that nothing hashes still are what the facts give. Terms and actor show by what searches find. */
+function agrees(row: EventRow, { occurred_at, received_at, category, outcome, actor }: Joined['event']): boolean {
+  const occurred = Date.parse(String(occurred_at))
+  const late = Date.parse(String(received_at)) - occurred > lateAfter_ms
+  const internal = typeof actor === 'object' && actor !== null && 'internal' in actor && actor.internal === true
+  const flags = (late ? flag.late : 0) | (internal ? flag.internal : 0)
+  return (
+    row.occurred_at === occurred &&
+    outcomes[row.outcome] === outcome &&
+    CATEGORIES[row.category - 1] === category &&
+    (row.flags & (flag.late | flag.internal)) === flags
+  )
 }
 
 /** What the columns still say of an event the payload of which was removed. */
@@ -120,7 +135,7 @@ export interface ShownEvent extends Record<string, unknown> {
   readonly withheld?: readonly string[]
   /** The payload was removed. */
   readonly redacted?: true
-  /** Stored personal values are not those that were committed to. */
+  /** Stored personal values, or columns beside the facts, are not those that were sealed. */
   readonly tampered?: true
 }
 
@@ -135,7 +150,7 @@ export function show(reader: Reader, trail: Trail, opened: Opened): ShownEvent {
     hash: row.hash.toString('hex'),
     previous_hash: row.seq === 0 ? '0'.repeat(64) : (row.previous?.toString('hex') ?? null),
     sealed_at: new Date(row.sealed_at).toISOString(),
-    late: (row.flags & lateFlag) !== 0,
+    late: (row.flags & flag.late) !== 0,
     facts: row.facts,
     facts_salt: row.facts_salt === null ? null : row.facts_salt.replaceAll('-', ''),
     ...(row.control === null ? {} : { control: row.control }),
