@@ -26,6 +26,10 @@ if (!haveSamples) console.warn(`Skipped: the public samples are not at ${folder}
 const havePython = spawnSync('python3', ['--version']).status === 0
 if (!havePython) console.warn('Skipped: the checker in Python, because python3 is missing')
 const isLong = process.env.AFFIDAVIT_LONG === '1'
+/** Runs a program where there is no network at all, not even the machine's own; users that may not have one need a name space. */
+const offline = [['-n'], ['-rn']].find((flags) => spawnSync('unshare', [...flags, 'true']).status === 0)
+if (offline === undefined)
+  console.warn('Skipped: the verifier with the network off, because unshare is not allowed here')
 
 interface Raw {
   readonly eventName: string
@@ -211,6 +215,28 @@ describe.skipIf(!haveSamples)('the public samples', { timeout: isLong ? 600_000 
       expect(verification.findings).toEqual([])
       expect(verification).toMatchObject({ outcome: 'held', assurance: 'anchored' })
     })
+
+    test.skipIf(offline === undefined)(
+      'is verified by the command line with the network off; a flipped byte is not',
+      async () => {
+        const verify = async (...args: string[]) => {
+          const command = [process.execPath, join(root, 'cli/src/main.ts'), 'verify', ...args]
+          return spawnSync('unshare', [...offline!, ...command], { encoding: 'utf8', timeout: 120_000 })
+        }
+        const file = join(scratch, 'taken-home.zip')
+        await writeFile(file, pack)
+        const held = await verify(file, '--vkey', vkey)
+        expect(held.stdout).toMatch(/^HELD/m)
+        expect(held.status).toBe(0)
+        const changed = Buffer.from(pack)
+        changed[pack.length >> 1]! ^= 1
+        await writeFile(file, changed)
+        expect((await verify(file, '--vkey', vkey)).status).toBeOneOf([1, 2])
+        // That there is no network is true: the server that made the pack is not to be reached.
+        const asked = await verify(server.url, '--tenant', 'ransomware', '--key', server.key)
+        expect([asked.status, asked.stderr]).toEqual([2, expect.stringContaining('cannot be reached')])
+      },
+    )
 
     test.skipIf(!havePython)('is accepted by the checker that was written from docs/spec alone', async () => {
       const file = join(scratch, 'held.zip')
