@@ -1,7 +1,7 @@
 // The supervisor against everything that happens to processes: each test kills the real thing.
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { chmod, cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, chown, cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -15,6 +15,7 @@ import { type Connection, type Embedded, type EmbeddedState, startEmbedded } fro
 import { silent } from './log.ts'
 
 const patient = { timeout: 60_000 }
+const script = join(import.meta.dirname, '../../test/embedded-server.ts')
 const root = process.getuid?.() === 0
 let base: string
 let folder: string
@@ -72,9 +73,8 @@ interface Said {
 }
 
 /** Runs the supervisor in a process of its own, as a server would. */
-async function startElsewhere(): Promise<{ child: ChildProcess; said: Said }> {
-  const script = join(import.meta.dirname, '../../test/embedded-server.ts')
-  const child = spawn(process.execPath, [script, folder], { stdio: ['ignore', 'pipe', 'inherit'] })
+async function startElsewhere(as: SpawnOptions = {}): Promise<{ child: ChildProcess; said: Said }> {
+  const child = spawn(process.execPath, [script, folder], { stdio: ['ignore', 'pipe', 'inherit'], ...as })
   children.push(child)
   for await (const line of createInterface(child.stdout!)) return { child, said: JSON.parse(line) as Said }
   throw new Error('the process said nothing')
@@ -268,6 +268,20 @@ test.runIf(root && process.platform === 'linux')(
     expect(await rows(embedded.connection)).toEqual([{ n: 1 }])
   },
 )
+
+const nobody = { uid: 65534, gid: 65534, cwd: '/' }
+const mayRead = root && spawnSync(process.execPath, ['--check', script], nobody).status === 0
+
+test.runIf(mayRead)('runs for a user that is not root', async () => {
+  await chown(base, nobody.uid, nobody.gid)
+  const { child, said } = await startElsewhere(nobody)
+  expect(said.error).toBeUndefined()
+  expect(readFileSync(`/proc/${said.postmaster}/status`, 'utf8')).toMatch(/^Uid:\t65534\t65534\t/m)
+  await keep(said.connection, 1)
+  child.kill('SIGTERM')
+  expect(await gone(child)).toBe(0)
+  expect(alive(said.postmaster)).toBe(false)
+})
 
 test('makes the library symlinks that a blocked install script left out', async () => {
   const found = await strippedPackage(join(base, 'package'))
