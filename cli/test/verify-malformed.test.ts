@@ -1,5 +1,6 @@
 // Files that are no packs, or packs that somebody bent: exit 2 and a sentence, never a crash, never a pass, never much
 // memory. What is bent here is the container; edited contents are in verify-pack.test.ts.
+import { spawnSync } from 'node:child_process'
 import { mkdtemp, rm, truncate, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -7,7 +8,7 @@ import { deflateRawSync } from 'node:zlib'
 import { concatBytes, DirectoryWriter, type Manifest, writePack } from '@affidavit/trail'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { nodeSha256 } from '../../trail/test/node-hash.ts'
-import { ascii, collect, makeTrail, manifestOf, OPEN, sourceOf } from '../../trail/test/sample-trail.ts'
+import { ascii, collect, LOG, makeTrail, manifestOf, OPEN, sourceOf } from '../../trail/test/sample-trail.ts'
 import { affidavit } from './command-line.ts'
 
 const trail = makeTrail(Array.from({ length: 300 }, (_, seq) => (seq === 0 ? { control: OPEN } : {})))
@@ -156,6 +157,30 @@ test('members out of order, twice, missing, or too many', async () => {
   const path = join(folder, 'poor.zip')
   await writeFile(path, zip(members))
   expect((await affidavit(['verify', path])).code).not.toBe(0)
+})
+
+const key = ['--vkey', LOG.vkey]
+test.each([
+  ['an accusation', 'affidavit/1 accusation\n', (path: string) => [path, ...key]],
+  ['a proof', 'c2sp.org/tlog-proof@v1\n', (path: string) => [path, ...key, '--hash', '0'.repeat(64)]],
+  ['a checkpoint', '', (path: string) => ['good.zip', '--checkpoint', path]],
+  ['a state file', '{', (path: string) => ['good.zip', '--state', path]],
+  ['a policy', 'log ', (path: string) => ['good.zip', '--policy', path]],
+  ['certificates', '-----BEGIN', (path: string) => ['good.zip', '--tsa-ca', path]],
+])('%s of ten gigabytes', async (_name, beginning, args) => {
+  const path = join(folder, 'large')
+  await writeFile(path, beginning)
+  await truncate(path, 10 * 2 ** 30)
+  const before = process.memoryUsage.rss()
+  const { code, out, err } = await affidavit(['verify', ...args(path)])
+  expect([code, out, err]).toEqual([2, '', `affidavit: ${path} cannot be read: it is larger than 64 MB.\n`])
+  expect(process.memoryUsage.rss() - before).toBeLessThan(200 * 2 ** 20)
+})
+
+test('a pipe that nobody writes to is no file, and is not waited for', async () => {
+  const path = join(folder, 'pipe')
+  expect(spawnSync('mkfifo', [path]).status).toBe(0)
+  expect(await affidavit(['verify', path])).toMatchObject({ code: 2, err: expect.stringContaining('is no file') })
 })
 
 test('ten gigabytes of nothing are refused at once', async () => {

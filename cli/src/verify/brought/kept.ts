@@ -4,7 +4,7 @@
  * one is held against it.
  */
 import { randomBytes } from 'node:crypto'
-import { open, readFile, rename, rm } from 'node:fs/promises'
+import { open, rename, rm } from 'node:fs/promises'
 import {
   type Checkpoint,
   logOfRegistry,
@@ -15,6 +15,7 @@ import {
   type VerifierKey,
 } from '@affidavit/trail'
 import { Failure, reasonOf } from '../../failure.ts'
+import { readDocument } from '../given.ts'
 import { nodeSha256 } from '../node-hash.ts'
 
 /** A checkpoint from before. */
@@ -38,7 +39,7 @@ export function readVkeys(texts: readonly string[]): VerifierKey[] {
 
 /** Reads a checkpoint as the server gave it once, or all those in the state file of a colleague. Throws Failure. */
 export async function readKept(path: string): Promise<Kept[]> {
-  const text = await readText(path)
+  const text = (await readDocument(path)).toString('utf8')
   if (!text.startsWith('{')) return [keptNote(text, `the checkpoint in ${path}`)]
   const { trails, registries } = parseState(text, path)
   return [...trails, ...registries].map(({ checkpoint }) => keptNote(checkpoint, `the checkpoint in ${path}`))
@@ -50,14 +51,6 @@ function keptNote(note: string, label: string): Kept {
   } catch (error) {
     if (!(error instanceof NoteError)) throw error
     throw new Failure(`${label} is none: ${error.message}. Save what GET …/checkpoint answers, byte for byte.`, 2)
-  }
-}
-
-async function readText(path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (error) {
-    throw new Failure(`${path} cannot be read: ${reasonOf(error)}.`, 2, { cause: error })
   }
 }
 
@@ -119,14 +112,13 @@ export class State {
 
   /** An absent file is an empty state. Throws Failure for one that cannot be read. */
   static async load(path: string): Promise<State> {
-    let text: string
     try {
-      text = await readFile(path, 'utf8')
+      return new State(path, parseState((await readDocument(path)).toString('utf8'), path))
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new State(path, { trails: [], registries: [] })
-      throw new Failure(`${path} cannot be read: ${reasonOf(error)}.`, 2, { cause: error })
+      const { code } = ((error as Error).cause ?? {}) as NodeJS.ErrnoException
+      if (code === 'ENOENT') return new State(path, { trails: [], registries: [] })
+      throw error
     }
-    return new State(path, parseState(text, path))
   }
 
   /** What is known of a trail: its key and the checkpoint to hold it against. */

@@ -1,5 +1,4 @@
 /** Whose timestamps the verifier believes: certificates in files that it names, `--tsa-ca`. */
-import { readFile } from 'node:fs/promises'
 import {
   type Certificate,
   FormatError,
@@ -7,7 +6,8 @@ import {
   type TimestampOptions,
   webCertificateCrypto,
 } from '@affidavit/trail'
-import { Failure, reasonOf } from '../../failure.ts'
+import { Failure } from '../../failure.ts'
+import { readDocument } from '../given.ts'
 
 /** Undefined where none was named. Throws Failure. */
 export async function readAuthorities(paths: readonly string[] | undefined): Promise<TimestampOptions | undefined> {
@@ -17,12 +17,7 @@ export async function readAuthorities(paths: readonly string[] | undefined): Pro
 }
 
 async function certificatesIn(path: string): Promise<Certificate[]> {
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (error) {
-    throw new Failure(`${path} cannot be read: ${reasonOf(error)}.`, 2, { cause: error })
-  }
+  const text = (await readDocument(path)).toString('utf8')
   try {
     return parseCertificates(text)
   } catch (error) {

@@ -1,7 +1,7 @@
 /** Whom the verifier believes besides itself: a policy file (C2SP tlog-policy), or witnesses named one by one. */
-import { readFile } from 'node:fs/promises'
 import { FormatError, makePolicy, NoteError, parsePolicy, type TrustPolicy } from '@affidavit/trail'
-import { Failure, reasonOf } from '../../failure.ts'
+import { Failure } from '../../failure.ts'
+import { readDocument } from '../given.ts'
 import { nodeSha256 } from '../node-hash.ts'
 
 export interface PolicyArguments {
@@ -15,7 +15,7 @@ export async function readPolicy({ policy, witness, quorum }: PolicyArguments): 
   if (policy !== undefined) {
     if (witness !== undefined || quorum !== undefined)
       throw new Failure('Give either --policy or --witness with --quorum: a policy file names its witnesses itself.')
-    const bytes = await bytesOf(policy)
+    const bytes = await readDocument(policy)
     return parsed(policy, () => parsePolicy(nodeSha256, bytes))
   }
   if (witness === undefined) {
@@ -26,14 +26,6 @@ export async function readPolicy({ policy, witness, quorum }: PolicyArguments): 
     throw new Failure(`--quorum ${quorum} cannot be met by ${witness.length} witness(es).`)
   const rule = { logs: [], witnesses: [...witness], ...(quorum !== undefined && { quorum }) }
   return parsed('--witness', () => makePolicy(nodeSha256, rule))
-}
-
-async function bytesOf(path: string): Promise<Uint8Array> {
-  try {
-    return await readFile(path)
-  } catch (error) {
-    throw new Failure(`${path} cannot be read: ${reasonOf(error)}.`, 2, { cause: error })
-  }
 }
 
 function parsed(name: string, parse: () => TrustPolicy): TrustPolicy {

@@ -1,7 +1,7 @@
 /** What an operator still has of a log that was lost: packs, kept checkpoints, anchored checkpoints of the registry. */
-import { readFile } from 'node:fs/promises'
 import { parseCheckpoint, parseNote, parseTlogProof } from '@affidavit/trail'
-import { Failure, reasonOf } from '../../failure.ts'
+import { Failure } from '../../failure.ts'
+import { beginningOf, readDocument } from '../given.ts'
 import { withPack } from './pack-file.ts'
 
 /** Signed notes by what they are of. */
@@ -15,11 +15,9 @@ export async function readCopies(given: readonly string[]): Promise<Copies> {
   const copies: Copies = { trails: [], registry: [] }
   for (const one of given) {
     const [, tenant, path] = /^([A-Za-z0-9._-]{1,64})=(.+)$/s.exec(one) ?? [undefined, undefined, one]
-    const bytes = await readFile(path!).catch((error) => {
-      throw new Failure(`${path} cannot be read: ${reasonOf(error)}.`)
-    })
-    if (bytes.subarray(0, 2).toString('latin1') === 'PK') await ofPack(path!, tenant, copies)
-    else ofNote(path!, tenant, bytes.toString('utf8'), copies)
+    const isPack = (await beginningOf(path!, 2)).toString('latin1') === 'PK'
+    if (isPack) await ofPack(path!, tenant, copies)
+    else ofNote(path!, tenant, (await readDocument(path!)).toString('utf8'), copies)
   }
   return copies
 }

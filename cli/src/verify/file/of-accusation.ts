@@ -2,24 +2,18 @@
  * `affidavit verify FILE` for an accusation: what the log signed first against what it signed later. The file may come
  * from anybody; only the keys that the verifier brings decide whether it convicts.
  */
-import { open, readFile } from 'node:fs/promises'
 import { FormatError, isAccusation, parseAccusation, verifyAccusation, verifyEd25519 } from '@affidavit/trail'
 import { Failure } from '../../failure.ts'
 import { painter, print, printable, printJson, type Terminal } from '../../terminal.ts'
 import type { Brought } from '../brought/brought.ts'
+import { beginningOf, readDocument } from '../given.ts'
 import { nodeSha256 } from '../node-hash.ts'
 
 const BEGINNING = 64
 
 /** Whether a file begins like an accusation. False for what cannot be read: whoever opens it next says why. */
 export async function beginsAsAccusation(path: string): Promise<boolean> {
-  const file = await open(path, 'r').catch(() => undefined)
-  try {
-    const read = await file?.read(new Uint8Array(BEGINNING), 0, BEGINNING, 0).catch(() => undefined)
-    return read !== undefined && isAccusation(read.buffer.subarray(0, read.bytesRead))
-  } finally {
-    await file?.close()
-  }
+  return isAccusation(await beginningOf(path, BEGINNING))
 }
 
 /**
@@ -33,7 +27,7 @@ export async function judgeAccusation(
   terminal: Terminal,
 ): Promise<1 | 2> {
   if (checkpoints.length > 0) throw new Failure('An accusation brings its own checkpoints; give --vkey or --state.')
-  const accusation = parsed(await readFile(path), path)
+  const accusation = parsed(await readDocument(path), path)
   const keys = [...vkeys, ...(state?.keys() ?? [])]
   if (keys.length === 0)
     throw new Failure(

@@ -2,7 +2,6 @@
  * `affidavit verify FILE --hash HEX` for a `.tlog-proof` file (C2SP tlog-proof): whether the entry of that hash stands in
  * a log whose key, or policy, the verifier brings.
  */
-import { open, readFile } from 'node:fs/promises'
 import {
   COSIGNATURE,
   FormatError,
@@ -17,19 +16,14 @@ import {
 import { Failure } from '../../failure.ts'
 import { painter, print, printable, printJson, type Terminal } from '../../terminal.ts'
 import { type Brought, keysFor } from '../brought/brought.ts'
+import { beginningOf, readDocument } from '../given.ts'
 import { nodeSha256 } from '../node-hash.ts'
 
 const BEGINNING = 'c2sp.org/tlog-proof@'
 
 /** Whether a file begins like a proof. False for what cannot be read: whoever opens it next says why. */
 export async function beginsAsTlogProof(path: string): Promise<boolean> {
-  const file = await open(path, 'r').catch(() => undefined)
-  try {
-    const read = await file?.read(Buffer.alloc(BEGINNING.length), 0, BEGINNING.length, 0).catch(() => undefined)
-    return read?.buffer.toString('latin1') === BEGINNING
-  } finally {
-    await file?.close()
-  }
+  return (await beginningOf(path, BEGINNING.length)).toString('latin1') === BEGINNING
 }
 
 /**
@@ -45,7 +39,7 @@ export async function judgeTlogProof(
 ): Promise<0 | 2> {
   const leaf = hash === undefined || !/^[0-9a-f]{64}$/.test(hash) ? undefined : fromHex(hash)
   if (leaf === undefined) throw new Failure('Say which entry the proof is for: --hash HEX, its `hash` in the API.')
-  const proof = parsed(await readFile(path), path)
+  const proof = parsed(await readDocument(path), path)
   const verdict = await verifyTlogProof(nodeSha256, verifyEd25519, proof, leaf, policyFor(proof, brought))
   const exitCode = verdict.outcome === 'held' ? 0 : 2
   if (json) {

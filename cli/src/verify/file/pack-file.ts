@@ -1,7 +1,8 @@
 /** A pack on disk, read at random. */
-import { type FileHandle, open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
 import { PackError, PackReader, type RandomAccess } from '@affidavit/trail'
 import { Failure, reasonOf } from '../../failure.ts'
+import { openFile } from '../given.ts'
 import { nodeSha256 } from '../node-hash.ts'
 import { nodeInflate } from './node-inflate.ts'
 
@@ -10,7 +11,7 @@ import { nodeInflate } from './node-inflate.ts'
  * direction: that is a Failure with exit code 2.
  */
 export async function withPack<T>(path: string, use: (pack: PackReader) => Promise<T>): Promise<T> {
-  const file = await openFile(path)
+  const file = await opened(path)
   try {
     return await use(await PackReader.open(nodeSha256, await randomAccess(file, path), nodeInflate))
   } catch (error) {
@@ -31,9 +32,9 @@ const advice: Readonly<Record<string, string>> = {
   unknown_version: ' A newer version of affidavit may know it.',
 }
 
-async function openFile(path: string): Promise<FileHandle> {
+async function opened(path: string): Promise<FileHandle> {
   try {
-    return await open(path, 'r')
+    return await openFile(path)
   } catch (error) {
     throw new Failure(`${path} cannot be read: ${reasonOf(error)}.`, 2, { cause: error })
   }
