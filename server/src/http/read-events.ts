@@ -16,6 +16,7 @@ import { decoded } from './parameters.ts'
 import { readerOf } from './reading.ts'
 import { refuse } from './refused.ts'
 import { ControlEntry, Hex16, Hex32, object, orNull, StoredEvent } from './schemas.ts'
+import { TenantTurns } from './tenant-turns.ts'
 
 export interface ReadParts {
   readonly catalog: Catalog
@@ -57,6 +58,7 @@ const oneEvent = {
 }
 
 export function readOperations(parts: ReadParts): Operation[] {
+  const turns = new TenantTurns()
   return [
     {
       method: 'GET',
@@ -86,8 +88,8 @@ export function readOperations(parts: ReadParts): Operation[] {
           },
         },
       },
-      problems: ['invalid_cursor', 'not_found'],
-      handle: (call) => list(parts, call),
+      problems: ['invalid_cursor', 'not_found', 'rate_limited'],
+      handle: (call) => list(parts, turns, call),
     },
     {
       method: 'GET',
@@ -131,14 +133,14 @@ export function readOperations(parts: ReadParts): Operation[] {
 
 const notFound = () => refuse('not_found', 'There is no such event in this trail.')
 
-async function list(parts: ReadParts, call: Call): Promise<Reply> {
+async function list(parts: ReadParts, turns: TenantTurns, call: Call): Promise<Reply> {
   const reader = await readerOf(parts.tenants, call, call.query.get('tenant'))
   const parsed = parseFilter(decoded(call.query), reader.operator)
   if (!parsed.ok) {
     const [first] = parsed.problems
     throw refuse(first!.code, `${first!.parameter}: ${first!.detail}`)
   }
-  const listing = await parts.events.list(reader, parsed.filter, parsed.page)
+  const listing = await turns.within(reader.tenant.number, () => parts.events.list(reader, parsed.filter, parsed.page))
   if (listing.kind === 'invalid_cursor')
     throw refuse('invalid_cursor', 'The cursor belongs to another tenant, filter or order, or is damaged.')
   return { status: 200, body: { data: listing.data.map((event) => presented(parts, event)), next: listing.next } }

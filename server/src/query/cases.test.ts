@@ -104,7 +104,7 @@ async function readAll(): Promise<Opened[]> {
   return world.database.store.pool('operator_reader').asTenant(reader.tenant.number, async (session) => {
     const [trail] = await readTrails(session, reader.tenant.number)
     const seqs = many(trail!.size, (i) => i) as number[]
-    const rows = await readRows(session, reader, trail!, await readSpans(session, trail!), seqs)
+    const { rows } = await readRows(session, reader, trail!, await readSpans(session, trail!), seqs)
     const people = await openPeople(world.personas, reader, rows)
     return rows.map((row) => openRow(row, people))
   })

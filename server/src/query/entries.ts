@@ -47,10 +47,11 @@ export async function readEntries(
   spans: readonly Span[],
   seqs: readonly number[],
 ): Promise<SealedEntry[]> {
-  const read = isRun(seqs) ? readRun : readRows
   const operatorRead = readOperatorCommitments(session, trail, spans, seqs)
   operatorRead.catch(() => {}) // met below
-  const rows = await read(session, reader, trail, spans, seqs)
+  const rows = isRun(seqs)
+    ? await readRun(session, reader, trail, spans, seqs)
+    : (await readRows(session, reader, trail, spans, seqs)).rows
   if (rows.length === 0) return []
   const [readings, keyIds, operator] = await Promise.all([
     personas === null ? new Map<number, PersonaReading>() : openPeople(personas, reader, rows),

@@ -4,7 +4,9 @@ import { watchedPersonas } from '../../test/watched-personas.ts'
 import { parseFilter } from '../filter/parameters.ts'
 import { controlEntry } from '../seal/control.ts'
 import { Events, type Listing } from './events.ts'
+import { readRows } from './read.ts'
 import type { Reader, ShownEvent } from './row.ts'
+import { readSpans, readTrails } from './spans.ts'
 
 let world: SealedDays
 let events: Events
@@ -112,29 +114,48 @@ describe('pages', () => {
     expect(seqs(await all({ actor: 'u1', limit: '5' }))).toHaveLength(19)
   })
 
-  it('are short where events are large through their people alone', async () => {
+  it.each<[string, (n: number) => object]>([
+    ['their people', (n) => ({ email: `${n}@${'x'.repeat(400_000)}.example` })],
+    ['their facts', (n) => ({ notes: `${n} ${'x'.repeat(200_000)}` })],
+  ])('are short where events are large through %s, and few are read at once', async (which, metadata) => {
     const { personas, largest } = watchedPersonas(world.personas)
     const own = new Events({ store: world.database.store, personas })
-    const large: Reader = { tenant: await world.tenant('large'), operator: false, confidential: false }
-    const email = (n: number) => `${n}@${'x'.repeat(400_000)}.example`
-    for (let from = 0; from < 50; from += 25)
-      await world.seal(
-        'large',
-        now,
-        numbered(from, 25).map((event, n) => ({ ...event, metadata: { email: email(from + n) } })),
-      )
+    const large: Reader = { tenant: await world.tenant(which.replace(' ', '-')), operator: false, confidential: false }
+    const sealed = numbered(0, 20).map((event, n) => ({ ...event, metadata: metadata(n) }))
+    await world.seal(large.tenant.id, now, sealed)
     const found: unknown[] = []
     for (let after: string | null = null, pages = 0; pages === 0 || after !== null; pages++) {
       const parsed = parseFilter({ limit: '1000', ...(after !== null && { after }) }, false)
       if (!parsed.ok) throw new Error(JSON.stringify(parsed.problems))
       const listing = await own.list(large, parsed.filter, parsed.page)
       if (listing.kind !== 'page') throw new Error(listing.kind)
-      expect(listing.data.length).toBeLessThan(45)
-      found.push(...listing.data.map((event) => (event.metadata as { email: string }).email))
+      expect(listing.data.length).toBeLessThan(8)
+      found.push(...listing.data.map((event) => event.metadata))
       after = listing.next
     }
-    expect(found.reverse()).toEqual(Array.from({ length: 50 }, (_, n) => email(n)))
-    expect(largest()).toBeLessThan(9e6)
+    expect(found.reverse()).toEqual(sealed.map((event) => event.metadata))
+    expect(largest()).toBeLessThan(2e6)
+  })
+
+  it('are made of rows that end with the bytes that may come, and say where', async () => {
+    const tenant = await world.tenant('long')
+    await world.seal(
+      'long',
+      now,
+      numbered(0, 10).map((event) => ({ ...event, metadata: { notes: 'x'.repeat(100_000) } })),
+    )
+    const rows = await world.database.store.pool('reader').asTenant(tenant.number, async (session) => {
+      const [trail] = await readTrails(session, tenant.number)
+      const spans = await readSpans(session, trail!)
+      const read = (some: number[], most: number) =>
+        readRows(session, { tenant, operator: false, confidential: false }, trail!, spans, some, most)
+      return [await read([9, 7, 20, 5, 3], 150_000), await read([9, 7], 1), await read([9, 7], 1e6)]
+    })
+    expect(rows.map(({ rows: read, next }) => [read.map(({ seq }) => seq), next])).toEqual([
+      [[9, 7], 5],
+      [[9], 7],
+      [[9, 7], null],
+    ])
   })
 
   it('hide control entries unless they are asked for', async () => {

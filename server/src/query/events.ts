@@ -67,7 +67,7 @@ export class Events {
       const place = await findId(session, reader, id)
       if (place === undefined) return undefined
       const spans = await readSpans(session, place.trail)
-      const rows = await readRows(session, reader, place.trail, spans, [place.seq])
+      const { rows } = await readRows(session, reader, place.trail, spans, [place.seq])
       const people = await openPeople(this.#personas, reader, rows)
       const row = rows[0]
       return row === undefined ? undefined : show(reader, place.trail, openRow(row, people))

@@ -80,7 +80,7 @@ describe('a search with the conditions of another tenant', () => {
   it('reads nothing', async () => {
     const read = (tenant: number) =>
       as(tenant, async (session) => ({
-        rows: await readRows(session, reader(theirs), trail, spans, [0, 1]),
+        rows: (await readRows(session, reader(theirs), trail, spans, [0, 1])).rows,
         entries: await readEntries(session, reader(theirs), world.personas, trail, spans, [0, 1]),
         trails: await readTrails(session, theirs.number),
         days: await readChain(session, trail.number),

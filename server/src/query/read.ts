@@ -11,9 +11,17 @@ const fromTile = (seq: string) => `case when ${seq} % 256 = 0 then (select subst
 const columns = (operator: boolean) => `e.seq, e.sealed_at, e.occurred_at, e.facts_salt, e.category, e.outcome, e.flags,
   e.facts_commitment, e.hash, e.facts, e.personal, e.confidential, e.control, ${operator ? 'e.operator' : 'null::bytea'} as operator`
 
+/** Rows, and the number where reading ended before all were read; null: it did not. */
+export interface Rows {
+  readonly rows: EventRow[]
+  readonly next: number | null
+}
+
 /**
  * The rows of the given sequence numbers, each with the hash of the entry before it, in the order of the numbers. What
  * is not there (any more), or is another tenant's, is left out. Each number is one probe of one day's index of places.
+ *
+ * @param most bytes of payload: the row with which they are passed is the last
  */
 export async function readRows(
   session: Queryable,
@@ -21,15 +29,19 @@ export async function readRows(
   trail: Trail,
   spans: readonly Span[],
   seqs: readonly number[],
-): Promise<EventRow[]> {
+  most = Number.MAX_SAFE_INTEGER,
+): Promise<Rows> {
   const places = placesOf(spans, seqs)
-  if (places.seqs.length === 0) return []
-  const { rows } = await session.query<EventRow>(
+  if (places.seqs.length === 0) return { rows: [], next: null }
+  const { rows } = await session.query<EventRow & { readonly following: number | null }>(
     {
       name: reader.operator ? 'rows of operators' : 'rows',
-      text: `select e.*, coalesce(p.hash, ${fromTile('e.seq')}) as previous,
+      text: `select r.* from (select e.*, coalesce(p.hash, ${fromTile('e.seq')}) as previous,
        case when e.facts is null and e.control is null
-         then (select a.action from affidavit.actions a where a.number = e.action_number) end as action
+         then (select a.action from affidavit.actions a where a.number = e.action_number) end as action,
+       lead(e.seq) over (order by u.n) as following, u.n,
+       sum(coalesce(octet_length(e.facts), 0) + coalesce(octet_length(e.confidential), 0))
+         over (order by u.n rows between unbounded preceding and 1 preceding) as before
      from unnest($2::bigint[], $3::date[], $4::date[], $5::date[]) with ordinality as u (seq, first_day, last_day, previous_day, n)
      cross join lateral (
        select ${columns(reader.operator)}, e.action as action_number from affidavit.events e
@@ -38,8 +50,8 @@ export async function readRows(
      left join lateral (
        select p.hash from affidavit.events p
        where p.trail = $1 and p.tenant = $6 and p.seq = u.seq - 1 and p.day >= u.previous_day and p.day <= u.last_day
-         and p.day >= $7::date and p.day <= $8::date limit 1) p on true
-     order by u.n`,
+         and p.day >= $7::date and p.day <= $8::date limit 1) p on true) r
+     where coalesce(r.before, 0) <= $9 order by r.n`,
     },
     [
       trail.number,
@@ -50,9 +62,10 @@ export async function readRows(
       reader.tenant.number,
       places.earliest,
       places.latest,
+      most,
     ],
   )
-  return rows
+  return { rows, next: rows.at(-1)?.following ?? null }
 }
 
 /**

@@ -29,12 +29,12 @@ export const budget = {
   /** Candidates read again. */
   candidates: 5_000,
   time_ms: 2_000,
-  /** Characters of payload on one page, beyond which it is short. */
-  characters: 16 * 1024 * 1024,
+  /** Characters of payload on one page, beyond which it is short: as objects and as an answer they take twenty times that. */
+  characters: 1024 * 1024,
 }
 
-/** Candidates read at once: at first, and as many as hold about so much payload. An event may be half a megabyte. */
-const readAtOnce = { first: 128, least: 16, characters: 8 * 1024 * 1024 }
+/** Candidates read at once: at first, and as many as hold about so much payload, never more. An event may be half a megabyte. */
+const readAtOnce = { first: 128, least: 16, bytes: 1024 * 1024 }
 
 /** A first look at the newest rows finds a page of frequent events without any index. */
 const firstLook = 1_000
@@ -137,8 +137,8 @@ async function keepMatches(search: Search, trail: SpannedTrail, seqs: readonly n
   let count = readAtOnce.first
   for (let start = 0; start < seqs.length; ) {
     const some = seqs.slice(start, start + count)
-    const rows = await readRows(search.session, search.reader, trail, trail.spans, some)
-    const people = await openPeople(search.personas, search.reader, rows, readAtOnce.characters)
+    const { rows, next } = await readRows(search.session, search.reader, trail, trail.spans, some, readAtOnce.bytes)
+    const people = await openPeople(search.personas, search.reader, rows, readAtOnce.bytes)
     const whole = rowsRead(rows, people)
     let read = 0
     for (const row of rows.slice(0, whole)) {
@@ -150,9 +150,10 @@ async function keepMatches(search: Search, trail: SpannedTrail, seqs: readonly n
       search.spent.characters += characters
       if (isFull(search)) return row.seq
     }
-    const taken = whole === rows.length ? some.length : some.indexOf(rows[whole]!.seq)
+    const left = rows[whole]?.seq ?? next
+    const taken = left === null ? some.length : some.indexOf(left)
     start += taken
-    count = Math.max(readAtOnce.least, Math.floor((readAtOnce.characters * taken) / (read + 1)))
+    count = Math.max(readAtOnce.least, Math.floor((readAtOnce.bytes * taken) / (read + 1)))
   }
   return undefined
 }
