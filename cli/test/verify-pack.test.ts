@@ -66,6 +66,7 @@ test('each checkpoint that was brought is compared, and those of other trails ar
   const told = await verified([...args.slice(0, 4), at('other-trail.txt')])
   expect(told).toMatchObject({ outcome: 'held', verdicts: { consistency: 'held' } })
   expect(told.notes.join()).toContain('checkpoints of other trails')
+  expect(told.subject.against).toEqual([`the checkpoint in ${at('old.txt')} (size 123)`])
   expect(await verified([at('whole.zip'), '--checkpoint', at('other-trail.txt')])).toMatchObject({ exit_code: 2 })
 })
 

@@ -109,6 +109,10 @@ export interface Held {
 export const registryCheckpoints = ({ checkpoints }: Brought, logName: string): Kept[] =>
   checkpoints.filter(({ origin }) => logOfRegistry(origin) === logName)
 
+/** Checkpoints as `against` names them. */
+export const keptAgainst = (kept: readonly Kept[]): string[] =>
+  kept.map(({ label, size }) => `${label} (size ${count(size)})`)
+
 /**
  * What of the things brought concerns this trail. A checkpoint that concerns neither it, nor its registry, nor one of
  * the `others` is held against it all the same: whoever brought it must hear that it is of something else.
@@ -123,7 +127,7 @@ export function holdAgainst(brought: Brought, origin: string, others: readonly s
   const notes: string[] = []
   if (vkeys.length > 0) against.push('the key given')
   else if (known !== undefined) against.push('the key of the first visit')
-  for (const one of kept) against.push(`${one.label} (size ${count(one.size)})`)
+  against.push(...keptAgainst(kept))
   if (state !== undefined && known === undefined)
     notes.push('this is the first visit: nothing was kept before to compare with')
   if (vkeys.length > 0 && kept.length === 0 && brought.policy === undefined)

@@ -6,6 +6,7 @@ import {
   type Brought,
   holdAgainst,
   KEPT_NOTE,
+  keptAgainst,
   NOTHING,
   readNote,
   remember,
@@ -61,6 +62,8 @@ export async function ofFile(
     if (own.length < held.kept.length)
       notes.push('checkpoints of other trails were brought, too: nothing was held against them')
     if (kept.length < own.length) notes.push('a kept checkpoint is newer than the pack: only its key was used')
+    const skipped = keptAgainst(held.kept.filter((one) => !kept.includes(one)))
+    const against = held.against.filter((name) => !skipped.includes(name))
     const other = brought.state?.besides(manifest.origin)
     const keys = held.vkeys ?? readableVkeys(nodeSha256, (await pack.text('vkeys')).split('\n'))
     const isNewest = !held.kept.some(isNewer)
@@ -74,7 +77,7 @@ export async function ofFile(
       notes.push(KEPT_NOTE)
     }
     return {
-      subject: subjectOf(path, { ...manifest, covered }, checkpoint, held),
+      subject: subjectOf(path, { ...manifest, covered }, checkpoint, { against }),
       verification,
       ...(other !== undefined && { extras: [otherTrail(other)] }),
       notes,
