@@ -9,6 +9,7 @@ import { concatBytes, DirectoryWriter, type Manifest, writePack } from '@affidav
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { nodeSha256 } from '../../trail/test/node-hash.ts'
 import { ascii, collect, LOG, makeTrail, manifestOf, OPEN, sourceOf } from '../../trail/test/sample-trail.ts'
+import { readCopies } from '../src/verify/file/copies.ts'
 import { affidavit } from './command-line.ts'
 
 const trail = makeTrail(Array.from({ length: 300 }, (_, seq) => (seq === 0 ? { control: OPEN } : {})))
@@ -189,4 +190,6 @@ test('ten gigabytes of nothing are refused at once', async () => {
   await truncate(path, 10 * 2 ** 30)
   const { code, err } = await affidavit(['verify', path])
   expect([code, err]).toEqual([2, expect.stringContaining('[truncated]')])
+  // As a copy of a lost trail a pack may be as large, and is not read whole to see what it is.
+  await expect(readCopies([`org_1=${path}`])).rejects.toThrow('[truncated]')
 })
