@@ -36,6 +36,7 @@ grant usage on schema public to public;
 create type affidavit.sealed_row as (
   seq bigint,
   hash bytea,
+  "position" bigint,
   facts_salt uuid,
   id uuid,
   body bigint,
@@ -44,6 +45,7 @@ create type affidavit.sealed_row as (
   trail integer,
   tenant integer,
   action integer,
+  shard smallint,
   category smallint,
   outcome smallint,
   flags smallint,
@@ -934,6 +936,7 @@ AS $function$
 #variable_conflict use_column
 declare
   v_numbers bigint[];
+  v_made int;
 begin
   perform from subjects where number = any (p_subjects) order by number for share;
   insert into personas (tenant, subject, digest, content)
@@ -942,14 +945,20 @@ begin
       join subjects s on s.number = u.subject and s.tenant = u.tenant and s.erased_at is null
     order by u.tenant, u.digest
     on conflict do nothing;
+  get diagnostics v_made = row_count;
   select array_agg(p.number order by u.n) into v_numbers
     from unnest(p_tenants, p_digests) with ordinality as u (tenant, digest, n)
       left join personas p on p.tenant = u.tenant and p.digest = u.digest;
   -- Subscripts instead of a join: the planner takes arrays for ten rows, and would compare all with all.
-  insert into persona_tokens (tenant, token, persona, subject)
-    select distinct p_tenants[t.n], t.token, v_numbers[t.n], p_subjects[t.n]
-    from unnest(p_token_of, p_tokens) as t (n, token) where v_numbers[t.n] is not null
-    on conflict do nothing;
+  if v_made = cardinality(p_digests) then -- of new personas nobody has stored a token, and looking for one costs as much as storing it
+    insert into persona_tokens (tenant, token, persona, subject)
+      select distinct p_tenants[t.n], t.token, v_numbers[t.n], p_subjects[t.n] from unnest(p_token_of, p_tokens) as t (n, token);
+  else
+    insert into persona_tokens (tenant, token, persona, subject)
+      select distinct p_tenants[t.n], t.token, v_numbers[t.n], p_subjects[t.n]
+      from unnest(p_token_of, p_tokens) as t (n, token) where v_numbers[t.n] is not null
+      on conflict do nothing;
+  end if;
   return query select unnest(v_numbers);
 end $function$;
 alter function affidavit.admit_personas(integer[],bigint[],uuid[],bytea[],integer[],bigint[]) owner to affidavit_owner;
@@ -1973,7 +1982,7 @@ alter function affidavit.replay_subjects(integer,uuid[]) owner to affidavit_owne
 revoke all on function affidavit.replay_subjects(integer,uuid[]) from public;
 grant execute on function affidavit.replay_subjects(integer,uuid[]) to affidavit_keeper;
 
-CREATE OR REPLACE FUNCTION affidavit.seal(p_shards smallint[], p_positions bigint[], p_counts integer[], p_fences bigint[], p_key_epochs bigint[], p_sealed_at timestamp with time zone, p_trails integer[], p_before bigint[], p_after bigint[], p_hashes bytea[], p_rows affidavit.sealed_row[], p_ids integer)
+CREATE OR REPLACE FUNCTION affidavit.seal(p_shards smallint[], p_positions bigint[], p_counts integer[], p_fences bigint[], p_key_epochs bigint[], p_sealed_at timestamp with time zone, p_trails integer[], p_before bigint[], p_after bigint[], p_hashes bytea[], p_rows affidavit.sealed_row[])
  RETURNS timestamp with time zone
  LANGUAGE plpgsql
  SET search_path TO 'affidavit', 'pg_temp'
@@ -1981,41 +1990,32 @@ AS $function$
 declare
   v_day date := (p_sealed_at at time zone 'UTC')::date;
   v_week date := date_trunc('week', p_sealed_at at time zone 'UTC')::date;
-  v_new int;
-  -- Of each shard the number of its first row, and what to add to a row's number to get its position.
-  v_starts bigint[] := array[]::bigint[];
-  v_bases bigint[] := array[]::bigint[];
-  v_next bigint := 1;
+  v_used boolean;
 begin
   perform affidavit.advance(p_shards, p_positions, p_counts, p_fences, p_key_epochs, p_sealed_at, p_trails, p_before, p_after, p_hashes);
-  for i in 1 .. cardinality(p_shards) loop
-    v_starts := v_starts || v_next;
-    v_bases := v_bases || p_positions[i] - v_next;
-    v_next := v_next + p_counts[i];
-  end loop;
-  if p_ids > 0 then
-    insert into event_ids (id, body, seq, trail, day)
-      select r.id, r.body, r.seq, r.trail, v_day from unnest(p_rows) as r where r.id is not null
-      on conflict do nothing;
-    get diagnostics v_new = row_count;
-    if v_new <> p_ids or exists (
-      select from unnest(p_rows) as r join event_ids e on e.id = r.id and e.day >= v_week - 7 and e.day < v_week
-      where r.flags & 4 > 0) then
-      raise exception 'an id of this batch was used before' using errcode = 'AF002';
-    end if;
+  -- Rows are unpacked once for all of it. PostgreSQL begins with the last insert: a repeated id is found before any event
+  -- is written.
+  with r as materialized (select * from unnest(p_rows)),
+    new_events as (
+      insert into events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, day, shard,
+          category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
+        select r.seq, r.position, p_sealed_at, r.occurred_at, r.actor, r.facts_salt, r.trail, r.tenant, r.action, v_day,
+          r.shard, r.category, r.outcome, r.flags, r.facts_commitment, r.hash, r.facts, r.personal, r.confidential,
+          r.operator, r.control, r.terms
+        from r),
+    new_ids as (
+      insert into event_ids (id, body, seq, trail, day)
+        select r.id, r.body, r.seq, r.trail, v_day from r where r.id is not null)
+    select exists (select from r join event_ids e on e.id = r.id and e.day >= v_week - 7 and e.day < v_week
+      where r.flags & 4 > 0) into v_used;
+  if v_used then
+    raise exception 'an id of this batch was used before' using errcode = 'AF002';
   end if;
-  insert into events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, day, shard,
-      category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
-    select r.seq, v_bases[width_bucket(r.n, v_starts)] + r.n, p_sealed_at, r.occurred_at, r.actor, r.facts_salt, r.trail,
-      r.tenant, r.action, v_day, p_shards[width_bucket(r.n, v_starts)], r.category, r.outcome, r.flags, r.facts_commitment,
-      r.hash, r.facts, r.personal, r.confidential, r.operator, r.control, r.terms
-    from unnest(p_rows) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at, actor, trail, tenant, action,
-      category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
   return clock_timestamp();
 end $function$;
-alter function affidavit.seal(smallint[],bigint[],integer[],bigint[],bigint[],timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[],integer) owner to affidavit_owner;
-revoke all on function affidavit.seal(smallint[],bigint[],integer[],bigint[],bigint[],timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[],integer) from public;
-grant execute on function affidavit.seal(smallint[],bigint[],integer[],bigint[],bigint[],timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[],integer) to affidavit_sealer;
+alter function affidavit.seal(smallint[],bigint[],integer[],bigint[],bigint[],timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[]) owner to affidavit_owner;
+revoke all on function affidavit.seal(smallint[],bigint[],integer[],bigint[],bigint[],timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[]) from public;
+grant execute on function affidavit.seal(smallint[],bigint[],integer[],bigint[],bigint[],timestamp with time zone,integer[],bigint[],bigint[],bytea[],affidavit.sealed_row[]) to affidavit_sealer;
 
 CREATE OR REPLACE FUNCTION affidavit.sealed(p_trails integer[], p_seqs bigint[], p_days date[])
  RETURNS TABLE(trail integer, seq bigint, sealed_at timestamp with time zone, hash bytea, previous bytea, facts_salt uuid)

@@ -67,6 +67,7 @@ async function encodeBatches(admin: pg.Client, commits: number): Promise<Buffer[
       rows.row()
       rows.int8(Number(row.seq) + round * 10_000_000)
       rows.bytea(row.hash)
+      rows.int8(Number(row.position) + round * 10_000_000)
       rows.uuid(row.facts_salt === null ? null : uuid(row.facts_salt))
       rows.uuid(id)
       rows.int8Latin1((row.body_token as Buffer).toString('latin1'))
@@ -75,6 +76,7 @@ async function encodeBatches(admin: pg.Client, commits: number): Promise<Buffer[
       rows.int4(row.trail)
       rows.int4(row.tenant)
       rows.int4(row.action)
+      rows.int2(row.shard)
       rows.int2(row.category)
       rows.int2(row.outcome)
       rows.int2(row.flags)
@@ -104,19 +106,19 @@ async function insertAll(
       return client
     }),
   )
-  const text = `with r as materialized (select * from unnest($1::affidavit.sealed_row[]) with ordinality),
+  const text = `with r as materialized (select * from unnest($1::affidavit.sealed_row[])),
       i as (insert into affidavit.${table.ids} (id, body, seq, trail, day)
         select id, body, seq, trail, current_date from r)
     insert into affidavit.${table.name} (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, day, shard,
       category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
-    select seq, $2::bigint + ordinality, now(), occurred_at, actor, facts_salt, trail, tenant, action, current_date,
-      (tenant % 16)::smallint, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms from r`
+    select seq, position, now(), occurred_at, actor, facts_salt, trail, tenant, action, current_date, shard, category,
+      outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms from r`
   let next = 0
   const start = performance.now()
   await Promise.all(
     clients.map(async (client) => {
       for (let n = next++; n < batches.length; n = next++) {
-        await client.query({ name: 'insert', text, values: [batches[n], n * rowsPerCommit] })
+        await client.query({ name: 'insert', text, values: [batches[n]] })
       }
     }),
   )

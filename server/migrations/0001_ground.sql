@@ -385,52 +385,44 @@ create function affidavit.hash_at(p_shard smallint, p_position bigint, p_day dat
   select hash from events where shard = p_shard and position = p_position and day = p_day;
 $$;
 
--- Columns of fixed size first: a lane fills in seq and hash where they stand (store/sealed-row.ts).
+-- Columns of fixed size first: a lane fills in seq, hash and position where they stand (store/sealed-row.ts).
 create type affidavit.sealed_row as (
-  seq bigint, hash bytea, facts_salt uuid, id uuid, body bigint, occurred_at timestamptz, actor bigint, trail int, tenant int,
-  action int, category smallint, outcome smallint, flags smallint, facts_commitment bytea, facts text,
-  personal bytea, confidential bytea, operator bytea, control text, terms int[]
+  seq bigint, hash bytea, position bigint, facts_salt uuid, id uuid, body bigint, occurred_at timestamptz, actor bigint,
+  trail int, tenant int, action int, shard smallint, category smallint, outcome smallint, flags smallint,
+  facts_commitment bytea, facts text, personal bytea, confidential bytea, operator bytea, control text, terms int[]
 );
 
--- Seals a batch each of some shards in one round trip: moves the shards, then stores ids and events, whose rows come shard
--- after shard. Runs with the sealer's own rights. AF002: an id was used before. Returns the database's clock.
+-- Seals a batch each of some shards in one round trip: moves the shards, then stores ids and events. Runs with the sealer's
+-- own rights. An id that was used before is refused: by its index in this week (23505 of a table event_ids_…), with AF002 if
+-- it was in the week before. Returns the database's clock.
 create function affidavit.seal(p_shards smallint[], p_positions bigint[], p_counts int[], p_fences bigint[],
   p_key_epochs bigint[], p_sealed_at timestamptz, p_trails int[], p_before bigint[], p_after bigint[], p_hashes bytea[],
-  p_rows affidavit.sealed_row[], p_ids int) returns timestamptz
+  p_rows affidavit.sealed_row[]) returns timestamptz
   language plpgsql set search_path = affidavit, pg_temp as $$
 declare
   v_day date := (p_sealed_at at time zone 'UTC')::date;
   v_week date := date_trunc('week', p_sealed_at at time zone 'UTC')::date;
-  v_new int;
-  -- Of each shard the number of its first row, and what to add to a row's number to get its position.
-  v_starts bigint[] := array[]::bigint[];
-  v_bases bigint[] := array[]::bigint[];
-  v_next bigint := 1;
+  v_used boolean;
 begin
   perform affidavit.advance(p_shards, p_positions, p_counts, p_fences, p_key_epochs, p_sealed_at, p_trails, p_before, p_after, p_hashes);
-  for i in 1 .. cardinality(p_shards) loop
-    v_starts := v_starts || v_next;
-    v_bases := v_bases || p_positions[i] - v_next;
-    v_next := v_next + p_counts[i];
-  end loop;
-  if p_ids > 0 then
-    insert into event_ids (id, body, seq, trail, day)
-      select r.id, r.body, r.seq, r.trail, v_day from unnest(p_rows) as r where r.id is not null
-      on conflict do nothing;
-    get diagnostics v_new = row_count;
-    if v_new <> p_ids or exists (
-      select from unnest(p_rows) as r join event_ids e on e.id = r.id and e.day >= v_week - 7 and e.day < v_week
-      where r.flags & 4 > 0) then
-      raise exception 'an id of this batch was used before' using errcode = 'AF002';
-    end if;
+  -- Rows are unpacked once for all of it. PostgreSQL begins with the last insert: a repeated id is found before any event
+  -- is written.
+  with r as materialized (select * from unnest(p_rows)),
+    new_events as (
+      insert into events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, day, shard,
+          category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
+        select r.seq, r.position, p_sealed_at, r.occurred_at, r.actor, r.facts_salt, r.trail, r.tenant, r.action, v_day,
+          r.shard, r.category, r.outcome, r.flags, r.facts_commitment, r.hash, r.facts, r.personal, r.confidential,
+          r.operator, r.control, r.terms
+        from r),
+    new_ids as (
+      insert into event_ids (id, body, seq, trail, day)
+        select r.id, r.body, r.seq, r.trail, v_day from r where r.id is not null)
+    select exists (select from r join event_ids e on e.id = r.id and e.day >= v_week - 7 and e.day < v_week
+      where r.flags & 4 > 0) into v_used;
+  if v_used then
+    raise exception 'an id of this batch was used before' using errcode = 'AF002';
   end if;
-  insert into events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action, day, shard,
-      category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms)
-    select r.seq, v_bases[width_bucket(r.n, v_starts)] + r.n, p_sealed_at, r.occurred_at, r.actor, r.facts_salt, r.trail,
-      r.tenant, r.action, v_day, p_shards[width_bucket(r.n, v_starts)], r.category, r.outcome, r.flags, r.facts_commitment,
-      r.hash, r.facts, r.personal, r.confidential, r.operator, r.control, r.terms
-    from unnest(p_rows) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at, actor, trail, tenant, action,
-      category, outcome, flags, facts_commitment, facts, personal, confidential, operator, control, terms, n);
   return clock_timestamp();
 end $$;
 

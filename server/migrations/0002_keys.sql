@@ -117,6 +117,7 @@ create function affidavit.admit_personas(p_tenants int[], p_subjects bigint[], p
 #variable_conflict use_column
 declare
   v_numbers bigint[];
+  v_made int;
 begin
   perform from subjects where number = any (p_subjects) order by number for share;
   insert into personas (tenant, subject, digest, content)
@@ -125,14 +126,20 @@ begin
       join subjects s on s.number = u.subject and s.tenant = u.tenant and s.erased_at is null
     order by u.tenant, u.digest
     on conflict do nothing;
+  get diagnostics v_made = row_count;
   select array_agg(p.number order by u.n) into v_numbers
     from unnest(p_tenants, p_digests) with ordinality as u (tenant, digest, n)
       left join personas p on p.tenant = u.tenant and p.digest = u.digest;
   -- Subscripts instead of a join: the planner takes arrays for ten rows, and would compare all with all.
-  insert into persona_tokens (tenant, token, persona, subject)
-    select distinct p_tenants[t.n], t.token, v_numbers[t.n], p_subjects[t.n]
-    from unnest(p_token_of, p_tokens) as t (n, token) where v_numbers[t.n] is not null
-    on conflict do nothing;
+  if v_made = cardinality(p_digests) then -- of new personas nobody has stored a token, and looking for one costs as much as storing it
+    insert into persona_tokens (tenant, token, persona, subject)
+      select distinct p_tenants[t.n], t.token, v_numbers[t.n], p_subjects[t.n] from unnest(p_token_of, p_tokens) as t (n, token);
+  else
+    insert into persona_tokens (tenant, token, persona, subject)
+      select distinct p_tenants[t.n], t.token, v_numbers[t.n], p_subjects[t.n]
+      from unnest(p_token_of, p_tokens) as t (n, token) where v_numbers[t.n] is not null
+      on conflict do nothing;
+  end if;
   return query select unnest(v_numbers);
 end $$;
 

@@ -102,6 +102,23 @@ test('an id that was used before, a row that cannot be stored: the others are se
   await expectShardsWhole()
 })
 
+test('an id of last week is refused as well, and the others are sealed', async () => {
+  const [old, week] = [tenants[5]!, `date_trunc('week', now() at time zone 'UTC')::date - 7`]
+  await database.superuser.query(`select affidavit.create_week(${week})`)
+  const { rowCount } = await database.superuser.query(
+    `with gone as (
+       delete from affidavit.event_ids i using affidavit.trails r join affidavit.tenants t on t.number = r.tenant
+         where i.trail = r.number and i.seq = 1 and t.id = $1 returning i.*)
+     insert into affidavit.event_ids select id, body, seq, trail, ${week} from gone`,
+    [old],
+  )
+  expect(rowCount).toBe(1)
+  const results = kinds(await send(tenants.map((tenant, n) => event(tenant, n === 5 ? `first-${old}` : `week-${n}`))))
+  // Its event does not lie in that week, so there is nothing to answer with.
+  expect(results).toEqual(tenants.map((_, n) => (n === 5 ? 'id_reused' : 'sealed')))
+  await expectShardsWhole()
+})
+
 test('another node moved one of the shards: that lane reads it anew, the others go on', async () => {
   const [elsewhere, there] = await pipeline(database, keys, database.store)
   const producer = { key: { id: 'k', name: 'K' }, tenant: undefined, mayCreateTenants: true, personal: [] }

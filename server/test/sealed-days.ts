@@ -114,7 +114,7 @@ async function openSealer({ superuser }: TestDatabase): Promise<Seal> {
       dayOf(at_ms),
       'week',
     ])
-    await superuser.query(insert, [position, batch.sealedAt, dayOf(at_ms), parameters[10]])
+    await superuser.query(insert, [batch.sealedAt, dayOf(at_ms), parameters[10]])
     position += sealables.length
     for (const { trail, after } of batch.extensions) {
       const hash = Buffer.from(after.hash, 'base64')
@@ -133,19 +133,16 @@ async function openSealer({ superuser }: TestDatabase): Promise<Seal> {
 }
 
 /** The statements of affidavit.seal, with the day left to the caller. */
-const insert = `with r as materialized (
-    select * from unnest($4::affidavit.sealed_row[]) with ordinality as r (seq, hash, facts_salt, id, body, occurred_at,
-      actor, trail, tenant, action, category, outcome, flags, facts_commitment, facts, personal, confidential,
-      operator, control, terms, n)
-  ), ids as (
+const insert = `with r as materialized (select * from unnest($3::affidavit.sealed_row[])),
+  ids as (
     insert into affidavit.event_ids (id, body, seq, trail, day)
-      select id, body, seq, trail, $3::date from r where id is not null
+      select id, body, seq, trail, $2::date from r where id is not null
   )
   insert into affidavit.events (seq, position, sealed_at, occurred_at, actor, facts_salt, trail, tenant, action,
       day, shard, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator,
       control, terms)
-    select seq, $1::bigint + n - 1, $2::timestamptz, occurred_at, actor, facts_salt, trail, tenant, action,
-      $3::date, 0, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms
+    select seq, position, $1::timestamptz, occurred_at, actor, facts_salt, trail, tenant, action,
+      $2::date, 0, category, outcome, flags, facts_commitment, hash, facts, personal, confidential, operator, control, terms
     from r`
 
 async function tidy({ superuser }: TestDatabase): Promise<void> {

@@ -5,7 +5,7 @@ import { SealUnavailable } from '../store/sealable.ts'
 
 export type Refusal =
   | 'moved' // AF001: another writer was first
-  | 'duplicate' // AF002: an id was used before
+  | 'duplicate' // AF002, or 23505 of the ids: an id was used before
   | 'keys' // AF003: keys were destroyed
   | 'clock' // AF004: sealing time out of order
   | 'row' // one of the rows cannot be stored
@@ -41,6 +41,7 @@ export function refusal(error: unknown): Refusal {
   }
   const code = sqlState(error)
   if (code === null) return 'unknown'
+  if (code === '23505' && (error as { table?: string }).table?.startsWith('event_ids_')) return 'duplicate'
   return exact[code] ?? classes[code.slice(0, 2)] ?? 'unavailable'
 }
 

@@ -20,22 +20,17 @@ export interface ShardBatch {
 }
 
 /** One row per event, as it was encoded when the event was prepared, with its place filled in; shard after shard. */
-function placeRows(rows: RowsParameter, batches: readonly ShardBatch[]): { parameter: Buffer; ids: number } {
-  let ids = 0
+function placeRows(rows: RowsParameter, batches: readonly ShardBatch[]): Buffer {
   const places: number[] = []
   rows.reset()
-  for (const { batch } of batches) {
-    for (const { item } of batch.items) {
-      const { id, bytes } = item.sealable
-      if (id !== null) ids += 1
-      places.push(rows.encoded(bytes))
-    }
-  }
+  for (const { batch } of batches) for (const { item } of batch.items) places.push(rows.encoded(item.sealable.bytes))
   const parameter = rows.finish()
   let n = 0
-  for (const { batch } of batches)
-    for (const { seq, hash } of batch.items) fillPlace(parameter, places[n++]!, seq, hash)
-  return { parameter, ids }
+  for (const { state, batch } of batches) {
+    let { position } = state
+    for (const { seq, hash } of batch.items) fillPlace(parameter, places[n++]!, seq, hash, position++)
+  }
+  return parameter
 }
 
 /**
@@ -65,7 +60,6 @@ export function sealParameters(rows: RowsParameter, batches: readonly ShardBatch
       hashes.push(byteaText(extension.after.hash))
     }
   }
-  const { parameter, ids } = placeRows(rows, batches)
   return [
     arrayText(shards),
     arrayText(positions),
@@ -77,8 +71,7 @@ export function sealParameters(rows: RowsParameter, batches: readonly ShardBatch
     arrayText(before),
     arrayText(after),
     arrayText(hashes),
-    parameter,
-    ids,
+    placeRows(rows, batches),
   ]
 }
 

@@ -84,7 +84,7 @@ export class SealStatements {
    */
   async seal(encoder: RowsParameter, batches: readonly ShardBatch[]): Promise<number> {
     const { rows } = await this.#db.query<{ clock: number }>(
-      { name: 'seal', text: 'select affidavit.seal($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) as clock' },
+      { name: 'seal', text: 'select affidavit.seal($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as clock' },
       sealParameters(encoder, batches),
     )
     return rows[0]!.clock

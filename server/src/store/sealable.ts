@@ -37,9 +37,10 @@ export function sealable(
   trail: TrailRef,
   keyEpoch: number,
   entry: Pick<Entry, 'body' | 'facts' | 'confidential' | 'operator' | 'personal'>,
-  columns: Omit<SealedColumns, 'trail' | 'tenant' | 'factsCommitment'>,
+  columns: Omit<SealedColumns, 'trail' | 'tenant' | 'shard' | 'factsCommitment'>,
 ): Sealable {
-  const row = { ...columns, trail: trail.number, tenant: trail.tenant, factsCommitment: entry.facts }
+  const { number, tenant, shard } = trail
+  const row = { ...columns, trail: number, tenant, shard, factsCommitment: entry.facts }
   return {
     trail,
     keyEpoch,

@@ -9,6 +9,7 @@ import { Chunks } from './chunks.ts'
 export interface SealedColumns {
   readonly trail: number
   readonly tenant: number
+  readonly shard: number
   /** 16 bytes. */
   readonly factsSalt: Uint8Array
   /** Keyed hash, 16 bytes as latin1 text; null for control entries. */
@@ -46,6 +47,7 @@ export interface SearchTerms {
 export const sealedRowColumns: readonly number[] = [
   oid.int8, // seq
   oid.bytea, // hash
+  oid.int8, // position
   oid.uuid, // facts_salt
   oid.uuid, // id
   oid.int8, // body
@@ -54,6 +56,7 @@ export const sealedRowColumns: readonly number[] = [
   oid.int4, // trail
   oid.int4, // tenant
   oid.int4, // action
+  oid.int2, // shard
   oid.int2, // category
   oid.int2, // outcome
   oid.int2, // flags
@@ -69,8 +72,9 @@ export const sealedRowColumns: readonly number[] = [
 /** Where the leading columns lie in a row: int32 column count, then per column int32 type, int32 size, bytes. */
 const seqAt = 12
 const hashAt = 28
-const factsSaltAt = 68
-const bodyAt = 116
+const positionAt = 68
+const factsSaltAt = 84
+const bodyAt = 132
 
 const encoder = new RowEncoder(sealedRowColumns)
 const chunks = new Chunks()
@@ -86,11 +90,12 @@ export interface SealedBytes {
   readonly length: number
 }
 
-/** The row, with zeros for seq and hash, followed by the entry's content lines (ASCII). */
+/** The row, with zeros for seq, hash and position, followed by the entry's content lines (ASCII). */
 export function encodeSealedRow(columns: SealedColumns, entryContent: string): SealedBytes {
   encoder.start()
   encoder.int8(0)
   encoder.bytea(noHash)
+  encoder.int8(0)
   encoder.uuid(columns.factsSalt)
   encoder.uuidLatin1(columns.id)
   encoder.int8Latin1(columns.bodyDigest)
@@ -99,6 +104,7 @@ export function encodeSealedRow(columns: SealedColumns, entryContent: string): S
   encoder.int4(columns.trail)
   encoder.int4(columns.tenant)
   encoder.int4(columns.action)
+  encoder.int2(columns.shard)
   encoder.int2(columns.category)
   encoder.int2(columns.outcome)
   encoder.int2(columns.flags)
@@ -118,11 +124,17 @@ export function encodeSealedRow(columns: SealedColumns, entryContent: string): S
  * Fills in an event's place.
  * @param at where the row begins in `buffer`
  * @param hash base64 of 32 bytes
+ * @param position within the shard
  */
-export function fillPlace(buffer: Buffer, at: number, seq: number, hash: string): void {
-  buffer.writeUInt32BE(Math.floor(seq / 0x1_0000_0000), at + seqAt)
-  buffer.writeUInt32BE(seq % 0x1_0000_0000, at + seqAt + 4)
+export function fillPlace(buffer: Buffer, at: number, seq: number, hash: string, position: number): void {
+  write64(buffer, at + seqAt, seq)
   buffer.write(hash, at + hashAt, 'base64')
+  write64(buffer, at + positionAt, position)
+}
+
+function write64(buffer: Buffer, at: number, value: number): void {
+  buffer.writeUInt32BE(Math.floor(value / 0x1_0000_0000), at)
+  buffer.writeUInt32BE(value % 0x1_0000_0000, at + 4)
 }
 
 /** The facts salt of a row, 32 hex digits. */
