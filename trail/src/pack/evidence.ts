@@ -48,9 +48,8 @@ export function provenSeqs({ optional, size }: Manifest): number[] {
 
 /** Sizes of the trail that the pack's evidence speaks of. Throws PackError. */
 export async function evidenceSizes(pack: PackReader): Promise<Set<number>> {
-  const { optional } = pack.manifest
   const slots = [REGISTRY_MEMBERS.slot, ...timestampsIn(pack.manifest).map((n) => anchorPaths(n).slot)]
-  return new Set(await Promise.all(slots.filter((path) => optional.includes(path)).map((path) => slotSize(pack, path))))
+  return new Set(await Promise.all(slots.filter((path) => pack.has(path)).map((path) => slotSize(pack, path))))
 }
 
 export interface EvidenceOptions {
@@ -132,8 +131,8 @@ async function checkRegistry(
   { hash, verify, keys, policy, maxAgeMs }: EvidenceOptions,
   findings: Findings,
 ): Promise<Omit<EvidenceResult, 'known'>> {
-  const { optional, ranges } = pack.manifest
-  if (!optional.includes(REGISTRY_MEMBERS.proof)) return { registry: 'absent', anchors: [], notes: [] }
+  const { ranges } = pack.manifest
+  if (!pack.has(REGISTRY_MEMBERS.proof)) return { registry: 'absent', anchors: [], notes: [] }
   const trust = { hash, verify, keys: keys.registry, ...(policy && { policy }) }
   const bound = await checkBound(pack, REGISTRY_MEMBERS, facts, trust, findings)
   if (bound === undefined) return { registry: 'failed', anchors: [], notes: [] }

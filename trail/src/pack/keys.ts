@@ -38,11 +38,11 @@ export async function packKeys(
   findings: Findings,
 ): Promise<PackKeys> {
   const { hash, vkeys } = options
-  const { origin, optional } = pack.manifest
+  const { origin } = pack.manifest
   if (vkeys === undefined) {
     const keysIn = async (path: string) => readableVkeys(hash, (await pack.text(path)).split('\n'))
     const inPack = await keysIn('vkeys')
-    const named = optional.includes(vkeysPath) ? await keysIn(vkeysPath) : []
+    const named = pack.has(vkeysPath) ? await keysIn(vkeysPath) : []
     const registry = (name: string) => named.filter((key) => key.type === ED25519 && key.name === name)
     const note = 'no key was given: the signature was checked with the key in the pack'
     return { trail: inPack, registry, earlier: registry, notes: [note] }
@@ -70,8 +70,8 @@ async function follow(
   { hash, verify }: KeyOptions,
   findings: Findings,
 ) {
-  const { optional, origin } = pack.manifest
-  if (!optional.includes(SUCCESSION_MEMBER) || !optional.includes(proofPath)) return undefined
+  const { origin } = pack.manifest
+  if (!pack.has(SUCCESSION_MEMBER) || !pack.has(proofPath)) return undefined
   const succession = await readAs(pack, SUCCESSION_MEMBER, parseSuccession)
   const { checkpoint } = await readAs(pack, proofPath, parseTlogProof)
   if (succession.checkpoint !== checkpoint) {

@@ -48,6 +48,11 @@ export class PackReader {
     return new PackReader(hash, file, inflate, manifest, directory)
   }
 
+  /** Whether a member is there that may be left out. A hostile pack can name a million of them. */
+  has(path: string): boolean {
+    return this.order.other(path) !== undefined
+  }
+
   /** Any member but bundles and contents, of at most 4 MiB. Throws PackError. */
   async read(path: string): Promise<Uint8Array> {
     return this.member(this.order.other(path), path, SMALL_LIMIT)

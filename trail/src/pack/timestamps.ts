@@ -157,7 +157,7 @@ class TimestampCheck {
       this.fail('other_registry', `${stamped}: that is another log's`)
       return undefined
     }
-    if (!pack.manifest.optional.includes(paths.proof)) {
+    if (!pack.has(paths.proof)) {
       const message = `${stamped}; the pack does not show what that binds of this trail`
       return { code: 'timestamp_unbound', message }
     }

@@ -26,7 +26,7 @@ async function ofPack(path: string, tenant: string | undefined, copies: Copies):
   await withPack(path, async (pack) => {
     copies.trails.push({ tenant: named(path, tenant), note: await pack.text('checkpoint') })
     const proof = 'registry/epoch.tlog-proof'
-    if (pack.manifest.optional.includes(proof)) copies.registry.push(parseTlogProof(await pack.text(proof)).checkpoint)
+    if (pack.has(proof)) copies.registry.push(parseTlogProof(await pack.text(proof)).checkpoint)
   })
 }
 
