@@ -20,6 +20,7 @@ export interface Subject {
   readonly ranges: readonly { readonly from: number; readonly to: number }[]
   /** Hex; undefined where the checkpoint cannot be read. */
   readonly root?: string
+  /** What the pack says its keys are, the first few lines of it. */
   readonly vkeys: readonly string[]
 }
 

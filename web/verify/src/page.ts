@@ -220,7 +220,7 @@ function about(subject: Subject, ms: number, file: File): HTMLElement {
       `${covered.toLocaleString('en')} of ${size.toLocaleString('en')} (${spans.join(', ')}${ranges.length > 3 ? ' …' : ''})`,
     ],
     ['Root', subject.root ?? 'not readable', 'code'],
-    ...subject.vkeys.slice(0, 4).map((vkey): [string, string, string] => ['Key in the pack', vkey, 'code']),
+    ...subject.vkeys.map((vkey): [string, string, string] => ['Key in the pack', vkey, 'code']),
     ['Checked', `in ${ms < 100 ? 'less than 0.1' : seconds(ms)} s, in this browser`],
   ]
   const cells = rows.flatMap(([label, value, kind]) => [
