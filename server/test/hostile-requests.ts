@@ -389,7 +389,7 @@ export class Hostility {
       () => `/v1/trails/${dice.of(tenants)}/pack?${dice.of(['query', 'event', 'from_time', 'trail'])}=${part()}`,
       () =>
         `/v1/registry/${dice.of(['checkpoint', 'vkeys', 'succession', 'tile/entries/000.p/1', `tile/0/${part()}`, part()])}`,
-      () => `/v1/registry/anchors?${dice.of(['epoch', 'after', 'limit'])}=${part()}`,
+      () => `/v1/registry/anchors?${dice.of(['epoch', 'kind', 'after', 'limit'])}=${part()}`,
       () => `/v1/registry/anchors/${part()}/${dice.of(['checkpoint', 'token'])}`,
       () => `/v1/${dice.of(['holds', 'erasures', 'approvals'])}?${dice.of(['tenant', 'state', 'kind'])}=${part()}`,
       () => `/v1/${dice.of(['holds', 'erasures', 'approvals'])}/${part()}`,

@@ -19,16 +19,18 @@ const columns = `id, anchor, kind, origin, epoch, size, at as at_ms, token is no
  * Public copies, newest first.
  * @param store role reader, whose row-level security leaves only these
  * @param epoch only those of this epoch
+ * @param kind only those of this kind
  * @param before only those with a smaller id
  */
 export async function listPublic(
   store: Queryable,
-  { epoch, before, limit }: { epoch: number | undefined; before: number | undefined; limit: number },
+  asked: { epoch: number | undefined; kind: string | undefined; before: number | undefined; limit: number },
 ): Promise<PublicCopy[]> {
   const { rows } = await store.query<PublicCopy & { id: number }>(
     `select ${columns} from affidavit.anchored
-       where public and ($1::bigint is null or epoch = $1) and ($2::bigint is null or id < $2) order by id desc limit $3`,
-    [epoch ?? null, before ?? null, limit],
+       where public and ($1::bigint is null or epoch = $1) and ($2::text is null or kind = $2)
+         and ($3::bigint is null or id < $3) order by id desc limit $4`,
+    [asked.epoch ?? null, asked.kind ?? null, asked.before ?? null, asked.limit],
   )
   return rows
 }

@@ -51,6 +51,7 @@ export function anchorOperations(store: Queryable): Operation[] {
         'Copies in write-once buckets and under timestamps of RFC 3161. Copies in private places, such as mailboxes, are not shown.',
       query: {
         epoch: number('Only those of this epoch'),
+        kind: Type.Enum(['bucket', 'timestamp'], { description: 'Only those of this kind' }),
         after: number('Cursor: `next` of the page before'),
         limit: Type.String({ pattern: '^([1-9]|[1-9][0-9]|100)$', description: '1 to 100, default 50' }),
       },
@@ -98,7 +99,8 @@ export function anchorOperations(store: Queryable): Operation[] {
 async function list(store: Queryable, { query }: Call): Promise<Reply> {
   const asked = (name: string) => (query.has(name) ? Number(query.get(name)) : undefined)
   const limit = asked('limit') ?? usual_limit
-  const copies = await listPublic(store, { epoch: asked('epoch'), before: asked('after'), limit })
+  const kind = query.get('kind') ?? undefined
+  const copies = await listPublic(store, { epoch: asked('epoch'), kind, before: asked('after'), limit })
   const next = copies.length === limit ? String(copies.at(-1)!.id) : null
   return {
     status: 200,

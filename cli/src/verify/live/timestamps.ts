@@ -65,7 +65,7 @@ export interface LiveTimestamps {
   readonly contradicting: readonly Kept[]
 }
 
-/** Copies in buckets stand between timestamps: so many pages of a hundred are looked through. */
+/** Those of one authority stand between those of another: so many pages of a hundred are looked through. */
 const MOST_PAGES = 5
 const PAGE_LIMIT = 1_000_000
 /** The newest timestamp of each of so many authorities. */
@@ -158,7 +158,9 @@ async function newestStamped({ remote, registry }: TimestampParts): Promise<stri
   const ids = new Map<string, string>()
   let after = ''
   for (let page = 0; page < MOST_PAGES && ids.size < MOST_AUTHORITIES; page++) {
-    const { data, next } = pageOf(await remote.json(`/v1/registry/anchors?limit=100${after}`, { limit: PAGE_LIMIT }))
+    const { data, next } = pageOf(
+      await remote.json(`/v1/registry/anchors?kind=timestamp&limit=100${after}`, { limit: PAGE_LIMIT }),
+    )
     for (const { id, anchor, token, origin, size } of data) {
       if (typeof id !== 'string' || !ID.test(id) || typeof anchor !== 'string' || typeof token !== 'string') continue
       // A checkpoint that awaits its witnesses may be stamped before it is served.
