@@ -170,17 +170,25 @@ describe('serve', () => {
     return { child, output, ended }
   }
 
-  test('prints a curl that works as it stands, and SIGTERM ends it with 0', async () => {
+  /** What a shell prints that knows nothing of the server's environment. */
+  async function shell(line: string): Promise<{ code: number | null; out: string }> {
+    const child = spawn('sh', ['-c', line], { cwd: folder, env: { PATH: process.env.PATH } })
+    let out = ''
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (out += text))
+    return new Promise((resolve) => child.once('close', (code) => resolve({ code, out })))
+  }
+
+  test('prints a curl and a verify that work as they stand, and SIGTERM ends it with 0', async () => {
     rmSync(join(folder, 'operator.key'), { force: true })
     const { child, output, ended } = serve({ DATABASE_URL: database.url })
     try {
       await expect.poll(() => output.out, { timeout: 60_000 }).toContain('recovery key')
-      const curl = /^ {2}(curl .*)$/m.exec(output.out)![1]!
-      const shell = spawn('sh', ['-c', curl])
-      let answer = ''
-      shell.stdout.setEncoding('utf8').on('data', (text: string) => (answer += text))
-      await new Promise((resolve) => shell.once('close', resolve))
-      expect(JSON.parse(answer)).toMatchObject({ tenant: 'org_1', seq: 1 })
+      const [curl, verify] = ['curl', 'npx'].map((word) => new RegExp(`^ {2}(${word} .*)$`, 'm').exec(output.out)![1]!)
+      expect(JSON.parse((await shell(curl!)).out)).toMatchObject({ tenant: 'org_1', seq: 1 })
+      const here = verify!.replace('npx affidavit', `"${process.execPath}" "${main}"`)
+      expect(here).not.toBe(verify)
+      // The first checkpoint comes within a second.
+      await expect.poll(() => shell(here)).toEqual({ code: 0, out: expect.stringContaining('HELD') })
       expect(output.out).not.toContain(database.login.password ?? '\0')
     } finally {
       child.kill('SIGTERM')

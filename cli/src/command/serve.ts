@@ -102,12 +102,15 @@ export function banner(
 
 function firstSteps(url: string, keyFile: string): string[] {
   const event = '{"action":"user.login","actor":{"type":"user","id":"user_1","name":"Sarah Johnson"},"tenant":"org_1"}'
+  const key = `$(cat ${shellWord(keyFile)})`
   return [
     `The operator key is in ${keyFile}. Record a first event with it:`,
     '',
-    `  curl -sS ${url}/v1/events -H "Authorization: Bearer $(cat ${shellWord(keyFile)})" -H 'Content-Type: application/json' -d '${event}'`,
+    `  curl -sS ${url}/v1/events -H "Authorization: Bearer ${key}" -H 'Content-Type: application/json' -d '${event}'`,
     '',
-    `Then prove it:  npx affidavit verify ${url} --tenant org_1`,
+    'Then prove it:',
+    '',
+    `  npx affidavit verify ${url} --tenant org_1 --key "${key}"`,
   ]
 }
 
