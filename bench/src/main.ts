@@ -1,4 +1,5 @@
-// npm run bench -- ingest | single | growth | query | registry | forget | pack | storage | tessera | verify | witness   [--folder DIR] [--events N] [--runs N]
+// npm run bench -- ingest | single | growth | query | registry | forget | pack | storage | tessera | verify | verify-memory | witness
+//   [--folder DIR] [--events N] [--runs N]
 //   query: [--searches N] [--only PART OF A NAME] [--keep], which leaves the stored events in DIR for the next run
 //   storage: [--keep], which leaves the data folder for a closer look
 //   growth: [--stored N] of the larger store; --events are sent to each
@@ -16,6 +17,7 @@ import { single } from './single.ts'
 import { storage } from './storage.ts'
 import { tessera } from './tessera.ts'
 import { verify } from './verify.ts'
+import { verifyMemory } from './verify-memory.ts'
 import { witness } from './witness.ts'
 
 const { positionals, values } = parseArgs({
@@ -47,6 +49,7 @@ const benchmarks: Record<string, () => Promise<void>> = {
   storage: () => storage(values.folder, events(300_000), values.keep),
   tessera: () => tessera(values.folder, events(200_000), runs),
   verify: () => verify(values.folder, events(200_000), runs),
+  'verify-memory': () => verifyMemory(values.folder, events(3_000_000), runs),
   witness: () => witness(values.folder, events(10_000), runs),
 }
 

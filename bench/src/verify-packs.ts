@@ -48,29 +48,70 @@ export interface MadeTrail {
 
 /** A trail of `size` entries: the open entry, then events of 540 bytes as they came in. */
 export async function makeTrail(size: number): Promise<MadeTrail> {
-  const { publicKey, privateKey } = generateKeyPairSync('ed25519')
-  const raw = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }).subarray(-32))
-  const vkey = formatVkey(nodeSha256, ORIGIN, raw)
+  const { vkey, sign } = makeKey()
   const source = new EventSource({ ...zipfMix, tenants: 1, people: PEOPLE })
   const entries: Uint8Array[] = []
   const payloads: Payload[] = []
   const range = new CompactRange(nodeSha256)
-  let previous = NO_PREVIOUS
-  for (let seq = 0; seq < size; seq++) {
-    const { entry, payload } = seq === 0 ? opening(vkey) : made(seq, source)
-    const bytes = Buffer.from(encodeEntry({ ...entry, previous }), 'latin1')
-    previous = hash('sha256', Buffer.concat([Buffer.of(0), bytes]), 'base64')
-    range.append(fromBase64(previous)!)
+  for (const { bytes, leaf, payload } of sealing(size, (seq) => (seq === 0 ? opening(vkey) : made(seq, source)))) {
+    range.append(leaf)
     entries.push(bytes)
     payloads.push(payload)
   }
+  const checkpoint = await sign(size, range.root())
+  return { size, entries, payloads, root: range.root(), key: parseVkey(nodeSha256, vkey), vkey, checkpoint }
+}
+
+/**
+ * Writes a pack of a trail of any size without holding it: every event is the same one, so that it is quickly made and
+ * lies small on the disk. @returns the trail's verifier key
+ */
+export async function writeLongPack(size: number, path: string): Promise<string> {
+  const { vkey, sign } = makeKey()
+  const [first, other] = [opening(vkey), made(1, new EventSource({ ...zipfMix, tenants: 1, people: PEOPLE }))]
+  const entries = () => sealing(size, (seq) => (seq === 0 ? first : again(other, seq)))
+  const range = new CompactRange(nodeSha256)
+  for (const { leaf } of entries()) range.append(leaf)
+  const checkpoint = await sign(size, range.root())
+  const left = entries()
+  const next = () => left.next().value!.bytes
+  await writeOut({ size, vkey, checkpoint }, size, path, {
+    bundle: (_, width) => Array.from({ length: width }, next),
+    payload: (seq) => (seq === 0 ? first.payload : { ...other.payload, seq }),
+  })
+  return vkey
+}
+
+const again = ({ entry, payload }: Made, seq: number): Made => ({ entry: { ...entry, ...header(seq) }, payload })
+
+function makeKey(): { vkey: string; sign: (size: number, root: Uint8Array) => Promise<string> } {
+  const { publicKey, privateKey } = generateKeyPairSync('ed25519')
+  const raw = new Uint8Array(publicKey.export({ format: 'der', type: 'spki' }).subarray(-32))
   const signer = {
     name: ORIGIN,
     id: keyId(nodeSha256, ORIGIN, 1, raw),
     sign: (m: Uint8Array) => sign(null, m, privateKey),
   }
-  const checkpoint = await signNote(formatCheckpoint(ORIGIN, size, range.root()), [signer])
-  return { size, entries, payloads, root: range.root(), key: parseVkey(nodeSha256, vkey), vkey, checkpoint }
+  return {
+    vkey: formatVkey(nodeSha256, ORIGIN, raw),
+    sign: (size, root) => signNote(formatCheckpoint(ORIGIN, size, root), [signer]),
+  }
+}
+
+interface Sealed {
+  readonly bytes: Uint8Array
+  readonly leaf: Uint8Array
+  readonly payload: Payload
+}
+
+function* sealing(size: number, make: (seq: number) => Made): Generator<Sealed, undefined> {
+  let previous = NO_PREVIOUS
+  for (let seq = 0; seq < size; seq++) {
+    const { entry, payload } = make(seq)
+    const bytes = Buffer.from(encodeEntry({ ...entry, previous }), 'latin1')
+    previous = hash('sha256', Buffer.concat([Buffer.of(0), bytes]), 'base64')
+    yield { bytes, leaf: fromBase64(previous)!, payload }
+  }
 }
 
 interface Made {
@@ -141,25 +182,40 @@ function commitment(kind: 'facts' | 'control' | 'personal', { salt, content }: S
 }
 
 /** Writes a pack of all entries. @param contents how many of them, from the first, come with their payload */
-export async function writeTrailPack(trail: MadeTrail, contents: number, path: string): Promise<void> {
+export function writeTrailPack(trail: MadeTrail, contents: number, path: string): Promise<void> {
+  return writeOut(trail, contents, path, {
+    bundle: (first, width) => trail.entries.slice(first, first + width),
+    payload: (seq) => trail.payloads[seq]!,
+  })
+}
+
+interface Parts {
+  /** So many entries from one on; asked for in order. */
+  readonly bundle: (first: number, width: number) => readonly Uint8Array[]
+  readonly payload: (seq: number) => Payload
+}
+
+async function writeOut(
+  { size, vkey, checkpoint }: Pick<MadeTrail, 'size' | 'vkey' | 'checkpoint'>,
+  contents: number,
+  path: string,
+  { bundle, payload }: Parts,
+): Promise<void> {
   const manifest: Manifest = {
     trail: TRAIL,
     origin: ORIGIN,
-    size: trail.size,
+    size,
     ranges: [{ from: 0, to: contents }],
-    bundles: [{ from: 0, to: Math.ceil(trail.size / TILE_WIDTH) }],
+    bundles: [{ from: 0, to: Math.ceil(size / TILE_WIDTH) }],
     withheld: [],
     limit: USUAL_LIMIT,
     optional: [],
   }
   const chunks = writePack(nodeSha256, manifest, {
-    checkpoint: trail.checkpoint,
-    vkeys: [trail.vkey],
-    bundle: async (index) => {
-      const first = index * TILE_WIDTH
-      return encodeBundle(trail.entries.slice(first, first + tileWidth('entries', index, trail.size)))
-    },
-    content: (seqs) => seqs.map((seq) => trail.payloads[seq]!),
+    checkpoint,
+    vkeys: [vkey],
+    bundle: async (index) => encodeBundle(bundle(index * TILE_WIDTH, tileWidth('entries', index, size))),
+    content: (seqs) => seqs.map(payload),
     tile: () => Promise.reject(new Error('a whole trail needs no tiles')),
   })
   await pipeline(Readable.from(chunks, { objectMode: false }), createWriteStream(path))
