@@ -137,7 +137,7 @@ it('millions of empty entries in one bundle are not looked at', () => {
   const bundle = new Uint8Array(2 ** 26)
   const { user } = process.threadCpuUsage()
   expect(decodeEntries(bundle, 0, 256)).toBeUndefined()
-  expect(process.threadCpuUsage().user - user).toBeLessThan(200_000)
+  expect(process.threadCpuUsage().user - user).toBeLessThan(500_000)
 })
 
 it('a trail does not continue one of another slot', async () => {
