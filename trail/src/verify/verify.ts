@@ -35,6 +35,7 @@ export interface VerifyOptions {
   readonly verify: VerifySignature
   /** Keys the verifier knows from elsewhere: a contract, a set-up link. One of them must have signed. */
   readonly vkeys?: readonly VerifierKey[]
+  /** The trail must have grown from each of them. */
   readonly kept?: readonly KeptCheckpoint[]
   /** Witnesses whose cosignatures of the registry's checkpoint count, and how many must be there. */
   readonly policy?: TrustPolicy
