@@ -1,6 +1,7 @@
 // The platform audits itself through the same door as everybody: its events are sealed like any other, under the action
 // prefix `affidavit.`, which clients cannot use. Ids derive from the cause, so that a repeat records nothing twice and
 // nothing that is recorded causes a record.
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Incoming, Ingest } from '../ingest/accept.ts'
 import type { Log } from '../store/log.ts'
 import type { Principal } from '../tenants/api-keys.ts'
@@ -21,14 +22,20 @@ export interface PlatformEvent {
 
 /** Queued while the store is away; beyond it the oldest is dropped, loudly. */
 const queued = 10_000
+/** Between attempts, while something cannot be sealed. */
+const pause_ms = { first: 100, most: 10_000 }
+/** How long a server that stops goes on trying: a trail that was stopped may wait for somebody for days. */
+const patience_ms = 3_000
 
 export class PlatformRecorder {
-  readonly #ingest: Ingest
+  readonly #ingest: Pick<Ingest, 'accept'>
   readonly #log: Log
+  readonly #closing = new AbortController()
+  #giveUpAt = Number.POSITIVE_INFINITY
   #queue: PlatformEvent[] = []
   #running: Promise<void> | null = null
 
-  constructor(ingest: Ingest, log: Log) {
+  constructor(ingest: Pick<Ingest, 'accept'>, log: Log) {
     this.#ingest = ingest
     this.#log = log
   }
@@ -58,30 +65,59 @@ export class PlatformRecorder {
     this.#running ??= this.#run()
   }
 
-  /** Waits until everything noted is sealed. */
+  /** For a server that stops: waits until everything noted is sealed. What cannot be for some seconds is given up, loudly. */
   async flush(): Promise<void> {
+    this.#giveUpAt = Date.now() + patience_ms
+    this.#closing.abort()
     await this.#running
   }
 
   async #run(): Promise<void> {
-    for (let pause = 100; this.#queue.length > 0; ) {
+    for (let pause = pause_ms.first; this.#queue.length > 0; ) {
       const batch = this.#queue.splice(0, 500)
-      try {
-        const results = await this.#ingest.accept(batch.map(item), producer, Date.now())
-        for (const [i, result] of results.entries()) {
-          if (result.ok) continue
-          if (result.problem.status === 503 || result.problem.status === 429) this.#queue.push(batch[i]!)
-          else this.#log.error({ action: batch[i]?.action, problem: result.problem }, 'platform event refused')
-        }
-        pause = 100
-      } catch (error) {
-        this.#queue.unshift(...batch)
-        this.#log.warn({ err: error }, 'platform events wait for the store')
-        await new Promise((resolve) => setTimeout(resolve, pause).unref())
-        pause = Math.min(pause * 2, 10_000)
+      const waiting = await this.#seal(batch)
+      if (waiting.length === 0) {
+        pause = pause_ms.first
+        continue
       }
+      // Behind the others: one trail that takes nothing does not hold up all.
+      this.#queue.push(...waiting)
+      if (Date.now() >= this.#giveUpAt) {
+        const actions = this.#queue.splice(0).map(({ action }) => action)
+        this.#log.error(
+          { events: actions.length, actions: [...new Set(actions)] },
+          'platform events given up: they could not be sealed before the server stopped',
+        )
+        break
+      }
+      if (waiting.length < batch.length) pause = pause_ms.first
+      await this.#rest(pause)
+      pause = Math.min(pause * 2, pause_ms.most)
     }
     this.#running = null
+  }
+
+  /** @returns what cannot be sealed at the moment */
+  async #seal(batch: readonly PlatformEvent[]): Promise<readonly PlatformEvent[]> {
+    const waiting: PlatformEvent[] = []
+    try {
+      const results = await this.#ingest.accept(batch.map(item), producer, Date.now())
+      for (const [i, result] of results.entries()) {
+        if (result.ok) continue
+        if (result.problem.status === 503 || result.problem.status === 429) waiting.push(batch[i]!)
+        else this.#log.error({ action: batch[i]?.action, problem: result.problem }, 'platform event refused')
+      }
+      return waiting
+    } catch (error) {
+      this.#log.warn({ err: error }, 'platform events wait for the store')
+      return batch
+    }
+  }
+
+  async #rest(pause: number): Promise<void> {
+    const { signal } = this.#closing
+    if (signal.aborted) return sleep(Math.min(pause, 500))
+    await sleep(pause, undefined, { ref: false, signal }).catch(() => undefined)
   }
 }
 
