@@ -46,11 +46,14 @@ class BreakingLine {
       if (made.connections > made.mostConnections) return void client.destroy()
       const upstream = connect(Number(new URL(url).port), '127.0.0.1')
       let passed = 0
+      let tail = Buffer.alloc(0)
       upstream.on('data', (chunk: Buffer) => {
-        const at = made.cutBefore === undefined ? -1 : chunk.indexOf(made.cutBefore)
+        const joined = Buffer.concat([tail, chunk])
+        const at = made.cutBefore === undefined ? -1 : joined.indexOf(made.cutBefore)
+        tail = joined.subarray(-32)
         if (at >= 0) {
           upstream.pause()
-          client.write(chunk.subarray(0, at))
+          client.write(chunk.subarray(0, Math.max(0, at + chunk.length - joined.length)))
           // What came just before a line breaks is lost with it.
           setTimeout(() => client.destroy(), 300)
           return
