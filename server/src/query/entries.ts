@@ -49,9 +49,10 @@ export async function readEntries(
 ): Promise<SealedEntry[]> {
   const operatorRead = readOperatorCommitments(session, trail, spans, seqs)
   operatorRead.catch(() => {}) // met below
-  const rows = isRun(seqs)
-    ? await readRun(session, reader, trail, spans, seqs)
-    : (await readRows(session, reader, trail, spans, seqs)).rows
+  const rows =
+    personas === null && isRun(seqs)
+      ? await readRun(session, reader, trail, spans, seqs)
+      : (await readRows(session, reader, trail, spans, seqs)).rows
   if (rows.length === 0) return []
   const [readings, keyIds, operator] = await Promise.all([
     personas === null ? new Map<number, PersonaReading>() : openPeople(personas, reader, rows),

@@ -10,6 +10,7 @@ import {
 } from '@affidavit/trail'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { dayMs, type SealedDays, sealedDays } from '../../test/sealed-days.ts'
+import type { Database, Pool } from '../store/database.ts'
 import { sha256 } from '../store/sha256.ts'
 import { Proofs } from './proof.ts'
 import type { Reader } from './row.ts'
@@ -128,6 +129,34 @@ describe('tiles', () => {
       const entries = decodeBundle((await proofs.tile(reader, { level: 'entries', index, width }))!)!
       const leaves = (await proofs.tile(reader, { level: 0, index, width }))!
       expect(Buffer.concat(entries.map((entry) => leafHash(sha256, entry)))).toEqual(Buffer.from(leaves))
+    }
+  })
+
+  it('bundle entries without reading what they commit to, however large that is', async () => {
+    const read: object[] = []
+    const { store } = world.database
+    const pool = (role: Parameters<Database['pool']>[0]): Pool => {
+      const inner = store.pool(role)
+      const asTenant: Pool['asTenant'] = (tenant, work) =>
+        inner.asTenant(tenant, (session) => {
+          const query: typeof session.query = async (text, values) => {
+            const result = await session.query<never>(text, values)
+            read.push(...result.rows)
+            return result
+          }
+          return work({ ...session, query })
+        })
+      return Object.assign(Object.create(inner), { asTenant })
+    }
+    const watched = new Proofs({ store: { ...store, pool }, personas: world.personas })
+    for (const operator of [false, true]) {
+      expect(await watched.tile({ ...reader, operator }, { level: 'entries', index: 0, width: 256 })).toBeDefined()
+      const events = read.splice(0).filter((row) => 'facts_commitment' in row)
+      expect(events).toHaveLength(256)
+      for (const { facts, facts_salt, confidential, operator: part } of events as Record<string, unknown>[]) {
+        expect([facts, facts_salt]).toEqual([null, null])
+        for (const bytes of [confidential, part]) expect((bytes as Buffer | null)?.length ?? 32).toBe(32)
+      }
     }
   })
 })
