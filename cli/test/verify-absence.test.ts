@@ -2,11 +2,11 @@
 // announced must be gone.
 import { type Control, type Payload, toBase64 } from '@affidavit/trail'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { makeTrail, type Planned, rootOf, type SampleTrail, SUBJECTS } from '../../trail/test/sample-trail.ts'
+import { makeTrail, OPEN, type Planned, rootOf, type SampleTrail, SUBJECTS } from '../../trail/test/sample-trail.ts'
 import { checkChain, type Link } from '../src/verify/brought/chain.ts'
 import type { Kept } from '../src/verify/brought/kept.ts'
 import { type Told, verified } from './command-line.ts'
-import { honestTrail, makeEpochs, makePlan, SampleServer, TENANT } from './sample-server.ts'
+import { ENTRY_MINUTES, honestTrail, makeEpochs, makePlan, SampleServer, TENANT } from './sample-server.ts'
 
 let server: SampleServer
 beforeEach(async () => {
@@ -100,6 +100,24 @@ describe('truncation', () => {
     expect(told.findings).toEqual([])
     expect(told.outcome).toBe('held')
     expect(told.notes.join()).toContain('entries below 256 are truncated')
+  })
+
+  test('what is gone behind it is counted, and that a hold may have been truncated is told', async () => {
+    cut(256)
+    const controls: [number, Control][] = [
+      [588, { kind: 'state', part: 1, parts: 1, restated: [OPEN] }],
+      [589, truncate],
+      [590, { kind: 'redact', seqs: [300] }],
+    ]
+    const at = (seq: number) => seq * ENTRY_MINUTES
+    const trail = makeTrail(
+      makePlan(600, new Map(controls.map(([seq, control]) => [seq, { control, minutes: at(seq) }]))),
+    )
+    const payloads = trail.payloads.with(300, { seq: 300 })
+    const { outcome, notes } = await show({ ...trail, payloads })
+    expect(outcome).toBe('held')
+    expect(notes).toContain('payloads and personal lines that are gone as announced: 1 by redact')
+    expect(notes).toContain('only the whole trail shows whether a hold forbade it')
   })
 
   test('not announced, or further than announced', async () => {

@@ -71,12 +71,12 @@ class ContentRun {
       const to = Math.min(size, from + CONTENT_ENTRIES)
       const start = Math.max(from, first)
       const entries = await this.entriesAgain(start, to)
-      if (!(await this.contentOf(start, to, entries, contents))) return absence.notes(true)
+      if (!(await this.contentOf(start, to, entries, contents))) return absence.notes(first === 0)
       progress(to, size, 'content')
     }
     findings.held('content')
     findings.held('absence')
-    return absence.notes(true)
+    return absence.notes(first === 0)
   }
 
   /** Entries for their payloads: from memory, or once more from the server, which must not give others now. */
