@@ -157,6 +157,11 @@ test('a database that is not there: the start says so at once; one that goes awa
   for (const { retryAfter } of load.refused) expect(Number(retryAfter)).toBeGreaterThan(0)
   expect(Math.max(...load.refused.map(({ ms }) => ms))).toBeLessThan(25_000)
   await expectWhole(server, load)
+  // And a server whose database is away still ends when it is told to.
+  proxy.down()
+  const told = Date.now()
+  expect(await server.stop()).toBe(0)
+  expect(Date.now() - told).toBeLessThan(30_000)
 })
 
 test('a first start that is cut off at any moment is made good by the next', async () => {
