@@ -256,6 +256,12 @@ describe('the operator, with all keys', () => {
     const twice = [...epochs.slice(0, 20), makeEpoch(22, 21 * EPOCH_MINUTES, trail, 169), makeEpoch(23, 5, trail, 1)]
     const told = await visitThen({ ...present, epochs: twice })
     expect(short(told)).toEqual(expect.arrayContaining(['registry epoch_gap', 'registry epoch_backwards']))
+    const others = epochs.slice(0, 34).map(({ entry }) => entry)
+    const [before, last] = [epochs[34]!.entry, epochs[35]!.entry]
+    const atOnce = await visitThen({ ...present, entries: [...others, before, { ...last, time: before.time }] })
+    expect(short(atOnce)).toContain('registry epoch_backwards')
+    const shrunk = await visitThen({ ...present, entries: [...others, { ...before, depth: before.depth + 1 }, last] })
+    expect(short(shrunk)).toContain('registry depth_shrunk')
   })
 })
 

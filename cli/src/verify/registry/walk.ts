@@ -173,8 +173,13 @@ class EntryReader {
     if (before !== undefined) {
       if (entry.epoch !== before.epoch + 1)
         this.report('epoch_gap', `epoch ${entry.epoch} follows epoch ${before.epoch}`)
-      if (entry.time < before.time)
-        this.report('epoch_backwards', `epoch ${entry.epoch} of ${entry.time} is earlier than the one before it`)
+      if (entry.time <= before.time)
+        this.report('epoch_backwards', `epoch ${entry.epoch} of ${entry.time} is not later than the one before it`)
+      if (entry.depth < before.depth)
+        this.report(
+          'depth_shrunk',
+          `epoch ${entry.epoch} has a slot tree of depth ${entry.depth}, after ${before.depth}`,
+        )
       if (isLastOfDay(before.time, entry.time)) this.audits.push(this.newest!)
     }
     this.newest = { index, entry }
