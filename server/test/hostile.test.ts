@@ -1,6 +1,6 @@
 // A server in a process of its own under a flood of hostile requests: never a 5xx that is not documented, never a crash,
 // always there for others, no growth of memory, and all it acknowledged can be verified afterwards.
-// AFFIDAVIT_LONG=1 sends twelve times as many; AFFIDAVIT_HOSTILE_REQUESTS says how many.
+// AFFIDAVIT_LONG=1 sends five times as many; AFFIDAVIT_HOSTILE_REQUESTS says how many.
 import { type ChildProcess, fork } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
@@ -17,7 +17,7 @@ import { Api } from './http-api.ts'
 import { RawConnection } from './http-raw.ts'
 
 const isLong = process.env.AFFIDAVIT_LONG === '1'
-const requests = Number(process.env.AFFIDAVIT_HOSTILE_REQUESTS || (isLong ? 100_000 : 8_000))
+const requests = Number(process.env.AFFIDAVIT_HOSTILE_REQUESTS || (isLong ? 100_000 : 20_000))
 const warmUp = Math.ceil(requests * 0.3)
 const atOnce = 24
 const seed = 1
