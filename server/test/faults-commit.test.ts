@@ -10,6 +10,7 @@ import { type Keys, openKeys } from '../src/keys/open-keys.ts'
 import type { Sealer } from '../src/seal/sealer.ts'
 import { type Database, openDatabase } from '../src/store/database.ts'
 import { silent } from '../src/store/log.ts'
+import { SealUnavailable } from '../src/store/sealable.ts'
 import { type Acknowledged, checkTrails } from './check-trail.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
 import { pipeline } from './faults-pipeline.ts'
@@ -230,6 +231,44 @@ test.each([
     expect(again.toSorted()).toEqual(told.map((kind) => (kind === 'sealed' ? 'duplicate' : 'sealed')).toSorted())
   },
 )
+
+test('a batch of which some are sealed when the rest cannot be any more says so of each', async () => {
+  // Two tenants in two shards; of one, keys are destroyed meanwhile, so that its event has to be made anew.
+  await send([makeEvent()])
+  const shardOf = async (tenant: string) => {
+    const { rows } = await database.superuser.query<{ shard: number }>(
+      'select t.shard from affidavit.trails t join affidavit.tenants o on o.number = t.tenant where o.id = $1',
+      [tenant],
+    )
+    return rows[0]!.shard
+  }
+  const producer = { key: { id: 'k', name: 'K' }, tenant: undefined, mayCreateTenants: true, personal: [] }
+  const accept = (...tenants: string[]) => {
+    const events = tenants.map((tenant) => ({ tenant, action: 'user.login', actor: { type: 'user', id: 'u1' } }))
+    return ingest.accept(
+      events.map((value) => ({ ok: true as const, value })),
+      producer,
+      Date.now(),
+    )
+  }
+  const own = await shardOf('crash')
+  let other = 'other-0'
+  for (let n = 0; n === 0 || (await shardOf(other)) === own; n++) {
+    other = `other-${n}`
+    await accept(other)
+  }
+  await database.superuser.query('update affidavit.shards set key_epoch = key_epoch + 1 where shard = $1', [own])
+  const submit = sealer.submit.bind(sealer)
+  let submissions = 0
+  sealer.submit = async (sealables) => {
+    submissions += 1
+    if (submissions === 2) throw new SealUnavailable('overloaded', 'too much waits to be sealed')
+    return submit(sealables)
+  }
+  expect(kinds(await accept('crash', other))).toEqual(['unavailable', 'sealed'])
+  expect(submissions).toBe(2)
+  expect(kinds(await accept('crash'))).toEqual(['sealed'])
+})
 
 test('many copies of one id in one batch: one is sealed, all the others are its repeats', async () => {
   const one = makeEvent()

@@ -11,10 +11,19 @@ import type { Identity as KeyIdentity } from '../keys/identity.ts'
 import type { PersonLine, Resolved, Subjects } from '../keys/subjects.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import { isWithheld } from '../keys/unusable.ts'
-import type { Sealable, SealOutcome } from '../store/sealable.ts'
+import { StoreUnavailable } from '../store/database.ts'
+import { type Sealable, type SealOutcome, SealUnavailable } from '../store/sealable.ts'
 import { OPERATOR_TENANT, type Tenant, type Tenants } from '../tenants/tenants.ts'
 import type { ActionNumbers } from './action-numbers.ts'
-import { type Accepted, answer, pointerIn, type Ready, severalProblems, withheldDetail } from './answer.ts'
+import {
+  type Accepted,
+  answer,
+  pointerIn,
+  type Ready,
+  severalProblems,
+  unavailableDetail,
+  withheldDetail,
+} from './answer.ts'
 import type { NormalActor, NormalEvent } from './event.ts'
 import { newEventId } from './event-id.ts'
 import { normalise } from './normalise.ts'
@@ -115,8 +124,16 @@ export class Ingest {
     const ids = new Map<number, string>()
     for (let attempt = 0; open.length > 0; attempt++) {
       if (attempt === retries) throw new Error('keys were destroyed faster than events could be prepared')
-      await this.#prepare(batch, open, ids)
-      open = await this.#seal(batch, ids)
+      try {
+        await this.#prepare(batch, open, ids)
+        open = await this.#seal(batch, ids)
+      } catch (error) {
+        // The others are sealed, and their senders must learn it: what has no id would be stored again by a repeat.
+        if (attempt === 0 || !isForNow(error)) throw error
+        const told = problem('unavailable', unavailableDetail('code' in error ? error.code : 'store_unavailable'))
+        for (const index of open) results[index] ??= { ok: false, problem: told }
+        break
+      }
     }
     return results
   }
@@ -287,6 +304,8 @@ export class Ingest {
     return again
   }
 }
+
+const isForNow = (error: unknown) => error instanceof StoreUnavailable || error instanceof SealUnavailable
 
 const policyConflict = "A value declared personal holds one that the tenant's policy keeps confidential."
 
