@@ -66,7 +66,7 @@ export class ActionNumbers {
     return wanted.map(({ tenant, action }) => found.get(nameOf(tenant, action))!)
   }
 
-  async #stored(values: readonly unknown[]): Promise<Numbered[]> {
+  async #stored(values: unknown[]): Promise<Numbered[]> {
     const { rows } = await this.#ingest.query<Numbered>(
       'select tenant, action, number from affidavit.actions join unnest($1::int[], $2::text[]) as u (tenant, action) using (tenant, action)',
       values,
