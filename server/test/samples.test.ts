@@ -2,7 +2,7 @@
  * The main job on real input: public audit logs come in through the importer, are searched, and are proven.
  *
  * What is expected is computed here from the raw files, without the importer's mapping and without the server. With
- * AFFIDAVIT_LONG=1 the whole ransomware file goes in, else its first 3,000 records.
+ * AFFIDAVIT_LONG=1 the whole ransomware file goes in, else its first 1,500 records.
  */
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -89,7 +89,7 @@ describe.skipIf(!haveSamples)('the public samples', { timeout: isLong ? 600_000 
 
   beforeAll(async () => {
     samples = [
-      sample('ransomware', 'cloudtrail', 'cloudtrail/s3-ransomware-lab.ndjson.gz', isLong ? undefined : 3000),
+      sample('ransomware', 'cloudtrail', 'cloudtrail/s3-ransomware-lab.ndjson.gz', isLong ? undefined : 1500),
       sample('stratus', 'cloudtrail', 'cloudtrail/stratus-red-team.ndjson.gz'),
       sample('okta', 'okta', 'saas/okta-systemlog.ndjson.gz'),
     ]
