@@ -174,9 +174,16 @@ const cases: [name: string, filter: Partial<Filter>, indexes: string[], count: n
   ['from', { from: from(1.5) }, ['place'], 100],
   ['from and to', { from: from(3.5), to: from(2.5) }, ['place'], 100],
   ['action within days', { action: ['invoice.paid'], from: from(5.5), to: from(4.5) }, [byAction], 100],
+  ['control entries, too', { control: true }, ['place'], 100],
 ]
 
 describe('plans', () => {
+  it('are looked at for every member of the filter', () => {
+    expect([...new Set(cases.flatMap(([, asked]) => Object.keys(asked)))].sort()).toEqual(
+      Object.keys(everything).sort(),
+    )
+  })
+
   it.each(cases)('%s', async (_name, asked, indexes, count) => {
     const filter: Filter = { ...everything, ...asked }
     notices = []
