@@ -22,7 +22,7 @@ export interface BenchServer {
 export const serverFlags = [
   '--max-old-space-size=320',
   '--max-semi-space-size=16',
-  '--heap-growing-percent=70',
+  '--heap-growing-percent=100',
   '--no-allocation-site-pretenuring',
 ]
 const compiled = join(import.meta.dirname, '..', '..', 'cli', 'node_modules', '.cache', 'affidavit')

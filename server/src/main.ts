@@ -70,7 +70,7 @@ export interface RunningServer {
 
 /** Batches under work at once: enough for commits to carry many events, few enough to stay small. */
 const batchesAtOnce = 8
-/** Bytes of their bodies: in objects they take some five times as much. */
+/** Bytes of what is made of their bodies, about. */
 const workBytes = 16 * 1024 * 1024
 
 /** Runs a stack of closers in reverse, each once, whatever the others do. */

@@ -2,7 +2,7 @@
 // it is durable.
 import Type from 'typebox'
 import type { Incoming, Ingest, Producer } from '../ingest/accept.ts'
-import type { Accepted } from '../ingest/answer.ts'
+import { type Accepted, empty } from '../ingest/answer.ts'
 import { batchLimits, splitBatch } from '../ingest/batch-body.ts'
 import { idPattern } from '../ingest/event.ts'
 import { compilePolicy } from '../ingest/policy.ts'
@@ -143,25 +143,37 @@ async function recordBatch(parts: WriteParts, call: Call): Promise<Reply> {
   if (call.headers['idempotency-key'] !== undefined)
     throw refuse('idempotency_key_on_batch', 'The header names one event.')
   const producer = await producerOf(parts, call)
-  const { results, headers } = await parts.gate.within(call.body.length, async () => {
+  const { results, headers } = await parts.gate.within(weightOf(call.body), async () => {
     const batch = splitBatch(call.body)
     if (!batch.ok) throw new Refused(batch.problem)
     const headers = parts.rate.take(sender(call.principal!), batch.items.length, call.arrivalMs)
     return { headers, results: await parts.ingest.accept(batch.items, producer, call.arrivalMs) }
   })
+  const reply = await batchReply(parts, call, results)
+  empty(results)
+  return { ...reply, headers: { ...headers, ...reply.headers } }
+}
+
+/**
+ * A batch under work is several times its body; of the largest two are let in, so that one is prepared while the other is
+ * stored.
+ */
+const weightOf = (body: Buffer) => Math.min(6 * body.length, batchBytes / 2)
+
+async function batchReply(parts: WriteParts, call: Call, results: readonly Accepted[]): Promise<Reply> {
   // Nothing went in because nothing can go in now: that is the request's failure, not each event's.
   const first = results[0]
   if (first !== undefined && results.every((result) => !result.ok && isOutage(result.problem.code))) {
     throw new Refused((first as Extract<Accepted, { ok: false }>).problem, retryHeaders(503))
   }
   const preferred = String(call.headers.prefer ?? '')
-  if (!prefers(preferred, 'return=minimal')) return { status: 200, body: await fullReport(parts, results), headers }
+  if (!prefers(preferred, 'return=minimal')) return { status: 200, body: await fullReport(parts, results) }
   const signed = prefers(preferred, 'receipts')
   const receipts = signed ? await Promise.all([...runsOf(results)].map((run) => parts.receipt(run))) : undefined
   return {
     status: 200,
     body: { ...minimalReport(results), ...(receipts && { receipts }) },
-    headers: { ...headers, 'preference-applied': signed ? 'return=minimal, receipts' : 'return=minimal' },
+    headers: { 'preference-applied': signed ? 'return=minimal, receipts' : 'return=minimal' },
   }
 }
 

@@ -18,6 +18,7 @@ import type { ActionNumbers } from './action-numbers.ts'
 import {
   type Accepted,
   answer,
+  empty,
   pointerIn,
   type Ready,
   severalProblems,
@@ -301,6 +302,7 @@ export class Ingest {
         again.push(one.index)
       } else batch.results[one.index] = answer(one, outcome, outcome.kind === 'id_reused' && valueAt(batch, one.index))
     }
+    empty(outcomes)
     return again
   }
 }

@@ -38,6 +38,15 @@ export interface Ready {
 }
 
 /**
+ * Empties an array that nobody reads any more. Those of a batch live for as long as it is under work, which makes them old;
+ * and what stands in an old array becomes old with it, garbage or not, until the whole heap is collected
+ * (docs/decisions/0021).
+ */
+export function empty(read: unknown[]): void {
+  read.fill(undefined)
+}
+
+/**
  * What became of an event that was handed to its lane.
  * @param item the event as it was sent
  */
