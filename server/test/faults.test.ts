@@ -1,5 +1,5 @@
 // Acknowledged means durable: a real server and its PostgreSQL are killed at random moments under load, and the oracle
-// looks at everything afterwards. AFFIDAVIT_LONG=1 makes 30 rounds of 6, one half of them kills the server and the other
+// looks at everything afterwards. AFFIDAVIT_LONG=1 makes 30 rounds of 10, one half of them kills the server and the other
 // PostgreSQL; AFFIDAVIT_KILL_ROUNDS=500 is the long run.
 import { randomInt } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { Load } from './faults-load.ts'
 import { isAlive, type ServerProcess, startProcess } from './server-process.ts'
 
 const long = process.env.AFFIDAVIT_LONG === '1'
-const rounds = Math.ceil(Number(process.env.AFFIDAVIT_KILL_ROUNDS || (long ? 30 : 6)) / 2)
+const rounds = Math.ceil(Number(process.env.AFFIDAVIT_KILL_ROUNDS || (long ? 30 : 10)) / 2)
 /** Every round checks all that its tenants ever recorded; so that 500 rounds end, others take over now and then. */
 const roundsOfTenants = 20
 
