@@ -22,13 +22,21 @@ const report = {
 }
 
 test('the last line counts what vitest counted', () => {
-  expect(counted(report, true)).toEqual({ passed: 3, failed: 0, skipped: 2, files: [], failures: [] })
+  expect(counted(report, true)).toEqual({ passed: 3, failed: 0, skipped: 2, files: [], failures: [], left: [] })
   const two = counted({ ...report, testResults: [file('failed', 'failed', 'passed', 'failed')] }, false)
   expect(two.failed).toBe(2)
   expect(two.files).toEqual(['server/failed.test.ts'])
   expect(two.failures).toEqual([
     'server/failed.test.ts > test 0: broke 0 | here | there',
     'server/failed.test.ts > test 2: broke 2 | here | there',
+  ])
+})
+
+test('files of which tests did not run are named', () => {
+  const some = [file('passed', 'passed', 'skipped', 'pending'), file('failed', 'failed', 'todo')]
+  expect(counted({ ...report, testResults: some }, true).left).toEqual([
+    'server/passed.test.ts (2)',
+    'server/failed.test.ts (1)',
   ])
 })
 

@@ -27,6 +27,8 @@ interface Count {
   files: string[]
   /** One line each: the file, the test and how its error begins. */
   failures: string[]
+  /** One line each: the file, and how many of its tests did not run. */
+  left: string[]
 }
 
 /** npm installs these programs; each is a script that Node runs. */
@@ -79,7 +81,7 @@ async function tests(selection: string[]): Promise<Count> {
     return counted(JSON.parse(readFileSync(report, 'utf8')) as Report, code === 0)
   } catch {
     // vitest did not get as far as a report; it has said why.
-    return { passed: 0, failed: 1, skipped: 0, files: [], failures: ['vitest made no report'] }
+    return { passed: 0, failed: 1, skipped: 0, files: [], failures: ['vitest made no report'], left: [] }
   } finally {
     rmSync(report, { force: true })
   }
@@ -109,12 +111,17 @@ export function counted(report: Report, ok: boolean): Count {
     return tests.map((test) => `${name} > ${test.fullName}: ${opening(test.failureMessages?.[0])}`)
   })
   if (failures.length === 0 && !ok) failures.push('an error outside of all tests')
+  const left = report.testResults.flatMap((file) => {
+    const count = file.assertionResults.filter(({ status }) => status !== 'passed' && status !== 'failed').length
+    return count === 0 ? [] : [`${relative(root, file.name)} (${count})`]
+  })
   return {
     passed: report.numPassedTests,
     failed: failures.length,
     skipped: report.numPendingTests + report.numTodoTests,
     files: files.map((file) => relative(root, file.name)),
     failures,
+    left,
   }
 }
 
@@ -132,7 +139,7 @@ async function secondTry(first: Count): Promise<Count> {
   const failed = new Set(second.files)
   for (const failure of first.failures)
     if (!failed.has(failure.split(/ > |: /, 1)[0] ?? '')) console.log(`FLAKY  ${failure}`)
-  return { ...second, passed: first.passed + first.failed - second.failed, skipped: first.skipped }
+  return { ...second, passed: first.passed + first.failed - second.failed, skipped: first.skipped, left: first.left }
 }
 
 async function main(): Promise<void> {
@@ -140,6 +147,8 @@ async function main(): Promise<void> {
   // The tests wait for something now and then, and the checks fill that time.
   const [results, first] = await Promise.all([Promise.all(passed.length > 0 ? [] : checks.map(check)), tests(passed)])
   const count = await secondTry(first)
+  // A test that nobody misses is skipped for years: each is named.
+  for (const file of count.left) console.log(`skipped  ${file}`)
   for (const failure of count.failures) console.log(`FAILED  ${failure}`)
   const failed = count.failed + results.filter((ok) => !ok).length
   console.log(`${count.passed + results.filter(Boolean).length} passed, ${failed} failed, ${count.skipped} skipped`)
