@@ -1,10 +1,9 @@
-// Whether ingest slows down as events pile up, and what they take on disk.
+// Whether ingest slows down as events pile up.
 import { join } from 'node:path'
-import pg from 'pg'
 import { Load } from './client.ts'
 import { EventSource, zipfMix } from './events.ts'
 import { figure, median, report } from './report.ts'
-import { type BenchServer, serverFlags, startOn } from './server.ts'
+import { serverFlags, startOn } from './server.ts'
 import { storedMonth } from './stored-month.ts'
 import { warm } from './warm.ts'
 
@@ -12,19 +11,7 @@ const batchEvents = 1_000
 const connections = 16
 const few = 1_000_000
 
-async function storedBytes(server: BenchServer): Promise<{ events: number; bytes: number }> {
-  const client = new pg.Client(server.login)
-  await client.connect()
-  const { rows } = await client.query<{ events: string; bytes: string }>(`
-    select (select sum(greatest(c.reltuples, 0)) from pg_class c join pg_inherits i on i.inhrelid = c.oid
-        where i.inhparent = 'affidavit.events'::regclass and c.relkind = 'r') as events,
-      sum(pg_total_relation_size(c.oid)) as bytes from pg_class c join pg_namespace n on n.oid = c.relnamespace
-      where n.nspname in ('affidavit', 'keeper') and c.relkind = 'r'`)
-  await client.end()
-  return { events: Number(rows[0]!.events), bytes: Number(rows[0]!.bytes) }
-}
-
-async function rateOn(dataDir: string, events: number, seed: number): Promise<{ rate: number; bytes: number }> {
+async function rateOn(dataDir: string, events: number, seed: number): Promise<number> {
   // The days before today are copies, which the scrub would rightly take for a forgery.
   const server = await startOn(dataDir, serverFlags, { AFFIDAVIT_SCRUB_EVENTS: '0' })
   try {
@@ -36,8 +23,7 @@ async function rateOn(dataDir: string, events: number, seed: number): Promise<{ 
     const load = new Load(server.url, server.key, connections)
     const seconds = await load.sendAll(batches, connections)
     load.close()
-    const stored = await storedBytes(server)
-    return { rate: events / seconds, bytes: stored.bytes / stored.events }
+    return events / seconds
   } finally {
     await server.stop()
   }
@@ -49,26 +35,21 @@ export async function growth(folder: string, many: number, events: number, runs:
   for (const stored of [few, many]) await storedMonth(place(stored), stored)
   const small: number[] = []
   const large: number[] = []
-  const bytes: number[] = []
   for (let run = 0; run < runs; run++) {
-    small.push((await rateOn(place(few), events, 5_000 + run)).rate)
-    const { rate, bytes: each } = await rateOn(place(many), events, 6_000 + run)
-    large.push(rate)
-    bytes.push(each)
-    console.error(`run ${run + 1}: ${JSON.stringify({ small, large, bytes })}`)
+    small.push(await rateOn(place(few), events, 5_000 + run))
+    large.push(await rateOn(place(many), events, 6_000 + run))
+    console.error(`run ${run + 1}: ${JSON.stringify({ small, large })}`)
   }
   report(
     'growth',
     `
 Two stores of thirty days, one of ${few.toLocaleString('en')} and one of ${many.toLocaleString('en')} events (today's came over HTTP, those of the
 days before are copies with values of their own). Servers on them are started in turn, and each takes ${events.toLocaleString('en')}
-events over HTTP as in the ingest benchmark, so that both see the same machine. Size: all tables, indexes and TOAST of the
-schemas affidavit and keeper on the larger store, divided by PostgreSQL's own estimate of its events.`,
+events over HTTP as in the ingest benchmark, so that both see the same machine. What an event takes is in storage.md.`,
     [
       figure('rate at 1 M stored', 'events/s', small),
       figure(`rate at ${many / 1e6} M stored`, 'events/s', large),
       figure('late / early', '×', [median(large) / median(small)], '≥ 0.9'),
-      figure('hot storage per event', 'bytes', bytes, '≤ 1,400'),
     ],
   )
 }

@@ -39,8 +39,8 @@ const number = (value: number) =>
     ? Math.round(value).toLocaleString('en')
     : value.toFixed(value < 1 ? 3 : 2)
 
-/** Prints a result and writes it to bench/results/<name>.md. */
-export function report(name: string, method: string, figures: readonly Figure[]): void {
+/** Prints a result and writes it to bench/results/<name>.md. @param limits why a budget is missed, where one is */
+export function report(name: string, method: string, figures: readonly Figure[], limits = ''): void {
   const [cpu] = cpus()
   const rows = figures.map(
     ({ what, value, unit, runs, budget }) =>
@@ -56,6 +56,7 @@ export function report(name: string, method: string, figures: readonly Figure[])
     '| what | median | runs | budget |',
     '|---|---|---|---|',
     ...rows,
+    ...(limits === '' ? [] : ['', limits.trim()]),
     '',
   ].join('\n')
   const folder = join(import.meta.dirname, '..', 'results')
