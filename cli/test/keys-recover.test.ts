@@ -6,11 +6,11 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
-import { type ServerProcess, startProcess } from '../../server/test/server-process.ts'
+import { ServerHere } from '../../server/test/server-here.ts'
 import { affidavit, verified } from './command-line.ts'
 
 let database: TestDatabase
-let server: ServerProcess
+let server: ServerHere
 const settings = {
   AFFIDAVIT_REGISTRY_INTERVAL_MS: '300',
   AFFIDAVIT_LOG_NAME: 'audit.example.com',
@@ -21,7 +21,7 @@ const file = (name: string) => join(server.folder, name)
 
 beforeAll(async () => {
   database = await freshDatabase()
-  server = await startProcess({ databaseUrl: database.url, settings })
+  server = await ServerHere.start({ databaseUrl: database.url, settings })
 })
 afterAll(async () => {
   await server?.remove()
@@ -38,7 +38,7 @@ async function bound(id: string, size: number): Promise<void> {
     const slot = await fetch(`${server.url}/v1/trails/acme/slot?epoch=latest`, { headers })
     if ((await slot.text()).includes(`\n${size}\n`)) return
   }
-  throw new Error(`no epoch holds ${size} entries: ${server.log}`)
+  throw new Error(`no epoch holds ${size} entries`)
 }
 
 const judged = () =>

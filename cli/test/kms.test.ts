@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
 import { startKms } from '../../server/test/kms.ts'
-import { type ServerProcess, startProcess } from '../../server/test/server-process.ts'
+import { ServerHere } from '../../server/test/server-here.ts'
 import { affidavit } from './command-line.ts'
 
 const service = await startKms()
@@ -13,13 +13,13 @@ Object.assign(process.env, service?.credentials) // for commands, which run in t
 
 describe.skipIf(service === null)('affidavit keys rewrap', () => {
   let database: TestDatabase
-  let server: ServerProcess
+  let server: ServerHere
   let operatorKey: string
   const settings: Record<string, string> = { AFFIDAVIT_SCRUB_EVENTS: '0' }
 
   beforeAll(async () => {
     database = await freshDatabase()
-    server = await startProcess({ databaseUrl: database.url, settings })
+    server = await ServerHere.start({ databaseUrl: database.url, settings })
     operatorKey = server.operatorKey
   })
   afterAll(async () => {

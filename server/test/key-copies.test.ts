@@ -8,16 +8,17 @@ import { copyKeys, identityOf, restoreKeys } from '../src/recovery/key-copies.ts
 import { freshDatabase, type TestDatabase } from './database.ts'
 import { event, judged, notarized } from './forget-fixture.ts'
 import { Api } from './http-api.ts'
-import { type ServerProcess, startProcess, temporaryFolder } from './server-process.ts'
+import { ServerHere } from './server-here.ts'
+import { temporaryFolder } from './server-process.ts'
 
 let folder: string
 let backup: TestDatabase
 let live: TestDatabase
-let server: ServerProcess
+let server: ServerHere
 const keys = () => join(folder, 'keys')
 const copies = () => join(folder, 'copies')
 const serverOn = ({ url }: TestDatabase) =>
-  startProcess({ folder, databaseUrl: url, settings: { AFFIDAVIT_SCRUB_EVENTS: '0' } })
+  ServerHere.start({ folder, databaseUrl: url, settings: { AFFIDAVIT_SCRUB_EVENTS: '0' } })
 
 beforeAll(async () => {
   folder = await temporaryFolder()

@@ -22,14 +22,14 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createAffidavit, memoryReceipts } from '../../sdk/src/index.ts'
 import { sha256 } from '../src/store/sha256.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
-import { type ServerProcess, startProcess } from './server-process.ts'
+import { ServerHere } from './server-here.ts'
 
 let database: TestDatabase
-let server: ServerProcess
+let server: ServerHere
 
 beforeAll(async () => {
   database = await freshDatabase()
-  server = await startProcess({ databaseUrl: database.url, settings: { AFFIDAVIT_REGISTRY_INTERVAL_MS: '200' } })
+  server = await ServerHere.start({ databaseUrl: database.url, settings: { AFFIDAVIT_REGISTRY_INTERVAL_MS: '200' } })
 })
 afterAll(async () => {
   await server.remove()

@@ -29,7 +29,7 @@ import { openKeys } from '../src/keys/open-keys.ts'
 import { sha256 } from '../src/store/sha256.ts'
 import { checkpointOf, downloadPack, get, type Kept, notarized, type Service, verdictOf } from './check-trail.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
-import { type ServerProcess, startProcess } from './server-process.ts'
+import { ServerHere } from './server-here.ts'
 
 /** A tenant whose trail is attacked. */
 interface Victim {
@@ -43,7 +43,7 @@ const size = 601
 const struck = 300
 const older = 400
 let database: TestDatabase
-let server: ServerProcess
+let server: ServerHere
 let service: Service
 let folder: string
 let victim: Victim
@@ -56,7 +56,7 @@ const tables = ['events', 'event_ids', 'tiles', 'notarized', 'heads'] as const
 beforeAll(async () => {
   database = await freshDatabase()
   await database.withoutEpochs()
-  server = await startProcess({ databaseUrl: database.url, settings: { AFFIDAVIT_SCRUB_EVENTS: '0' } })
+  server = await ServerHere.start({ databaseUrl: database.url, settings: { AFFIDAVIT_SCRUB_EVENTS: '0' } })
   service = { url: server.url, key: server.operatorKey }
   folder = await mkdtemp(join(tmpdir(), 'affidavit-tamper-'))
   await recorded('victim', 0, older)

@@ -73,9 +73,7 @@ export class Visitor {
 
   /** Puts the four columns to the test. */
   async judge(threat: Threat, place: Place, { seq, more = [] }: { seq?: number; more?: string[] } = {}): Promise<void> {
-    // All at once: what is not there without a word is waited for.
-    const columns = ['nothing', 'vkey', 'state', 'witnesses'] as const
-    const told = await Promise.all(columns.map((brought) => this.visit(place, brought, ...more)))
-    for (const [at, brought] of columns.entries()) threat.judge(brought, told[at]!, seq)
+    for (const brought of ['nothing', 'vkey', 'state', 'witnesses'] as const)
+      threat.judge(brought, await this.visit(place, brought, ...more), seq)
   }
 }
