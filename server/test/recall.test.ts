@@ -9,6 +9,7 @@ import { freshDatabase, type TestDatabase } from './database.ts'
 import { carriedOut, event, judged, notarized, rest, type TwoPrincipals } from './forget-fixture.ts'
 import { forgetNode, Gone, Life } from './forget-node.ts'
 import { Api } from './http-api.ts'
+import { ServerHere } from './server-here.ts'
 import { ServerProcess, startProcess, temporaryFolder } from './server-process.ts'
 
 const long = process.env.AFFIDAVIT_LONG === '1'
@@ -17,17 +18,17 @@ const later = () => Date.now() + 40 * 86_400_000
 
 let folder: string
 let backup: TestDatabase
-let server: ServerProcess
+let server: ServerHere
 /** Line of every control entry that was lost with the database. */
 let lost: string[]
 let secondKey: string
 let hold: string
 
-const serverOn = (database: TestDatabase) => startProcess({ folder, databaseUrl: database.url, settings })
-const apiOf = () => Api.of(server.url, server.operatorKey)
+const serverOn = (database: TestDatabase) => ServerHere.start({ folder, databaseUrl: database.url, settings })
+const apiOf = (at: ServerHere | ServerProcess = server) => Api.of(at.url, at.operatorKey)
 
-async function forgetterOn(database: TestDatabase): Promise<TwoPrincipals> {
-  const api = await apiOf()
+async function forgetterOn(database: TestDatabase, at?: ServerProcess): Promise<TwoPrincipals> {
+  const api = await apiOf(at)
   return { api, second: api.with(secondKey), database }
 }
 
@@ -59,8 +60,8 @@ beforeAll(async () => {
   await server.stop()
 
   const live = await freshDatabase({ of: backup })
-  server = await serverOn(live)
-  const all = await forgetterOn(live)
+  const lostServer = await startProcess({ folder, databaseUrl: live.url, settings })
+  const all = await forgetterOn(live, lostServer)
   const before = (await controls(all.api, 'acme')).length
   await all.second.post(`/v1/approvals/${waiting.id}`, { decision: 'approve' })
   await carriedOut(all, `/v1/holds/${hold}/release`, { reason: 'r' })
@@ -75,7 +76,7 @@ beforeAll(async () => {
   await ended(live, end.id)
   lost = (await controls(all.api, 'acme')).slice(before)
   expect(lost.map((line) => line.split(' ')[0])).toEqual(['erase', 'release', 'erase', 'hold', 'redact'])
-  await server.kill()
+  await lostServer.kill()
   await live.drop()
 })
 
