@@ -5,6 +5,12 @@ import { figure, percentile, report } from './report.ts'
 import { serverFlags, startBenchServer } from './server.ts'
 import { warm } from './warm.ts'
 
+const limits = `
+What limits: an event of its own takes about a millisecond of the main thread, a quarter of which is the kernel's part of
+writing to PostgreSQL and to the client and a tenth the receipt's signature, and another millisecond of PostgreSQL. At 500 a
+second the two hyperthreads of one core are two thirds busy, the load included, so that requests queue whenever anything
+else runs: collection, a checkpoint of the trails, autovacuum, or another guest of the same host.`
+
 const perSecond = 500
 
 /** Sends at fixed times whatever the answers do, so that a stall shows in every request that it delays. */
@@ -67,5 +73,6 @@ other on one connection. Embedded PostgreSQL 18, fsync on; load and server share
       figure('p50 one after the other', 'ms', of(closed, 50)),
       figure('p99 one after the other', 'ms', of(closed, 99)),
     ],
+    limits,
   )
 }
