@@ -1,4 +1,4 @@
-// What the threat tests attack: a whole server, honest witnesses of ours, and a tenant whose trail goes back days.
+// What the threat tests attack: a real server process, honest witnesses of ours, and a tenant whose trail goes back days.
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,8 +8,7 @@ import { type RunningWitness, startWitness } from '../../../cli/src/witness/serv
 import { WitnessState } from '../../../cli/src/witness/state.ts'
 import { type Keys, openKeys } from '../../src/keys/open-keys.ts'
 import { get, notarized, type Service, trailInfo } from '../check-trail.ts'
-import { ServerHere } from '../server-here.ts'
-import { temporaryFolder } from '../server-process.ts'
+import { type ServerProcess, startProcess, temporaryFolder } from '../server-process.ts'
 import { OwnDatabase } from './own-database.ts'
 
 export const TENANT = 'victim'
@@ -76,7 +75,7 @@ export interface Told {
 /** A server with its database and folder. */
 export class Deployment {
   readonly database: OwnDatabase
-  readonly server: ServerHere
+  readonly server: ServerProcess
   readonly witnesses: readonly Witness[]
   /** For whatever a visitor keeps. */
   readonly folder: string
@@ -84,7 +83,7 @@ export class Deployment {
 
   private constructor(
     database: OwnDatabase,
-    server: ServerHere,
+    server: ServerProcess,
     witnesses: readonly Witness[],
     { folder, policy }: { folder: string; policy: string },
   ) {
@@ -107,7 +106,7 @@ export class Deployment {
       policy,
       `${running.map(({ line }) => line).join('\n')}\ngroup g all ${witnesses.join(' ')}\nquorum g\n`,
     )
-    const server = await ServerHere.start({ databaseUrl: database.url, folder: data, settings: settings(policy, more) })
+    const server = await startProcess({ databaseUrl: database.url, folder: data, settings: settings(policy, more) })
     return new Deployment(database, server, running, { folder, policy })
   }
 
@@ -131,7 +130,7 @@ export class Deployment {
     const policy = join(data, 'policy')
     await writeFile(policy, (await readFile(this.#policy, 'utf8')).replace(/http:\/\/\S+/g, NOBODY))
     const options = { databaseUrl: database.url, folder: data, settings: settings(policy, more) }
-    return new Deployment(database, await ServerHere.start(options), [], { folder: this.folder, policy })
+    return new Deployment(database, await startProcess(options), [], { folder: this.folder, policy })
   }
 
   /** Does something to the database and the folder while the server stands still. */
