@@ -203,7 +203,7 @@ export class Deployment {
     throw new Error(`no epoch binds ${wanted} entries: ${last}`)
   }
 
-  /** Waits for one more epoch. */
+  /** Waits for an epoch that was made after this call: the next one to be served may have been made before it. */
   async epoch({ patience_ms = 60_000 } = {}): Promise<void> {
     const newest = async () => {
       const checkpoint = await get(this.service, '/v1/registry/checkpoint')
@@ -212,7 +212,7 @@ export class Deployment {
     const before = (await newest()).size
     for (const until = Date.now() + patience_ms; Date.now() < until; await sleep(50)) {
       const { size, isVouched } = await newest()
-      if (isVouched && size > before) return
+      if (isVouched && size > before + 1) return
     }
     throw new Error(`there is no epoch after ${before}`)
   }
