@@ -23,7 +23,7 @@ export async function beginningOf(path: string, length: number): Promise<Buffer>
   }
 }
 
-/** A whole document. Throws a Failure, whose cause is what the system says. */
+/** A whole document. A pipe is waited for: `<(command)` is one. Throws a Failure, whose cause is what the system says. */
 export async function readDocument(path: string): Promise<Buffer> {
   try {
     return await readBounded(path)
