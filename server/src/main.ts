@@ -207,6 +207,7 @@ async function assemble(
     actions: new ActionNumbers(ingestPool),
     seal: (sealables) => sealer.submit(sealables),
     onTenantMade: (tenant, key) => recorder.note(tenantCreated(tenant, { type: 'api_key', ...key })),
+    onFull: () => sealer.noteFull(),
   })
   const recorder = new PlatformRecorder(ingest, log)
   closers.add(() => recorder.flush())

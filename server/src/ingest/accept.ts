@@ -60,6 +60,8 @@ export interface IngestParts {
   readonly seal: (sealables: readonly Sealable[]) => Promise<SealOutcome[]>
   /** Told of each tenant that an event made. */
   readonly onTenantMade?: (tenant: Tenant<TenantKeys>, key: NonNullable<Producer['key']>) => void
+  /** Told when what events need before they are sealed found no room on the database's disk. */
+  readonly onFull?: () => void
 }
 
 /** The items of a batch, each parsed when it is asked for; an array will do. */
@@ -129,6 +131,7 @@ export class Ingest {
         await this.#prepare(batch, open, ids)
         open = await this.#seal(batch, ids)
       } catch (error) {
+        if (error instanceof StoreUnavailable && error.isFull) this.#parts.onFull?.()
         // The others are sealed, and their senders must learn it: what has no id would be stored again by a repeat.
         if (attempt === 0 || !isForNow(error)) throw error
         const told = problem('unavailable', unavailableDetail('code' in error ? error.code : 'store_unavailable'))

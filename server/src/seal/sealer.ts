@@ -36,13 +36,17 @@ const defaults: SealerLimits = {
   waitingBytes: 48 * 1024 * 1024,
 }
 
+/** How long a full disk is remembered while nobody tries again. */
 const full_for_ms = 15_000
+/** The same while some events still find room and others do not. */
+const nearlyFull_for_ms = 2_000
 
 export class Sealer {
   readonly #lanes: readonly Lane[]
   readonly #limits: SealerLimits
   #stoppedTrails: ReadonlyMap<number, string> = new Map()
   #full_ms = Number.NEGATIVE_INFINITY
+  #sealed_ms = Number.NEGATIVE_INFINITY
 
   private constructor(options: SealerOptions, limits: SealerLimits, clock: DatabaseClock, database: SealDatabase) {
     this.#limits = limits
@@ -52,12 +56,10 @@ export class Sealer {
       limits: this.#limits,
       opening: options.opening,
       onSealed: (shard: number, events: number) => {
-        this.#full_ms = Number.NEGATIVE_INFINITY
+        this.#sealed_ms = Date.now()
         options.onSealed?.(shard, events)
       },
-      onFull: () => {
-        this.#full_ms = Date.now()
-      },
+      onFull: () => this.noteFull(),
       onStopped: (shard: number, reason: Error) =>
         options.log.error(
           { shard, err: reason },
@@ -120,12 +122,17 @@ export class Sealer {
     return this.#lanes.reduce((sum, lane) => sum + lane.waitingBytes, 0)
   }
 
+  /** The database's disk had no room for an event, or for what it needs before it comes here. */
+  noteFull(): void {
+    this.#full_ms = Date.now()
+  }
+
   /**
    * Whether the database's disk was full a moment ago. Forgotten after a while without another try: nobody sends events
    * to a server that says it takes none.
    */
   get full(): boolean {
-    return Date.now() - this.#full_ms < full_for_ms
+    return Date.now() - this.#full_ms < (this.#sealed_ms > this.#full_ms ? nearlyFull_for_ms : full_for_ms)
   }
 
   /** Lanes that stopped, with the reason; empty when all can seal. */
