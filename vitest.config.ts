@@ -79,7 +79,7 @@ export default defineConfig({
         test: {
           name: 'database',
           include: ['{server,cli,bench}/{src,test}/**/*.test.ts', 'bench/*.test.ts'],
-          globalSetup: ['server/test/postgres.ts'],
+          globalSetup: ['server/test/postgres.ts', 'server/test/packed.ts'],
           ...timeouts,
         },
       },

@@ -21,7 +21,8 @@ export interface ProcessOptions {
   settings?: Record<string, string>
 }
 
-const entry = join(import.meta.dirname, 'server-process-entry.ts')
+/** Packed before a test run (packed.ts); elsewhere the sources do. */
+const entry = process.env.AFFIDAVIT_TEST_SERVER ?? join(import.meta.dirname, 'server-process-entry.ts')
 
 export const temporaryFolder = (): Promise<string> => mkdtemp(join(tmpdir(), 'affidavit-server-'))
 
