@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
+import { packedThreads } from './server/test/packed.ts'
 
 // AFFIDAVIT_LONG=1 is what `npm test -- --long` sets: more rounds, more cases, more patience.
 const long = process.env.AFFIDAVIT_LONG === '1'
@@ -76,6 +77,7 @@ export default defineConfig({
         },
       },
       {
+        plugins: [packedThreads],
         test: {
           name: 'database',
           include: ['{server,cli,bench}/{src,test}/**/*.test.ts', 'bench/*.test.ts'],

@@ -15,6 +15,7 @@ import { type HostileRequest, Hostility, type Victim } from './hostile-requests.
 import type { Health } from './hostile-server.ts'
 import { Api } from './http-api.ts'
 import { RawConnection } from './http-raw.ts'
+import { runnable } from './packed.ts'
 
 const isLong = process.env.AFFIDAVIT_LONG === '1'
 const requests = Number(process.env.AFFIDAVIT_HOSTILE_REQUESTS || (isLong ? 100_000 : 20_000))
@@ -37,7 +38,7 @@ const agent = new Agent({ keepAlive: true, maxSockets: atOnce })
 beforeAll(async () => {
   database = await freshDatabase()
   dataDir = await mkdtemp(join(tmpdir(), 'affidavit-hostile-'))
-  child = fork(new URL('./hostile-server.ts', import.meta.url), {
+  child = fork(runnable('server/test/hostile-server.ts'), {
     execArgv: ['--expose-gc'],
     env: {
       PATH: process.env.PATH,

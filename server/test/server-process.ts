@@ -11,6 +11,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { runnable } from './packed.ts'
 
 export interface ProcessOptions {
   /** Default: the embedded PostgreSQL in the server's folder. */
@@ -21,8 +22,7 @@ export interface ProcessOptions {
   settings?: Record<string, string>
 }
 
-/** Packed before a test run (packed.ts); elsewhere the sources do. */
-const entry = process.env.AFFIDAVIT_TEST_SERVER ?? join(import.meta.dirname, 'server-process-entry.ts')
+const entry = runnable('server/test/server-process-entry.ts')
 
 export const temporaryFolder = (): Promise<string> => mkdtemp(join(tmpdir(), 'affidavit-server-'))
 
