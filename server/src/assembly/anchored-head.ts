@@ -3,6 +3,7 @@
 // has to call tampering. Whoever knows better says so, in AFFIDAVIT_ACCEPT_ROLLBACK or with `restore --continue-from`.
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   formatAddCheckpoint,
   NoteError,
@@ -15,6 +16,7 @@ import {
   verifyEd25519,
   verifyNote,
 } from '@affidavit/trail'
+import { NoAnswer, Outbound } from '../anchor/outbound.ts'
 import { readPolicy } from '../anchor/policy-file.ts'
 import { type RegistryHead, RegistryLog } from '../anchor/registry-log.ts'
 import { type AnchorSettings, readAnchors } from '../anchor/settings.ts'
@@ -25,8 +27,10 @@ import type { Database } from '../store/database.ts'
 import type { Log } from '../store/log.ts'
 import { sha256 } from '../store/sha256.ts'
 
+/** How long a start waits for the word of a witness or of a bucket. */
 const ask_ms = 8_000
-const reply_bytes = 64
+const ask_again_ms = 500
+const reply_bytes = 64 * 1024
 
 /**
  * For a database that is new.
@@ -92,29 +96,46 @@ async function remembered(database: Database): Promise<Known[]> {
   return rows
 }
 
-/** C2SP tlog-witness: whoever cosigned more answers 409 with its size. One that is away says nothing now. */
+/** Without its word the start goes on: one that is away for a day must not stop the log for a day. The log says so. */
 async function witnessed({ witnessPolicy }: Config, head: RegistryHead, log: Log): Promise<Known[]> {
   if (witnessPolicy === undefined) return []
   const body = formatAddCheckpoint({ old: head.size, proof: [], checkpoint: head.note })
+  const outbound = new Outbound()
   const asked = (await readPolicy(witnessPolicy)).witnesses.map(async ({ name, url }): Promise<Known[]> => {
-    if (url === undefined) return []
-    const answer = await fetch(`${url.replace(/\/+$/, '')}/add-checkpoint`, {
-      method: 'POST',
-      body,
-      redirect: 'manual',
-      signal: AbortSignal.timeout(ask_ms),
-    })
-    if (answer.status !== 409 || answer.headers.get('content-type') !== TREE_SIZE_TYPE) return []
-    const text = await answer.text()
-    const size = text.length > reply_bytes ? undefined : parseTreeSize(text)
-    return size === undefined ? [] : [{ name: `witness ${name}`, size }]
+    if (url === undefined || !/^https?:/.test(url)) return [] // others ask it; the anchors' log says so
+    try {
+      const size = await sizeKnownTo(`${url.replace(/\/+$/, '')}/add-checkpoint`, body, outbound)
+      return size === undefined ? [] : [{ name: `witness ${name}`, size }]
+    } catch (error) {
+      log.warn({ witness: name, err: error as Error }, 'a witness does not say how far it knows the registry')
+      return []
+    }
   })
-  const answers = await Promise.allSettled(asked)
-  return answers.flatMap((answer) => {
-    if (answer.status === 'fulfilled') return answer.value
-    log.warn({ err: answer.reason as Error }, 'a witness could not be asked how far it knows the registry')
-    return []
-  })
+  const known = await Promise.all(asked)
+  outbound.close()
+  return known.flat()
+}
+
+/**
+ * C2SP tlog-witness: whoever cosigned more answers 409 with its size. Asked again while it cannot be reached: a machine
+ * that was put back as a whole, and has just come up, may have no network yet.
+ * @returns undefined if it cosigned nothing beyond
+ * @throws Error with what it answered instead, NoAnswer
+ */
+async function sizeKnownTo(url: string, body: string, outbound: Outbound): Promise<number | undefined> {
+  for (const until = performance.now() + ask_ms; ; await sleep(ask_again_ms)) {
+    const timeout_ms = Math.max(1, Math.ceil(until - performance.now()))
+    try {
+      const answer = await outbound.post({ url, body, timeout_ms, limit: reply_bytes })
+      if (answer.status === 200) return undefined
+      const size =
+        answer.status === 409 && answer.type === TREE_SIZE_TYPE && parseTreeSize(answer.body.toString('latin1'))
+      if (typeof size !== 'number') throw new Error(`it answers ${answer.status}, and no size`)
+      return size
+    } catch (error) {
+      if (!(error instanceof NoAnswer) || until - performance.now() < ask_again_ms) throw error
+    }
+  }
 }
 
 /** The newest copies in buckets. Only what our own key signed says something of our log. */
