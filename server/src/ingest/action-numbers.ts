@@ -55,8 +55,11 @@ export class ActionNumbers {
     const distinct = [...new Map(wanted.map((one) => [nameOf(one.tenant, one.action), one])).values()]
     const values = [distinct.map((one) => one.tenant), distinct.map((one) => one.action)]
     const { rows } = await this.#ingest.query<Numbered>(
-      `insert into affidavit.actions (tenant, action) select * from unnest($1::int[], $2::text[]) order by 1, 2
-        on conflict do nothing returning tenant, action, number`,
+      {
+        name: 'ingest actions',
+        text: `insert into affidavit.actions (tenant, action) select * from unnest($1::int[], $2::text[]) order by 1, 2
+          on conflict do nothing returning tenant, action, number`,
+      },
       values,
     )
     // A statement of its own: it also sees what another node committed while the insert waited for it.

@@ -216,6 +216,20 @@ describe('resolve', () => {
     counter.n = 0
     await subjects.resolve(groups)
     expect(counter.n).toBe(0)
+    const elsewhere = groups.map(({ tenant }) => ({ tenant, lines: [person('p1', '[["/n","elsewhere"]]')] }))
+    await subjects.resolve(elsewhere)
+    expect(counter.n).toBe(1)
+  })
+
+  test('a persona that another server stored meanwhile is found, though it is taken for new', async () => {
+    const tenant = await newTenant()
+    const servers = [newSubjects(), newSubjects()] as const
+    for (const subjects of servers) await resolveOne(subjects, tenant, person('sarah', '[["/n","here"]]', ['here']))
+    const line = person('sarah', '[["/n","there"]]', ['there'])
+    const first = view(await resolveOne(servers[0], tenant, line))
+    expect(view(await resolveOne(servers[1], tenant, line))).toEqual(first)
+    expect(await count('affidavit.personas', tenant)).toBe(2)
+    expect(await count('affidavit.persona_tokens', tenant)).toBe(2)
   })
 })
 

@@ -6,7 +6,8 @@
 //
 //   1 subjects   rows made or found by token                          role ingest   affidavit.admit_subjects
 //   2 keys       read; made where missing (see buckets.ts)            role keeper   keeper.add_subject_keys
-//     personas   looked up by digest, at the same time as 2           role ingest
+//     personas   looked up by digest, at the same time as 2, unless   role ingest
+//                the person was in memory
 //   3 personas   the new ones encrypted and stored with their tokens  role ingest   affidavit.admit_personas
 //
 // Nothing may be sealed under a key that was destroyed. What is cached was read at or after the key epoch that this
@@ -235,7 +236,10 @@ export class Subjects {
     if (unknown.size === 0) return
     const asked = [...unknown.values()]
     const { rows } = await this.#ingest.query<{ number: number | null; key_id: string }>(
-      "select number, replace(key_id::text, '-', '') as key_id from affidavit.admit_subjects($1, $2, $3)",
+      {
+        name: 'ingest subjects',
+        text: "select number, replace(key_id::text, '-', '') as key_id from affidavit.admit_subjects($1, $2, $3)",
+      },
       [
         asked.map(([first]) => first!.tenant.number),
         asked.map(([first]) => first!.tenant.keys.subjectToken(first!.identity).toString('hex')),
@@ -259,7 +263,9 @@ export class Subjects {
       first: first!,
       digest: first!.tenant.keys.personaToken(first!.subject!.number, first!.line.content!).toString('hex'),
     }))
-    const [, found] = await Promise.all([this.#giveKeys(open), this.#storedPersonas(distinct)])
+    // Of a person in memory nearly every persona that is not in memory is new, and storing one that is not does no harm.
+    const doubtful = distinct.filter(({ first }) => first.subject!.key === null)
+    const [, found] = await Promise.all([this.#giveKeys(open), this.#storedPersonas(doubtful)])
     const fresh = distinct.filter(({ digest, first }) => !found.has(digest) && first.subject !== undefined)
     for (const [digest, persona] of await this.#storePersonas(fresh)) found.set(digest, persona)
     for (const [at, same] of [...byPersona.values()].entries()) {
@@ -285,9 +291,13 @@ export class Subjects {
   }
 
   async #storedPersonas(asked: readonly { first: Pending; digest: string }[]): Promise<Map<string, number>> {
+    if (asked.length === 0) return new Map()
     const { rows } = await this.#ingest.query<{ n: number; number: number }>(
-      `select u.n, p.number from unnest($1::int[], $2::uuid[]) with ordinality as u (tenant, digest, n)
-         join affidavit.personas p on p.tenant = u.tenant and p.digest = u.digest`,
+      {
+        name: 'ingest stored personas',
+        text: `select u.n, p.number from unnest($1::int[], $2::uuid[]) with ordinality as u (tenant, digest, n)
+          join affidavit.personas p on p.tenant = u.tenant and p.digest = u.digest`,
+      },
       [asked.map(({ first }) => first.tenant.number), asked.map(({ digest }) => digest)],
     )
     return new Map(rows.map(({ n, number }) => [asked[n - 1]!.digest, number]))
@@ -304,7 +314,10 @@ export class Subjects {
         tokens.push(token.toString())
       }
     const { rows } = await this.#ingest.query<{ number: number | null }>(
-      'select number from affidavit.admit_personas($1, $2, $3, $4, $5, $6)',
+      {
+        name: 'ingest personas',
+        text: 'select number from affidavit.admit_personas($1, $2, $3, $4, $5, $6)',
+      },
       [
         fresh.map(({ first }) => first.tenant.number),
         fresh.map(({ first }) => first.subject!.number),

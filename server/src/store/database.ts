@@ -46,6 +46,19 @@ const limits: Record<Role, Limits> = {
   retention: { connections: 2, statement_ms: 600_000 },
 }
 
+/** They run the same few statements with every size of batch, and planning one anew costs as much as storing an event. */
+const plannedOnce: ReadonlySet<Role> = new Set<Role>(['sealer', 'ingest'])
+/**
+ * All that they read they find by its key. A plan that is made once, and perhaps while tables are all but empty, must not
+ * read them whole later.
+ */
+const plannedByKeys = {
+  plan_cache_mode: 'force_generic_plan',
+  enable_seqscan: 'off',
+  enable_hashjoin: 'off',
+  enable_mergejoin: 'off',
+}
+
 const connect_ms = 5_000
 const answer_grace_ms = 3_000
 
@@ -151,8 +164,7 @@ export function roleConfig(role: Role, login: LoginConfig): PatientConfig {
     datestyle: 'ISO',
     statement_timeout: statement_ms,
     idle_in_transaction_session_timeout: 60_000,
-    // Lanes run the same few statements with every size of batch, and planning one anew costs as much as storing an event.
-    ...(role === 'sealer' && { plan_cache_mode: 'force_generic_plan' }),
+    ...(plannedOnce.has(role) && plannedByKeys),
   }
   const ourOptions = Object.entries(settings).map(([name, value]) => `-c ${name}=${value}`)
   return {
