@@ -1,5 +1,6 @@
 // SIGKILL of a real process after each call that changes a file, while the log key is replaced, retired, or replaced by the
-// recovery key: whatever it leaves opens, a server starts with it, and whoever pinned the first key verifies.
+// recovery key: whatever it leaves opens, a server starts with it (in this process: nobody kills it), and whoever pinned the
+// first key verifies.
 import { execFile } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,14 +11,15 @@ import { openKeyFolder } from '../../server/src/keys/key-folder.ts'
 import { openLogKeys } from '../../server/src/keys/log-key.ts'
 import { signLogSuccessor } from '../../server/src/keys/recovered-log-key.ts'
 import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
-import { type ServerProcess, startProcess } from '../../server/test/server-process.ts'
+import { runnable } from '../../server/test/packed.ts'
+import { ServerHere } from '../../server/test/server-here.ts'
 import { verified } from './command-line.ts'
 
 const run = promisify(execFile)
-const entry = join(import.meta.dirname, 'log-key-kill-entry.ts')
+const entry = runnable('cli/test/log-key-kill-entry.ts')
 const origin = 'audit.example.com/registry'
 let database: TestDatabase
-let server: ServerProcess
+let server: ServerHere
 /** The first log key and the recovery key. */
 let pins: string[]
 
@@ -28,7 +30,7 @@ beforeAll(async () => {
     AFFIDAVIT_LOG_NAME: 'audit.example.com',
     AFFIDAVIT_SCRUB_EVENTS: '0',
   }
-  server = await startProcess({ databaseUrl: database.url, settings })
+  server = await ServerHere.start({ databaseUrl: database.url, settings })
   await send()
   const named = await vkeys(2)
   pins = [named[0]!, named[1]!]
@@ -54,7 +56,7 @@ async function vkeys(count: number): Promise<string[]> {
     const named = reply.ok ? (await reply.text()).trim().split('\n') : []
     if (named.length === count) return named
   }
-  throw new Error(`the registry does not name ${count} keys: ${server.log}`)
+  throw new Error(`the registry does not name ${count} keys`)
 }
 
 /** Runs the action, killed after each of its calls in turn, until it survives. @returns what it printed */

@@ -14,6 +14,9 @@ const root = join(import.meta.dirname, '..', '..')
 const entries = [
   'server/test/server-process-entry.ts',
   'server/test/hostile-server.ts',
+  'server/test/safekeeping-process-entry.ts',
+  'server/test/recovery-process-entry.ts',
+  'cli/test/log-key-kill-entry.ts',
   'server/src/store/background-worker.ts',
   'server/src/notarize/worker.ts',
   'server/src/registry/worker.ts',
