@@ -1,4 +1,5 @@
-// `affidavit backup` and `restore` with a real server and its embedded PostgreSQL; the real verifier judges.
+// `affidavit backup` and `restore` with a real server (in this process: what is killed are backups and restores) and its
+// embedded PostgreSQL; the real verifier judges.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
@@ -6,7 +7,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { listBackups } from '../../server/src/recovery/repository.ts'
-import { ServerProcess, temporaryFolder } from '../../server/test/server-process.ts'
+import { runnable } from '../../server/test/packed.ts'
+import { ServerHere } from '../../server/test/server-here.ts'
+import { temporaryFolder } from '../../server/test/server-process.ts'
 import { affidavit, verified } from './command-line.ts'
 
 const { NODE_COMPILE_CACHE } = process.env
@@ -15,7 +18,7 @@ const backupSteps = ['connected', 'begun', 'in the middle', 'copied', 'ended', '
 const restoreSteps = ['in the middle', 'copied', 'replaying', 'replayed', 'set aside'] as const
 
 let root: string
-let server: ServerProcess
+let server: ServerHere
 const backups = () => join(root, 'backups')
 const settings = () => ({ AFFIDAVIT_WAL_ARCHIVE: join(root, 'archive') })
 const environment = () => ({
@@ -27,8 +30,7 @@ const environment = () => ({
 beforeAll(async () => {
   root = await temporaryFolder()
   await mkdir(join(root, 'data'))
-  server = new ServerProcess(join(root, 'data'), { settings: settings() })
-  await server.start()
+  server = await ServerHere.start({ folder: join(root, 'data'), settings: settings() })
 })
 afterAll(async () => {
   await server?.remove()
@@ -83,7 +85,7 @@ async function notarized(): Promise<void> {
 }
 
 async function killedAt(what: 'backup' | 'restore', step: string): Promise<void> {
-  const entry = join(import.meta.dirname, '../../server/test/safekeeping-process-entry.ts')
+  const entry = runnable('server/test/safekeeping-process-entry.ts')
   const child = spawn(process.execPath, [entry, what, backups(), step], {
     env: { ...environment(), NODE_COMPILE_CACHE },
     stdio: 'inherit',
