@@ -3,7 +3,6 @@ import type { RestoreProgress, Target } from '@affidavit/server/assembly/safekee
 import { InvalidArgumentError } from 'commander'
 import { Failure } from '../failure.ts'
 import { count, plural, print, printJson, progressLine, type Terminal } from '../terminal.ts'
-import { readCopies } from '../verify/file/copies.ts'
 import { collect, type Define } from './define.ts'
 import { settingsOf, spoken } from './settings.ts'
 
@@ -108,7 +107,10 @@ async function bringBackFrom(folder: string, options: Options, terminal: Termina
 async function continueFromCopies(folder: string | undefined, options: Options, terminal: Terminal): Promise<number> {
   if (folder !== undefined || options.to !== undefined || options.replace)
     throw new Failure('--continue-from begins in an empty data folder: it takes no backup, no --to and no --replace.')
-  const { continueFrom } = await import('@affidavit/server/assembly/recovery.ts')
+  const [{ continueFrom }, { readCopies }] = await Promise.all([
+    import('@affidavit/server/assembly/recovery.ts'),
+    import('../verify/file/copies.ts'),
+  ])
   const config = await settingsOf(terminal)
   const copies = await readCopies(options.continueFrom!)
   const continued = await spoken(() => continueFrom(config, copies))
