@@ -140,9 +140,9 @@ test('recovers when server and postmaster were killed, while a backend still wor
   await givenCluster()
   const { child, said } = await startElsewhere()
   await keep(said.connection, 1)
-  const busy = ask(said.connection, 'select pg_sleep(2)').catch(() => {})
+  const busy = ask(said.connection, 'select pg_sleep(60)').catch(() => {})
   await expect
-    .poll(() => ask(said.connection, "select from pg_stat_activity where query = 'select pg_sleep(2)'"))
+    .poll(() => ask(said.connection, "select from pg_stat_activity where query = 'select pg_sleep(60)'"))
     .toHaveLength(1)
   process.kill(said.postmaster, 'SIGKILL')
   child.kill('SIGKILL')

@@ -13,8 +13,6 @@ import { OwnDatabase } from './own-database.ts'
 
 export const TENANT = 'victim'
 const LOG_NAME = 'log.test'
-/** Where no witness listens. */
-const NOBODY = 'http://127.0.0.1:9'
 
 /** `affidavit witness`, in the test's process. */
 export class Witness {
@@ -126,9 +124,9 @@ export class Deployment {
       if (!halt) await this.server.start()
     })
     await before?.({ database, folder: data })
-    // It asks no witness: one that knows more would stop its start.
+    // It asks no witness, for it has no address of any: one that knows more would stop its start.
     const policy = join(data, 'policy')
-    await writeFile(policy, (await readFile(this.#policy, 'utf8')).replace(/http:\/\/\S+/g, NOBODY))
+    await writeFile(policy, (await readFile(this.#policy, 'utf8')).replace(/ http:\/\/\S+/g, ''))
     const options = { databaseUrl: database.url, folder: data, settings: settings(policy, more) }
     return new Deployment(database, await startProcess(options), [], { folder: this.folder, policy })
   }
