@@ -2,61 +2,52 @@
  * JSON that is evidence. JSON.parse silently keeps the last of two equal keys, rounds numbers, and lets half
  * characters through: each would change what was said. Such a text is refused with the exact pointer instead.
  *
- * Most texts come from JSON.stringify, and re-stringifying the parsed value gives the same text exactly when nothing
- * was lost. Only on a mismatch does the scanner read the text itself. It is iterative and linear, and it runs on
- * texts that JSON.parse accepted, so it trusts the grammar and looks only for what JSON.parse hides.
+ * Nearly every text passes a quick look at its bytes (plain-json.ts). The others are read by the scanner. It is iterative
+ * and linear, and it runs on texts that JSON.parse accepted, so it trusts the grammar and looks only for what JSON.parse
+ * hides.
  */
 
 import { isUtf8 } from 'node:buffer'
 import { escapeSegment, type Json } from '../store/pointer.ts'
+import { depthLimit, isPlain } from './plain-json.ts'
 import { type Problem, problem } from './problem.ts'
-
-/** Arrays and objects may nest this deep; a scalar has depth 0, `[]` depth 1. */
-export const depthLimit = 64
 
 export type Parsed = { ok: true; value: Json } | { ok: false; problem: Problem }
 
 /** Parses UTF-8 bytes; a byte order mark is not part of JSON and refused. Never throws. */
 export function parseStrict(bytes: Buffer): Parsed {
   if (!isUtf8(bytes)) return refused('invalid_utf8', 'The text is not valid UTF-8.', '')
-  return parseWellFormed(bytes.toString('utf8'))
+  return parseStrictPart(bytes, 0, bytes.length)
 }
 
 /** As parseStrict for a part of well-formed UTF-8 that begins and ends with whole characters. Never throws. */
 export function parseStrictPart(body: Buffer, start: number, end: number): Parsed {
-  return parseWellFormed(body.toString('utf8', start, end))
+  const text = body.toString('utf8', start, end)
+  const parsed = parseWellFormed(text)
+  return !parsed.ok || isPlain(body, start, end) ? parsed : careful(text, parsed)
 }
 
 /** As parseStrict, for text that is already a string. Never throws. */
 export function parseStrictText(text: string): Parsed {
   if (!text.isWellFormed()) return refused('lone_surrogate', 'The text holds half of a surrogate pair.', '')
-  return parseWellFormed(text)
+  const parsed = parseWellFormed(text)
+  return parsed.ok ? careful(text, parsed) : parsed
 }
 
 function parseWellFormed(text: string): Parsed {
-  let value: Json
   try {
-    value = JSON.parse(text)
+    return { ok: true, value: JSON.parse(text) as Json }
   } catch (error) {
     return refused('invalid_json', syntaxDetail(error), '')
   }
-  if (isShallow(text) && !text.includes('\\ud') && JSON.stringify(value) === text) return { ok: true, value }
-  return new Scanner(text).scan() ?? { ok: true, value }
 }
+
+const careful = (text: string, parsed: Parsed): Parsed => new Scanner(text).scan() ?? parsed
 
 /** V8 quotes the text in its messages; only the position is repeated, because the text may be personal. */
 function syntaxDetail(error: unknown): string {
   const position = /at position (\d+)/.exec(String(error))?.[1]
   return position === undefined ? 'The text is not valid JSON.' : `The text is not valid JSON at character ${position}.`
-}
-
-/** True when there are too few brackets for the depth limit to be reached: what stringify can recurse into safely. */
-function isShallow(text: string): boolean {
-  let budget = depthLimit
-  for (const bracket of ['{', '[']) {
-    for (let i = text.indexOf(bracket); i !== -1; i = text.indexOf(bracket, i + 1)) if (--budget < 0) return false
-  }
-  return true
 }
 
 function refused(code: Problem['code'], detail: string, pointer: string): { ok: false; problem: Problem } {
