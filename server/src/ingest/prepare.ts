@@ -5,6 +5,7 @@ import { categories } from '../catalog/category.ts'
 import { type TermKey, termKey } from '../filter/hash.ts'
 import { collectTerms } from '../filter/terms.ts'
 import { encryptConfidential } from '../keys/confidential.ts'
+import { fillRandom } from '../keys/fill-random.ts'
 import type { ResolvedLine } from '../keys/subjects.ts'
 import type { TenantKeys } from '../keys/tenant-keys.ts'
 import { flag, type Sealable, sealable } from '../store/sealable.ts'
@@ -12,7 +13,7 @@ import type { Tenant as AnyTenant } from '../tenants/tenants.ts'
 import { commitment } from './commitments.ts'
 import { type NormalEvent, outcomes } from './event.ts'
 import { fingerprint } from './normalise.ts'
-import { fillSalt, randomSalt } from './salts.ts'
+import { randomSalt } from './salts.ts'
 import { maxLines, type Split } from './split.ts'
 
 type Tenant = AnyTenant<TenantKeys>
@@ -53,7 +54,7 @@ const personalNumbers = new DataView(personalColumn.buffer, personalColumn.byteO
 /** Everything of an entry and a row that does not depend on the place in the trail. */
 export function prepare(prepared: Prepared): Sealable {
   const { event, split, tenant, lines } = prepared
-  fillSalt(factsSalt)
+  fillRandom(factsSalt)
   const personal = personalLines(split, lines)
   const confidential = split.confidential === undefined ? undefined : sealConfidential(tenant, split.confidential)
   const operator = split.operator === undefined ? undefined : sealOperator(split.operator)

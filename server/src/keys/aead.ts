@@ -3,7 +3,8 @@
 //
 // Random 12-byte nonces are safe up to 2^32 messages per key. Subject and bucket keys encrypt few; a data key is
 // rotated long before.
-import { createCipheriv, createDecipheriv, createSecretKey, randomFillSync } from 'node:crypto'
+import { createCipheriv, createDecipheriv, createSecretKey } from 'node:crypto'
+import { fillRandom } from './fill-random.ts'
 import { KeyUnusable } from './unusable.ts'
 
 export const KEY_BYTES = 32
@@ -44,7 +45,8 @@ const secret = (key: Uint8Array) => createSecretKey(key)
 
 /** nonce (12) ‖ ciphertext ‖ tag (16). Text is encrypted as UTF-8. */
 export function seal(key: Uint8Array, where: Place, plain: Uint8Array | string): Buffer {
-  const nonce = randomFillSync(Buffer.allocUnsafe(NONCE_BYTES))
+  const nonce = Buffer.allocUnsafe(NONCE_BYTES)
+  fillRandom(nonce)
   const cipher = createCipheriv('aes-256-gcm', secret(key), nonce, { authTagLength: TAG_BYTES })
   cipher.setAAD(Buffer.from(where))
   const body = typeof plain === 'string' ? cipher.update(plain, 'utf8') : cipher.update(plain)
