@@ -173,10 +173,10 @@ export class Lane {
       else if (id === null) now.push(item)
       else {
         // The second of two equal ids in one batch waits until the first is stored, and is then found like any repeat.
-        const name = `${item.sealable.trail.tenant} ${id}`
-        if (ids.has(name)) later.push(item)
+        // No two tenants share an id, for it is a hash under the tenant's key.
+        if (ids.has(id)) later.push(item)
         else {
-          ids.add(name)
+          ids.add(id)
           now.push(item)
         }
       }
