@@ -2,6 +2,7 @@
 // an outage stops nobody whose keys are open, and SIGKILL finds nothing half done. Skipped where moto cannot be had.
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { parseCheckpoint, parseSlotProof } from '@affidavit/trail'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { openProvider } from '../src/keys/open-provider.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
@@ -34,6 +35,15 @@ describe.skipIf(service === null)('a server with KMS', () => {
       ({ actor }: { actor: { name: string | null } }) => actor.name,
     )
 
+  /** Waits until an epoch holds so many entries of the tenant `org`. */
+  const bound = (size: number) =>
+    expect
+      .poll(async () => {
+        const { status, body } = await all.api.get('/v1/trails/org/slot?epoch=latest')
+        return status === 200 ? parseCheckpoint(parseSlotProof(String(body)).body).size : 0
+      })
+      .toBeGreaterThanOrEqual(size)
+
   beforeAll(async () => {
     key = await service!.key('alias/affidavit')
     database = await freshDatabase()
@@ -65,8 +75,7 @@ describe.skipIf(service === null)('a server with KMS', () => {
         body: { generation: 2, destroyed: [1] },
       })
       expect(await namesIn('org')).toEqual([null, 'Name of bob'])
-      await notarized(all, 'org')
-      await rest(1_500) // an epoch
+      await bound(await notarized(all, 'org'))
       await server.stop()
       // The backup's rows are the old ones, and the service opens everything that is in the folder: not these.
       const { rows } = await backup.superuser.query<{ keyring: string; generation: number; wrapped: Buffer }>(

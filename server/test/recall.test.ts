@@ -86,7 +86,7 @@ afterAll(async () => {
 })
 
 async function epochs(api: Api, least: number): Promise<void> {
-  for (const until = Date.now() + 20_000; Date.now() < until; await rest(100))
+  for (const until = Date.now() + 60_000; Date.now() < until; await rest(100))
     if ((await api.get('/v1/registry/checkpoint')).status === 200) return
   throw new Error(`there are no ${least} epochs`)
 }
