@@ -25,7 +25,7 @@ import type { Log } from '../src/store/log.ts'
 import { sha256 } from '../src/store/sha256.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
 import { startLitewitness } from './litewitness.ts'
-import { freePort } from './s3.ts'
+import { freePort } from './ports.ts'
 import { TestRegistry } from './test-registry.ts'
 
 let database: TestDatabase

@@ -15,7 +15,7 @@ import { Background, Task } from '../src/store/background.ts'
 import { silent } from '../src/store/log.ts'
 import { sha256 } from '../src/store/sha256.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
-import { freePort } from './s3.ts'
+import { freePort } from './ports.ts'
 import { TestRegistry } from './test-registry.ts'
 
 let database: TestDatabase

@@ -18,8 +18,8 @@ import {
   KMSClient,
   UpdateAliasCommand,
 } from '@aws-sdk/client-kms'
+import { freePort } from './ports.ts'
 import { pythonWith } from './python-programs.ts'
-import { freePort } from './s3.ts'
 
 export interface TestKms {
   readonly endpoint: string

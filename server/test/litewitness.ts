@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { goProgram } from './go-programs.ts'
-import { freePort } from './s3.ts'
+import { freePort } from './ports.ts'
 
 export interface Litewitness {
   readonly url: string

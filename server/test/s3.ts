@@ -8,13 +8,13 @@ import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CreateBucketCommand, type S3Client } from '@aws-sdk/client-s3'
 import { type Bucket, s3Client } from '../src/store/s3-objects.ts'
 import { goProgram } from './go-programs.ts'
+import { freePort } from './ports.ts'
 
 export interface TestS3 {
   readonly endpoint: string
@@ -74,13 +74,3 @@ const answers = (url: string) =>
     () => true,
     () => false,
   )
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}

@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { readConfig } from '../src/config.ts'
 import { type RunningServer, startServer } from '../src/main.ts'
+import { freePort } from './ports.ts'
 import { type ProcessOptions, temporaryFolder } from './server-process.ts'
 
 export class ServerHere {
@@ -41,6 +42,7 @@ export class ServerHere {
   /** @throws what the server says if it does not start */
   async start(): Promise<void> {
     const { databaseUrl, settings } = this.#options
+    this.#port ||= await freePort()
     const read = readConfig({
       PORT: String(this.#port),
       AFFIDAVIT_DATA_DIR: this.folder,
@@ -51,7 +53,6 @@ export class ServerHere {
     })
     if (!read.ok) throw new Error(read.problems.join('\n'))
     this.#running = await startServer(read.config)
-    this.#port = Number(new URL(this.#running.url).port)
     for (const until = Date.now() + 60_000; ; await sleep(20)) {
       const response = await fetch(`${this.url}/readyz`)
       const text = await response.text()

@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runnable } from './packed.ts'
+import { freePort } from './ports.ts'
 
 export interface ProcessOptions {
   /** Default: the embedded PostgreSQL in the server's folder. */
@@ -104,6 +105,7 @@ export class ServerProcess {
 
   /** @throws what the server says if it does not start */
   async start(): Promise<void> {
+    this.#port ||= await freePort()
     const child = this.launch()
     let output = ''
     child.stdout!.on('data', (chunk: Buffer) => (output += chunk))
@@ -116,7 +118,6 @@ export class ServerProcess {
       error?: string
     }
     if (told.url === undefined) throw new Error(`${told.error}\n${this.log}`)
-    this.#port = Number(new URL(told.url).port)
     await this.ready()
   }
 
