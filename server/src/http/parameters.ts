@@ -15,7 +15,7 @@ export function checkParameters(operation: Operation): CheckParameters {
   const inQuery = compiled(operation.query)
   return (params, query) => {
     for (const [name, validator] of inPath) {
-      if (!validator!.Check(params[name]))
+      if (!validator!().Check(params[name]))
         throw refuse('invalid_parameter', `The path parameter ${name} ${rule(operation.params![name]!)}.`)
     }
     const seen = new Set<string>()
@@ -27,16 +27,19 @@ export function checkParameters(operation: Operation): CheckParameters {
       if (validator === null) continue
       if (seen.has(name)) throw refuse('invalid_parameter', `The query parameter ${name} can be given once.`)
       seen.add(name)
-      if (!validator.Check(value) && !validator.Check(asScalar(value)))
+      if (!validator().Check(value) && !validator().Check(asScalar(value)))
         throw refuse('invalid_parameter', `The query parameter ${name} ${rule(operation.query![name]!)}.`)
     }
   }
 }
 
-/** Null for lists. */
-function compiled(schemas: Operation['params']): Map<string, Validator | null> {
+/** Null for lists. Each is compiled when it is first asked: a start would wait for all of them, and most are never used. */
+function compiled(schemas: Operation['params']): Map<string, (() => Validator) | null> {
   return new Map(
-    Object.entries(schemas ?? {}).map(([name, schema]) => [name, 'items' in schema ? null : Compile(schema)]),
+    Object.entries(schemas ?? {}).map(([name, schema]) => {
+      let validator: Validator | undefined
+      return [name, 'items' in schema ? null : () => (validator ??= Compile(schema))]
+    }),
   )
 }
 
