@@ -1,7 +1,6 @@
 // SIGKILL at each step of notarizing: what is stored is always the tree of the leaf hashes, signed, and the next notary
 // goes on from there. AFFIDAVIT_LONG=1 kills at every step, otherwise at the last ones.
 import { execFile } from 'node:child_process'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -9,9 +8,10 @@ import { examine, makeTrails, seal, testLogKey, testLogName } from '../src/notar
 import { Notary } from '../src/notarize/notary.ts'
 import { silent } from '../src/store/log.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
+import { runnable } from './packed.ts'
 
 const long = process.env.AFFIDAVIT_LONG === '1'
-const entry = join(import.meta.dirname, 'notary-process-entry.ts')
+const entry = runnable('server/test/notary-process-entry.ts')
 let database: TestDatabase
 
 beforeEach(async () => {

@@ -13,6 +13,7 @@ import type { Notary } from '../src/notarize/notary.ts'
 import type { RegistryClock } from '../src/registry/registry.ts'
 import { epochKey, readEpochHead, writeEpochObject } from '../src/store/epoch-object.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
+import { runnable } from './packed.ts'
 import {
   examineRegistry,
   makeSlots,
@@ -58,7 +59,7 @@ async function write(...to: readonly TestSlot[]): Promise<void> {
 }
 
 function launch(step: string, ...successor: string[]): ChildProcess {
-  const entry = join(import.meta.dirname, 'registry-process-entry.ts')
+  const entry = runnable('server/test/registry-process-entry.ts')
   const child = spawn(process.execPath, [entry, database.url, folder.folder, step, ...successor], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })

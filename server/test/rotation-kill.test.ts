@@ -1,14 +1,14 @@
 // SIGKILL of a real process after each step of a key rotation, and of an erasure, while a server goes on beside it: nothing
 // becomes unreadable that shall stay, whoever is asked again finishes it, and the verifier has nothing to say.
 import { execFile } from 'node:child_process'
-import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { event, type Forgetter, forgetter, judged, notarized, rest } from './forget-fixture.ts'
 import { forgetNode } from './forget-node.ts'
+import { runnable } from './packed.ts'
 
 const run = promisify(execFile)
-const entry = join(import.meta.dirname, 'rotation-kill-entry.ts')
+const entry = runnable('server/test/rotation-kill-entry.ts')
 const isLong = process.env.AFFIDAVIT_LONG === '1'
 const tenant = 'killed'
 let all: Forgetter
