@@ -3,13 +3,14 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseCheckpoint, parseSlotProof } from '@affidavit/trail'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { openProvider } from '../src/keys/open-provider.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
 import { carriedOut, event, judged, notarized, rest, type TwoPrincipals } from './forget-fixture.ts'
 import { Api } from './http-api.ts'
 import { startKms } from './kms.ts'
-import { type ServerProcess, startProcess } from './server-process.ts'
+import { ServerHere } from './server-here.ts'
+import { startProcess } from './server-process.ts'
 
 const kills = process.env.AFFIDAVIT_LONG === '1' ? 3 : 2
 const service = await startKms()
@@ -17,7 +18,7 @@ Object.assign(process.env, service?.credentials)
 
 describe.skipIf(service === null)('a server with KMS', () => {
   let database: TestDatabase
-  let server: ServerProcess
+  let server: ServerHere
   let all: TwoPrincipals
   let key: string
 
@@ -47,7 +48,7 @@ describe.skipIf(service === null)('a server with KMS', () => {
   beforeAll(async () => {
     key = await service!.key('alias/affidavit')
     database = await freshDatabase()
-    server = await startProcess({ databaseUrl: database.url, settings: settings() })
+    server = await ServerHere.start({ databaseUrl: database.url, settings: settings() })
     const api = await Api.of(server.url, server.operatorKey)
     const { body } = await api.post('/v1/keys', { name: 'Second', scopes: ['forget:approve', 'forget:read'] })
     all = { api, second: api.with(body.key), database }
@@ -90,7 +91,7 @@ describe.skipIf(service === null)('a server with KMS', () => {
           code: 'key_destroyed',
         })
       // A server that is started on the backup finds the living again, and her nowhere.
-      const restored = await startProcess({
+      const restored = await ServerHere.start({
         databaseUrl: backup.url,
         folder: server.folder,
         settings: settings(),
@@ -170,15 +171,21 @@ describe.skipIf(service === null)('a server with KMS', () => {
   })
 
   test('SIGKILL while generations are made and destroyed', async () => {
+    await server.stop()
+    const { folder, operatorKey } = server
+    const mortal = await startProcess({ databaseUrl: database.url, folder, settings: settings() })
+    onTestFinished(() => mortal.remove())
+    const api = await Api.of(mortal.url, operatorKey)
+    all = { ...all, api, second: api.with(all.second.key) }
     for (let n = 0; n < kills; n++) {
       await post('/v1/events/batch', [event('killed', `goes-${n}`), event('killed', `stays-${n}`)])
       const subject = { type: 'user', id: `goes-${n}` }
       await carriedOut(all, '/v1/erasures', { tenant: 'killed', subject, reason: 'r' })
       const rotation = post('/v1/rotations', { tenant: 'killed', key: 'subject' }).catch(() => undefined)
       await rest((n * 300) / kills)
-      await server.kill()
+      await mortal.kill()
       await rotation
-      await server.start()
+      await mortal.start()
     }
     expect((await post('/v1/rotations', { tenant: 'killed', key: 'subject' })).status).toBe(200)
     const names = await namesIn('killed')

@@ -8,7 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { BadBucket, openObjects } from '../src/store/open-objects.ts'
 import { freshDatabase, type TestDatabase } from './database.ts'
 import { startS3 } from './s3.ts'
-import { type ServerProcess, startProcess, temporaryFolder } from './server-process.ts'
+import { ServerHere } from './server-here.ts'
+import { temporaryFolder } from './server-process.ts'
 
 const s3 = await startS3()
 const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
@@ -17,7 +18,7 @@ describe.skipIf(s3 === null)('Objects in a bucket', () => {
   /** The backup. */
   let database: TestDatabase
   let folder: string
-  let server: ServerProcess
+  let server: ServerHere
   let bucket: string
   let copies: string
   let place: string
@@ -54,7 +55,7 @@ describe.skipIf(s3 === null)('Objects in a bucket', () => {
   })
 
   const serverOn = ({ url }: TestDatabase, objects = place) =>
-    startProcess({
+    ServerHere.start({
       folder,
       databaseUrl: url,
       settings: {
@@ -123,7 +124,7 @@ describe.skipIf(s3 === null)('Objects in a bucket', () => {
     const before = await hashes()
     const size = await registrySize()
     await copied(size)
-    await server.kill()
+    await server.stop()
     await live.drop()
 
     const elsewhere = `s3://${(await s3!.bucket()).bucket}?endpoint=${encodeURIComponent(s3!.endpoint)}`
