@@ -174,16 +174,30 @@ function people(seq: number, facts: SaltedPart): (SaltedPart & { n: number })[] 
   })
 }
 
-export function rootOf(trail: SampleTrail, size = trail.leaves.length): Uint8Array {
-  const range = new CompactRange(nodeSha256)
-  for (const leaf of trail.leaves.slice(0, size)) range.append(leaf)
-  return range.root()
+/** Roots by size, and nodes above a tile by place: of the same leaves many packs are made. */
+const known = new WeakMap<readonly Uint8Array[], Map<string, Uint8Array>>()
+
+function once(leaves: readonly Uint8Array[], name: string, make: () => Uint8Array): Uint8Array {
+  const of = known.get(leaves) ?? new Map<string, Uint8Array>()
+  known.set(leaves, of)
+  const hash = of.get(name) ?? make()
+  of.set(name, hash)
+  return hash
 }
 
-export function readNode(trail: SampleTrail): ReadNode {
+export function rootOf({ leaves }: SampleTrail, size = leaves.length): Uint8Array {
+  return once(leaves, `root ${size}`, () => {
+    const range = new CompactRange(nodeSha256)
+    for (const leaf of leaves.slice(0, size)) range.append(leaf)
+    return range.root()
+  })
+}
+
+export function readNode({ leaves }: SampleTrail): ReadNode {
   return (level, index) => {
     const width = 2 ** level
-    return treeRoot(nodeSha256, trail.leaves.slice(index * width, (index + 1) * width))
+    const make = () => treeRoot(nodeSha256, leaves.slice(index * width, (index + 1) * width))
+    return width < TILE_WIDTH ? make() : once(leaves, `${level}/${index}`, make)
   }
 }
 
