@@ -13,7 +13,7 @@ import {
   verifyNote,
   verifySuccessor,
 } from '@affidavit/trail'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
 import { freshDatabase, type TestDatabase } from '../../test/database.ts'
 import {
   makeSlots,
@@ -73,6 +73,24 @@ test('a checkpoint with its quorum is preferred to a newer one without, for ten 
   expect(await plain.checkpoint()).toMatchObject({ size: 2, quorum: false })
   await database.superuser.query(`update affidavit.registry_notes set signed_at = signed_at - interval '11 minutes'`)
   expect(await preferring.checkpoint()).toMatchObject({ size: 2, quorum: false })
+})
+
+test('cosignatures that come slower than epochs are served all the same, however often somebody asks', async () => {
+  vi.useFakeTimers({ toFake: ['performance'] })
+  onTestFinished(() => {
+    vi.useRealTimers()
+  })
+  const reader = testReader(database.store, true)
+  expect(await reader.checkpoint()).toMatchObject({ size: 1, quorum: false })
+  await clock.epoch()
+  expect(await reader.checkpoint()).toMatchObject({ size: 1, quorum: false })
+  vi.advanceTimersByTime(5_000)
+  expect(await reader.checkpoint()).toMatchObject({ size: 2, quorum: false })
+  await clock.epoch()
+  expect(await reader.checkpoint()).toMatchObject({ size: 2, quorum: false })
+  await clock.epoch()
+  await notaryPool().query('select affidavit.note_quorum(3)')
+  expect(await reader.checkpoint()).toMatchObject({ size: 3, quorum: true })
 })
 
 test('what was shown without a quorum is not taken back for an older one that gets it late', async () => {

@@ -40,6 +40,11 @@ export interface RegistryReaderOptions {
 
 /** An older checkpoint with its quorum is served for this long; then the newest one is, and says what it lacks. */
 const quorum_patience = '10 minutes'
+/**
+ * One that lacks its quorum is served for this long before a newer one is. Were they shown as fast as they come, cosignatures
+ * that take longer than an epoch would always be too late: what they vouch for is smaller than what was shown meanwhile.
+ */
+const hold_ms = 5_000
 
 interface NoteRow {
   origin: string
@@ -55,6 +60,8 @@ export class RegistryReader {
   readonly #options: RegistryReaderOptions
   /** Entries under the largest checkpoint that was given out. Whoever saw it would call a smaller one a rollback. */
   #shown = 0
+  /** Until when the one that was shown, without its quorum, is shown again. */
+  #heldUntil_ms = 0
 
   constructor(options: RegistryReaderOptions) {
     this.#db = options.store.pool('reader')
@@ -74,11 +81,14 @@ export class RegistryReader {
           case when $1::boolean then (select q.size from affidavit.registry_notes q
             where q.quorum_at is not null and q.size >= $2 and q.signed_at > clock_timestamp() - interval '${quorum_patience}'
             order by q.size desc limit 1) end,
+          (select h.size from affidavit.registry_notes h where $3::boolean and h.size = $2),
           (select max(size) from affidavit.registry_notes))`,
       },
-      [this.#options.preferQuorum, this.#shown],
+      [this.#options.preferQuorum, this.#shown, performance.now() < this.#heldUntil_ms],
     )
     const row = rows[0]
+    if (row?.quorum === true || !this.#options.preferQuorum) this.#heldUntil_ms = 0
+    else if (row !== undefined && row.size > this.#shown) this.#heldUntil_ms = performance.now() + hold_ms
     this.#shown = Math.max(this.#shown, row?.size ?? 0)
     return (
       row && { origin: row.origin, size: row.size, epoch: row.epoch, note: row.note + row.lines, quorum: row.quorum }
