@@ -152,11 +152,14 @@ describe('serve', () => {
   afterAll(() => database?.drop())
 
   const main = fileURLToPath(new URL('../src/main.ts', import.meta.url))
+  /** What is compiled is kept, as bin/affidavit.mjs keeps it. */
+  const { PATH, NODE_COMPILE_CACHE } = process.env
 
   function serve(environment: Record<string, string>) {
     const child = spawn(process.execPath, [main, 'serve'], {
       env: {
-        PATH: process.env.PATH,
+        PATH,
+        NODE_COMPILE_CACHE,
         AFFIDAVIT_LOG_LEVEL: 'error',
         AFFIDAVIT_DATA_DIR: folder,
         PORT: '0',
@@ -172,7 +175,7 @@ describe('serve', () => {
 
   /** What a shell prints that knows nothing of the server's environment. */
   async function shell(line: string): Promise<{ code: number | null; out: string }> {
-    const child = spawn('sh', ['-c', line], { cwd: folder, env: { PATH: process.env.PATH } })
+    const child = spawn('sh', ['-c', line], { cwd: folder, env: { PATH, NODE_COMPILE_CACHE } })
     let out = ''
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (out += text))
     return new Promise((resolve) => child.once('close', (code) => resolve({ code, out })))
