@@ -147,6 +147,7 @@ function mortalPool(pool: Pool, life: Life): Pool {
   return {
     role: pool.role,
     query,
+    value: (statement, values) => life.step(() => pool.value(statement, values)),
     transaction: (work) =>
       pool.transaction(async (session) => {
         const result = await work({ query: (text, values) => life.step(() => session.query(text, values)) })

@@ -25,6 +25,7 @@ const pool = database.pool('notary')
 const steppedPool: Pool = {
   role: pool.role,
   query: mortal(pool),
+  value: (statement, values) => pool.value(statement, values),
   transaction: async (work) => {
     const result = await pool.transaction(async (session) => {
       const done = await work({ query: mortal(session) })

@@ -19,6 +19,7 @@ export function countingRows(store: Database): RowsRead {
   const counting = (pool: Pool): Pool => ({
     role: pool.role,
     query: (query, values) => pool.transaction((session) => measured(session, () => session.query(query, values))),
+    value: (statement, values) => pool.value(statement, values),
     transaction: (work) => pool.transaction((session) => measured(session, () => work(session))),
     asTenant: (tenant, work) => pool.asTenant(tenant, work),
   })

@@ -37,7 +37,7 @@ function placeRows(rows: RowsParameter, batches: readonly ShardBatch[]): Buffer 
  * @param rows the encoder of the connection's turn; what is returned is valid until its next use
  * @param batches in ascending order of shards, all chained for the same sealing time; at least one
  */
-export function sealParameters(rows: RowsParameter, batches: readonly ShardBatch[]): unknown[] {
+export function sealParameters(rows: RowsParameter, batches: readonly ShardBatch[]): (string | Buffer)[] {
   const shards: number[] = []
   const positions: number[] = []
   const counts: number[] = []

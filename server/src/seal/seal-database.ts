@@ -26,7 +26,7 @@ export class SealDatabase {
     const type = await rowType(pool, 'affidavit.sealed_row')
     if (type.columns.join() !== sealedRowColumns.join())
       throw new Error('affidavit.sealed_row is not what this server encodes')
-    const statements = new SealStatements(pool)
+    const statements = new SealStatements(pool, pool)
     const encoders = Array.from({ length: connections }, () => new RowsParameter(type))
     return new SealDatabase(pool, new JointCommits(statements, clock, encoders, batchEvents), statements)
   }

@@ -1,8 +1,9 @@
 // The sealer's few statements. The hot one carries whole batches in one round trip and one implicit transaction, so they
 // are either stored and answered for, or not there at all.
 import type { RowsParameter } from '../store/binary.ts'
-import type { Queryable } from '../store/database.ts'
+import type { Pool, Queryable } from '../store/database.ts'
 import { bodyDigestOf } from '../store/sealed-row.ts'
+import { timestamptz } from '../store/values.ts'
 import { emptyHead, type Head } from './chain.ts'
 import type { Waiting } from './queue.ts'
 import { type ShardBatch, type ShardRow, sealParameters } from './rows.ts'
@@ -31,13 +32,21 @@ const shardRow = (row: RawShard | undefined): ShardRow => {
   return { position: row.position, fence: row.fence, keyEpoch: row.key_epoch, sealedAtMs: row.sealed_at }
 }
 
+const seal = {
+  name: 'seal',
+  text: 'select affidavit.seal($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as clock',
+}
+
 const weekMs = 7 * 86_400_000
 
 export class SealStatements {
   readonly #db: Queryable
+  readonly #pool: Pick<Pool, 'value'> | null
 
-  constructor(db: Queryable) {
+  /** @param pool where each statement is a transaction; null within one */
+  constructor(db: Queryable, pool: Pick<Pool, 'value'> | null = null) {
     this.#db = db
+    this.#pool = pool
   }
 
   async readShard(shard: number): Promise<ShardRow> {
@@ -83,10 +92,9 @@ export class SealStatements {
    * @returns the database's clock, milliseconds since 1970
    */
   async seal(encoder: RowsParameter, batches: readonly ShardBatch[]): Promise<number> {
-    const { rows } = await this.#db.query<{ clock: number }>(
-      { name: 'seal', text: 'select affidavit.seal($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) as clock' },
-      sealParameters(encoder, batches),
-    )
+    const parameters = sealParameters(encoder, batches)
+    if (this.#pool !== null) return timestamptz((await this.#pool.value(seal, parameters))!)
+    const { rows } = await this.#db.query<{ clock: number }>(seal, parameters)
     return rows[0]!.clock
   }
 

@@ -4,6 +4,7 @@
 import pg from 'pg'
 import { type Copied, CopyOut } from './copy-out.ts'
 import type { Log } from './log.ts'
+import { KeptConnections, type Parameters, type Statement } from './one-value.ts'
 import { PatientClient, type PatientConfig } from './patient-client.ts'
 import { storeError } from './unavailable.ts'
 import { types } from './values.ts'
@@ -59,6 +60,9 @@ const plannedByKeys = {
   enable_mergejoin: 'off',
 }
 
+/** Of a pool, for all that is more than one value. */
+const connectionsNotKept = 2
+
 const connect_ms = 5_000
 const answer_grace_ms = 3_000
 
@@ -82,6 +86,11 @@ export interface Snapshot extends Queryable {
 
 export interface Pool extends Queryable {
   readonly role: Role
+  /**
+   * The only value of the only row that a statement gives, as text, or null: in a transaction of its own, over a
+   * connection that is kept for such statements. For what is asked hundreds of times a second.
+   */
+  value(statement: Statement, values: Parameters): Promise<string | null>
   /** Runs `work` between BEGIN and COMMIT; what it throws rolls back. Default READ COMMITTED. */
   transaction<Result>(work: (session: Queryable) => Promise<Result>): Promise<Result>
   /**
@@ -189,13 +198,16 @@ async function proveRole(client: pg.ClientBase, role: Role): Promise<void> {
 class RolePool implements Pool {
   readonly role: Role
   readonly #pool: pg.Pool
+  readonly #kept: KeptConnections
 
   constructor(role: Role, login: LoginConfig, options: DatabaseOptions) {
     this.role = role
+    const max = options.connections?.[role] ?? limits[role].connections
+    this.#kept = new KeptConnections(() => this.#connect(), max - connectionsNotKept)
     this.#pool = new pg.Pool({
       ...roleConfig(role, login),
       Client: PatientClient as never,
-      max: options.connections?.[role] ?? limits[role].connections,
+      max,
       pipeline: role === 'reader' || role === 'operator_reader',
       connectionTimeoutMillis: connect_ms,
       idleTimeoutMillis: 30_000,
@@ -210,6 +222,14 @@ class RolePool implements Pool {
   async query<Row extends pg.QueryResultRow>(query: string | pg.QueryConfig, values?: unknown[]) {
     try {
       return await this.#pool.query<Row>(query as string, values)
+    } catch (error) {
+      throw storeError(error)
+    }
+  }
+
+  async value(statement: Statement, values: Parameters): Promise<string | null> {
+    try {
+      return await this.#kept.value(statement, values)
     } catch (error) {
       throw storeError(error)
     }
@@ -231,6 +251,7 @@ class RolePool implements Pool {
   }
 
   end(): Promise<void> {
+    this.#kept.end()
     return this.#pool.end()
   }
 
