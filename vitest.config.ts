@@ -67,6 +67,8 @@ export default defineConfig({
     // Files of one worker share the modules they import: the server is not read and compiled a hundred times. Modules here
     // have no state of their own, so there is nothing that one file could leave to another.
     isolate: false,
+    // A worker holds all of the server and does not end: growing towards that in small steps costs a tenth of its time.
+    execArgv: ['--initial-heap-size=256'],
     sequence: { sequencer: SlowestFirst },
     projects: [
       {
