@@ -1,4 +1,4 @@
-// Two projects: `pure` needs nothing but Node, `database` shares one PostgreSQL that server/test/postgres.ts starts.
+// Two projects: `pure` needs no database, `database` shares one PostgreSQL that server/test/postgres.ts starts.
 import { spawnSync } from 'node:child_process'
 import { rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -41,6 +41,9 @@ function isFit(folder: string): boolean {
   }
 }
 
+/** Of the SDK: what it does to a whole server. */
+const withServer = ['sdk/test/server.test.ts', 'sdk/test/published.test.ts']
+
 /** What takes longest, so that nothing long begins when the others are done. */
 const slow = [
   ...['test/tamper.test', 'test/kms-server', 'test/recall', 'test/hostile.test', 'test/packs', 'test/pack-download'],
@@ -75,6 +78,7 @@ export default defineConfig({
         test: {
           name: 'pure',
           include: ['{trail,sigma,sdk}/{src,test}/**/*.test.ts', 'web/*/{src,test}/**/*.test.ts'],
+          exclude: withServer,
           ...timeouts,
         },
       },
@@ -82,7 +86,7 @@ export default defineConfig({
         plugins: [packedThreads],
         test: {
           name: 'database',
-          include: ['{server,cli,bench}/{src,test}/**/*.test.ts', 'bench/*.test.ts'],
+          include: ['{server,cli,bench}/{src,test}/**/*.test.ts', 'bench/*.test.ts', ...withServer],
           globalSetup: ['server/test/postgres.ts', 'server/test/packed.ts'],
           ...timeouts,
         },

@@ -6,17 +6,21 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
 import { type StartedServer, startedServer } from '../../server/test/started-server.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 let folder: string
+let database: TestDatabase
 let server: StartedServer
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'affidavit-published-'))
-  server = await startedServer()
+  database = await freshDatabase()
+  server = await startedServer(database.url)
 })
 afterAll(async () => {
   await server?.stop()
+  await database?.drop()
   await rm(folder, { recursive: true, force: true })
 })
 
@@ -53,8 +57,8 @@ export const wrong: AuditEvent = { actor: { type: 'user' } }
 
 test('the packages install and work under plain Node, with types', async () => {
   await run('npm', ['run', 'build'], join(root, 'sdk'))
-  for (const name of ['trail', 'sdk'])
-    await run('npm', ['pack', '--silent', '--pack-destination', folder, join(root, name, 'dist')], folder)
+  const built = ['trail', 'sdk'].map((name) => join(root, name, 'dist'))
+  await run('npm', ['pack', '--silent', '--pack-destination', folder, ...built], folder)
   const packed = (await readdir(folder)).filter((name) => name.endsWith('.tgz'))
   expect(packed.sort()).toEqual(['affidavit-sdk-0.1.0.tgz', 'affidavit-trail-0.1.0.tgz'])
   await writeFile(join(folder, 'package.json'), '{"type":"module","private":true}')

@@ -1,4 +1,4 @@
-/** The SDK against a whole server with its own PostgreSQL, as a user's program meets it. */
+/** The SDK against a whole server, as a user's program meets it. */
 
 import { createHash } from 'node:crypto'
 import {
@@ -15,6 +15,7 @@ import {
   verifyReceipt,
 } from '@affidavit/trail'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { freshDatabase, type TestDatabase } from '../../server/test/database.ts'
 import { type StartedServer, startedServer } from '../../server/test/started-server.ts'
 import { type Affidavit, AffidavitError, createAffidavit, type StoredEvent } from '../src/index.ts'
 
@@ -22,6 +23,7 @@ const sha256 = (data: Uint8Array) => createHash('sha256').update(data).digest()
 const sarah = { type: 'user', id: 'user_1', name: 'Sarah Johnson', email: 'sarah@example.com' } as const
 const login = { action: 'user.login', actor: sarah, context: { ip: '192.0.2.7' } }
 
+let database: TestDatabase
 let server: StartedServer
 let affidavit: Affidavit
 
@@ -45,13 +47,15 @@ const refusal = (work: Promise<unknown>): Promise<AffidavitError> =>
   )
 
 beforeAll(async () => {
-  server = await startedServer()
+  database = await freshDatabase()
+  server = await startedServer(database.url)
   affidavit = clientFor('org_1')
 })
 
 afterAll(async () => {
   await affidavit?.close()
   await server?.stop()
+  await database?.drop()
 })
 
 describe('record', () => {
