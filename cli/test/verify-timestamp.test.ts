@@ -103,7 +103,7 @@ describe.skipIf(!hasOpenssl)('a pack of a server with a timestamp authority', ()
 
   test('holds in the verifier in one file, and for openssl', async () => {
     const root = join(import.meta.dirname, '../..')
-    await run(process.execPath, ['web/verify/build.ts'], { cwd: root })
+    await run(process.execPath, ['web/verify/build.ts', '--if-stale'], { cwd: root })
     const program = join(root, 'server/dist/verifier/affidavit-verify.mjs')
     const { stdout } = await run(process.execPath, [program, at('org_1.zip'), '--tsa-ca', at('ca.pem')])
     expect(stdout).toContain('Timestamp  Test tsa, 20')
