@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { runnable } from '../../server/test/packed.ts'
-import { ServerProcess, temporaryFolder } from '../../server/test/server-process.ts'
+import { isAlive, ServerProcess, temporaryFolder } from '../../server/test/server-process.ts'
 import { affidavit, type Told, verified } from './command-line.ts'
 
 const { NODE_COMPILE_CACHE } = process.env
@@ -173,9 +173,9 @@ test('a data folder that is gone comes back from Objects and keys: all proofs, n
   await bound('acme')
   const seen = await listed('acme')
   await server.kill()
-  const postgres = server.postgresPid
-  if (postgres !== undefined) process.kill(postgres, 'SIGQUIT')
-  await sleep(500)
+  const postgres = server.postgresPid!
+  process.kill(postgres, 'SIGQUIT')
+  while (isAlive(postgres)) await sleep(20)
   await rm(join(root, 'data'), { recursive: true, force: true, maxRetries: 5 })
   await mkdir(join(root, 'data'))
   await server.start()

@@ -81,8 +81,8 @@ export async function downloadPack(service: Service, tenant: string, range = '')
   const ask = () => get(service, `/v1/trails/${tenant}/pack${range}`)
   let response = await ask()
   // Not at this moment: connections of before a crash are found dead one by one, and a machine may be very busy.
-  for (let attempt = 0; response.status === 503 && attempt < 5; attempt++) {
-    await sleep(500)
+  for (const until = Date.now() + 30_000; response.status === 503 && Date.now() < until; ) {
+    await sleep(100)
     response = await ask()
   }
   if (!response.ok) throw new Error(`pack: ${response.status} ${await response.text()}`)
