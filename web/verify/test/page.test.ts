@@ -107,27 +107,28 @@ describe('the verifier in one file', () => {
 describe.skipIf(!hasBrowser)('the page', () => {
   let browser: Browser
   let page: Page
-  let asked: string[]
-  let errors: string[]
+  let asked: string[] = []
+  let errors: string[] = []
 
   beforeAll(async () => {
     browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] })
-  })
-  afterAll(() => browser?.close())
-  beforeEach(async () => {
     page = await browser.newPage({ viewport: { width: 900, height: 1000 } })
-    asked = []
-    errors = []
     page.on('request', (request) => asked.push(request.url()))
     page.on('pageerror', (error) => errors.push(error.message))
     page.on('console', (message) => message.type() === 'error' && errors.push(message.text()))
+  })
+  afterAll(() => browser?.close())
+  beforeEach(async () => {
+    // Another document in between: whoever loads a page again may find what was filled in.
+    await page.goto('about:blank')
+    asked = []
+    errors = []
     await page.goto(pathToFileURL(join(built.pathname, 'index.html')).href)
   })
-  afterEach(async () => {
+  afterEach(() => {
     expect(errors).toEqual([])
     // The page itself, its icon, its worker: nothing that goes anywhere.
     expect(asked.filter((url) => !/^(file|blob|data):/.test(url))).toEqual([])
-    await page.close()
   })
 
   const choose = (name: string) => page.setInputFiles('#file', at(name))
