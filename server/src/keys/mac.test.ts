@@ -39,17 +39,17 @@ describe('MacKey', () => {
 })
 
 describe('TokenKey', () => {
-  test('is the first half of SHA-256 over the key as a block of its own and the text', () => {
+  test('is the first half of SHA-256 over the key in hex, which fills a block, and the text', () => {
     for (const length of [0, 1, 4_000, 70_000]) {
       const key = randomBytes(32)
       const text = 'é'.repeat(length)
-      const expected = sha256(Buffer.concat([key, Buffer.alloc(32), Buffer.from(text)])).subarray(0, 16)
+      const expected = sha256(Buffer.from(key.toString('hex') + text)).subarray(0, 16)
       expect(latin1(new TokenKey(key).token(text))).toEqual(expected)
     }
   })
 
   test('prints as nothing, and refuses keys of another length', () => {
-    expect(inspect(new TokenKey(Buffer.alloc(32, 'K')), { showHidden: true, depth: 9 })).not.toContain('KKKK')
+    expect(inspect(new TokenKey(Buffer.alloc(32, 'K')), { showHidden: true, depth: 9 })).not.toMatch(/KKKK|4b4b/)
     expect(() => new TokenKey(Buffer.alloc(31))).toThrow(RangeError)
   })
 })
