@@ -12,17 +12,30 @@ const tags: Record<CommitmentKind, string> = {
   personal: 'affidavit/1 personal\n',
 }
 
-let scratch = Buffer.alloc(4096)
+/** One for each tag, which stands in front for good. */
+const scratches: Record<CommitmentKind, Buffer> = {
+  facts: scratch('facts', 4096),
+  control: scratch('control', 4096),
+  confidential: scratch('confidential', 4096),
+  operator: scratch('operator', 4096),
+  personal: scratch('personal', 4096),
+}
+
+function scratch(kind: CommitmentKind, bytes: number): Buffer {
+  const buffer = Buffer.alloc(bytes)
+  buffer.write(tags[kind], 'latin1')
+  return buffer
+}
 
 /** SHA-256(tag ‖ salt ‖ UTF-8 content), standard base64. The salt has 16 bytes, or is latin1 text of as many. */
 export function commitment(kind: CommitmentKind, salt: Uint8Array | string, content: string): string {
-  const tag = tags[kind]
-  const most = tag.length + salt.length + content.length * 3
-  if (most > scratch.length) scratch = Buffer.alloc(most * 2)
-  scratch.write(tag, 0, 'latin1')
-  if (typeof salt === 'string') scratch.write(salt, tag.length, 'latin1')
-  else scratch.set(salt, tag.length)
-  const start = tag.length + salt.length
-  const end = start + scratch.write(content, start, 'utf8')
-  return hash('sha256', scratch.subarray(0, end), 'base64')
+  const at = tags[kind].length
+  const start = at + salt.length
+  const most = start + content.length * 3
+  if (most > scratches[kind].length) scratches[kind] = scratch(kind, most * 2)
+  const bytes = scratches[kind]
+  if (typeof salt === 'string') bytes.write(salt, at, 'latin1')
+  else bytes.set(salt, at)
+  const end = start + bytes.write(content, start, 'utf8')
+  return hash('sha256', bytes.subarray(0, end), 'base64')
 }
