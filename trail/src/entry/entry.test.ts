@@ -6,6 +6,8 @@ import { type Control, encodeControl } from './control.ts'
 import { decodeEntry, type Entry, encodeEntry, NO_PREVIOUS } from './entry.ts'
 import { EntryError } from './entry-error.ts'
 
+/** Some of what may be made at random; every byte of one entry is tried in any case. */
+const isLong = process.env.AFFIDAVIT_LONG === '1'
 const bytes = new TextEncoder()
 const hashText = fc.uint8Array({ minLength: 32, maxLength: 32 }).map(toBase64)
 const id = fc.uint8Array({ minLength: 16, maxLength: 16 }).map(toHex)
@@ -130,7 +132,7 @@ describe('entry', () => {
         expect(decodeEntry(bytes.encode(text))).toEqual(made)
         expect(encodeEntry(decodeEntry(bytes.encode(text)))).toBe(text)
       }),
-      { numRuns: 1000 },
+      { numRuns: isLong ? 10_000 : 500 },
     )
   })
 
@@ -146,7 +148,7 @@ describe('entry', () => {
         expect(again).not.toEqual(made)
         expect(bytes.encode(encodeEntry(again))).toEqual(changed)
       }),
-      { numRuns: 3000 },
+      { numRuns: isLong ? 30_000 : 1000 },
     )
   })
 
