@@ -123,22 +123,23 @@ function normalActor(actor: ActorInput): NormalActor {
 
 /**
  * What makes two events with one id the same event: everything the client said, nothing that we assumed, because
- * arrival and catalog may change between an event and its repeat. To be hashed with a key; it holds personal values.
+ * arrival and catalog may change between an event and its repeat. A list of all parts, null for what was not said. To be
+ * hashed with a key; it holds personal values.
  */
 export function fingerprint(event: NormalEvent): string {
   const { assumed } = event
-  return JSON.stringify({
-    tenant: event.tenant,
-    action: event.action,
-    category: assumed.category ? undefined : event.category,
-    occurred_at: assumed.occurred_at ? undefined : event.occurred_at,
-    actor: event.actor,
-    targets: event.targets,
-    outcome: assumed.outcome ? undefined : event.outcome,
-    reason: event.reason,
-    context: event.context,
-    changes: event.changes,
-    metadata: event.metadata,
-    source: event.source,
-  })
+  return JSON.stringify([
+    event.tenant,
+    event.action,
+    assumed.category ? null : event.category,
+    assumed.occurred_at ? null : event.occurred_at,
+    event.actor,
+    event.targets,
+    assumed.outcome ? null : event.outcome,
+    event.reason,
+    event.context,
+    event.changes,
+    event.metadata,
+    event.source,
+  ])
 }
