@@ -10,8 +10,9 @@ import {
   testClock,
   testNotary,
 } from '../../test/registry-fixture.ts'
+import type { Database } from '../store/database.ts'
 import type { Objects } from '../store/objects.ts'
-import type { RegistryClock } from './registry.ts'
+import { lock_class, type RegistryClock } from './registry.ts'
 
 let database: TestDatabase
 let folder: Awaited<ReturnType<typeof temporaryObjects>>
@@ -55,6 +56,26 @@ test('one of several leads; when it goes, another does', async () => {
   await until(() => other.status.leads && other.status.epoch > epoch + 1)
   await other.stop()
   await examineRegistry(database.store, other, slots)
+})
+
+test('one that does not lead looks once in an interval, however late the next epoch is', async () => {
+  const leader = await database.connect()
+  await leader.query('select pg_advisory_lock($1, 0)', [lock_class])
+  let asked = 0
+  const store: Database = {
+    ...database.store,
+    dedicated: async (role) => {
+      const session = await database.store.dedicated(role)
+      const query = session.query.bind(session) as (...of: unknown[]) => unknown
+      return Object.assign(session, { query: (...of: unknown[]) => [asked++, query(...of)][1] })
+    },
+  }
+  const clock = testClock(store, folder.objects, { interval_ms: 100 })
+  clocks.push(clock)
+  const began = performance.now()
+  clock.start()
+  await until(() => asked > 5)
+  expect(performance.now() - began).toBeGreaterThan(5 * 95) // timers may be early by a millisecond
 })
 
 test('objects that are away make the registry late, and nothing else; when they are back it goes on', async () => {

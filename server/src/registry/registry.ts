@@ -155,7 +155,9 @@ export class RegistryClock {
   async #look(): Promise<number> {
     const leads = await this.#lead()
     const due_ms = await this.#due()
-    if (!leads || due_ms > 0) return Math.min(look_ms, Math.max(due_ms, 1))
+    // Who leads may need longer than the interval, or not come to it at all: the others do not hurry for that.
+    if (!leads) return Math.min(look_ms, this.#interval_ms)
+    if (due_ms > 0) return Math.min(look_ms, Math.max(due_ms, 1))
     const outcome = await this.epoch()
     if (outcome.kind === 'made') {
       await this.#prune()
