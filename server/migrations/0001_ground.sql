@@ -479,6 +479,9 @@ begin
   execute format('alter table %I force row level security', v_name);
   -- Rows only ever arrive: freeze and mark them visible early, so that index-only scans stay index-only.
   execute format('alter table %I set (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_freeze_min_age = 0)', v_name);
+  -- Nothing is found by what these hold, and to analyse them is a quarter of what analysing a day costs.
+  execute format('alter table %I alter hash set statistics 0, alter facts_commitment set statistics 0, alter facts_salt set statistics 0,
+    alter facts set statistics 0, alter personal set statistics 0, alter confidential set statistics 0, alter operator set statistics 0', v_name);
   execute format('alter table events attach partition %I for values from (%L) to (%L)', v_name, p_day, p_day + 1);
   insert into event_days (day) values (p_day);
 end $$;

@@ -47,11 +47,12 @@ const growing: Settings = {
   wal_buffers: '32MB',
   checkpoint_timeout: '15min',
   checkpoint_completion_target: '0.9',
-  // Rows arrive and stay: vacuum for the visibility map, analyse often enough that today's partition has statistics.
-  autovacuum_naptime: '30s',
+  // Rows arrive and stay: vacuum for the visibility map, analyse often enough that today's partition has statistics. But to
+  // analyse it takes a core for up to a second, and a day's events are of one kind: not each time that it grew a little.
+  autovacuum_naptime: '60s',
   autovacuum_vacuum_insert_threshold: '20000',
   autovacuum_vacuum_insert_scale_factor: '0.1',
-  autovacuum_analyze_scale_factor: '0.05',
+  autovacuum_analyze_scale_factor: '0.2',
   jit: 'off',
   random_page_cost: '1.1',
   default_statistics_target: '200',
