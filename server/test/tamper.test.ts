@@ -1,4 +1,4 @@
-// Tampering by a database superuser with every trigger off, on a trail of about 600 entries under a checkpoint. After
+// Tampering by a database superuser with every trigger off, on a trail of 530 entries under a checkpoint. After
 // each attack an auditor takes a pack home and asks the verifier, and `affidavit verify` asks the running server; both
 // know the key, and may have kept the checkpoint of the visit before. Every attack is undone afterwards. What does not
 // depend on a trail's length has shorter ones of its own.
@@ -38,7 +38,7 @@ interface Victim {
   readonly vkey: string
 }
 
-const size = 601
+const size = 530
 /** Where an attacker strikes: in the second of three bundles. */
 const struck = 300
 const older = 400
