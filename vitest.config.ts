@@ -20,6 +20,7 @@ const timeouts = {
 // What is kept from one run to the next. Half of a start of the command line or of a server is compiling, and tests start
 // hundreds; other people's programs take minutes to build.
 process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'affidavit-test-compiled')
+process.env.AFFIDAVIT_PACKED_CACHE ??= join(tmpdir(), 'affidavit-test-packed')
 process.env.AFFIDAVIT_GO_CACHE ??= join(tmpdir(), 'affidavit-go')
 process.env.AFFIDAVIT_PYTHON_CACHE ??= join(tmpdir(), 'affidavit-python')
 

@@ -2,8 +2,8 @@
 // test run starts about a hundred servers, and two threads for each. The same sources and the same libraries; `import.meta`
 // keeps saying where a source lies, so that migrations and the like are found. What is installed runs its sources directly,
 // and so do the tests of the command line and of the documents.
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Plugin } from 'rolldown'
@@ -35,21 +35,42 @@ export function runnable(entry: (typeof entries)[number]): string {
   return folder === undefined ? join(root, entry) : packedPath(folder, entry)
 }
 
-/** Packs before the tests. */
-export default async function setup(): Promise<() => Promise<void>> {
-  const folder = await mkdtemp(join(tmpdir(), 'affidavit-packed-'))
+/** In place of the folder until it is known. */
+const somewhere = '/affidavit-packed'
+const keep_ms = 86_400_000
+
+/** Packs before the tests, into a folder named by what is in it: what Node compiles of it is still there the next time. */
+export default async function setup(): Promise<void> {
   const { build } = await import('rolldown')
-  await build({
+  const { output } = await build({
     cwd: root,
     input: Object.fromEntries(entries.map((path) => [path.replace(/\.ts$/, ''), join(root, path)])),
     platform: 'node',
     external: ['pg-native'],
-    plugins: [{ name: 'places', transform: (code, id) => withPlaces(withThreads(code, id, folder), id) }],
+    plugins: [{ name: 'places', transform: (code, id) => withPlaces(withThreads(code, id, somewhere), id) }],
     logLevel: 'silent',
-    output: { dir: folder, format: 'esm', entryFileNames: '[name].mjs', chunkFileNames: '[hash].mjs' },
+    write: false,
+    output: { format: 'esm', entryFileNames: '[name].mjs', chunkFileNames: '[hash].mjs' },
   })
+  const files = output.flatMap((file) => (file.type === 'chunk' ? [file] : []))
+  const digest = createHash('sha256')
+  for (const { fileName, code } of files) digest.update(`${fileName}\n${code.length}\n${code}`)
+  const around = process.env.AFFIDAVIT_PACKED_CACHE!
+  const folder = join(around, digest.digest('hex').slice(0, 16))
+  await mkdir(around, { recursive: true })
+  const fresh = await mkdtemp(join(around, 'new-'))
+  for (const { fileName, code } of files) {
+    await mkdir(dirname(join(fresh, fileName)), { recursive: true })
+    await writeFile(join(fresh, fileName), code.replaceAll(pathToFileURL(somewhere).href, pathToFileURL(folder).href))
+  }
+  // Another run may have been quicker, or use it just now.
+  await rename(fresh, folder).catch(() => rm(fresh, { recursive: true }))
+  await utimes(folder, new Date(), new Date())
+  for (const name of await readdir(around)) {
+    const { mtimeMs } = await stat(join(around, name))
+    if (mtimeMs < Date.now() - keep_ms) await rm(join(around, name), { recursive: true, force: true })
+  }
   process.env.AFFIDAVIT_TEST_PACKED = folder
-  return () => rm(folder, { recursive: true, force: true })
 }
 
 /** For servers in the test's own process: their threads are packed, too. */
