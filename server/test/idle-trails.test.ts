@@ -77,7 +77,7 @@ test('what is new to many single events is asked for in a few statements', async
         statements.push(typeof text === 'string' ? text : text.text)
         return pool.query(text, values)
       }
-      return Object.assign(Object.create(pool), { query })
+      return { ...pool, role, query, value: pool.value.bind(pool), transaction: pool.transaction.bind(pool) }
     },
   }
   const [sealer, ingest] = await pipeline({ ...database, store }, keys, store)

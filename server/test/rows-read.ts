@@ -1,6 +1,7 @@
 // A database that counts the rows its statements read: what a figure in milliseconds would only suggest on a quiet
 // machine, that a query's cost does not grow with what it has nothing to do with, this tells on any.
 import type { Database, Pool, Queryable } from '../src/store/database.ts'
+import type { Parameters, Statement } from '../src/store/one-value.ts'
 
 export interface RowsRead {
   readonly store: Database
@@ -19,7 +20,8 @@ export function countingRows(store: Database): RowsRead {
   const counting = (pool: Pool): Pool => ({
     role: pool.role,
     query: (query, values) => pool.transaction((session) => measured(session, () => session.query(query, values))),
-    value: (statement, values) => pool.value(statement, values),
+    value: (statement, values) =>
+      pool.transaction((session) => measured(session, () => oneValue(session, statement, values))),
     transaction: (work) => pool.transaction((session) => measured(session, () => work(session))),
     asTenant: (tenant, work) => pool.asTenant(tenant, work),
   })
@@ -31,6 +33,13 @@ export function countingRows(store: Database): RowsRead {
       return taken
     },
   }
+}
+
+/** As a pool's `value`, but in a session whose rows are counted. */
+async function oneValue(session: Queryable, { name, text }: Statement, values: Parameters): Promise<string | null> {
+  const counted = { name: `${name} counted`, text: `select of.value::text as value from (${text}) as of (value)` }
+  const { rows } = await session.query<{ value: string | null }>(counted, [...values])
+  return rows[0]!.value
 }
 
 /** Of this backend, not yet handed on to the statistics of all: only the difference means anything. */
