@@ -17,7 +17,7 @@ export interface NotaryOptions {
   readonly logName: string
   /** From one round to the next; default 1,000. */
   readonly interval_ms?: number
-  /** Most events of one transaction; default 32,768: as many as one shard is sealed between two rounds of a busy server. */
+  /** Most events of one transaction; default 16,384: more than one shard is sealed in a second, and sorted in memory. */
   readonly batch?: number
 }
 
@@ -160,7 +160,7 @@ export class Notary {
 
   /** @returns null if the shard failed; the others are visited all the same. Throws only if the database is away. */
   async #visit(shard: number): Promise<Visit | null> {
-    const { store, log, batch = 32_768 } = this.#options
+    const { store, log, batch = 16_384 } = this.#options
     try {
       const visit = await visitShard(store.pool('notary'), this.#options, shard, this.#memory(shard), batch)
       this.#failing.delete(shard)
