@@ -7,10 +7,11 @@ import { type BenchServer, serverFlags, startBenchServer } from './server.ts'
 import { warm } from './warm.ts'
 
 const limits = `
-What limits: CPU. Server and PostgreSQL take some 130 µs for an event together, of two hyperthreads that share one core
-with the load: 65 µs the main thread (JSON and canonical JSON a fifth of it, eight hashes, a row), 20 µs collection, tiles
-and checkpoints, 50 µs PostgreSQL, of which the bare insert of the same row is some 30. So a ratio of 0.6 would leave
-20 µs for everything that is not that insert. Decisions 0001, 0012, 0015, 0017 and 0021 tell what was tried.`
+What limits: CPU. Server and PostgreSQL take 105 to 140 µs for an event together, the less the quieter the host is, of two
+hyperthreads that share one core with the load: some 55 µs the main thread (JSON and canonical JSON a fifth of it, eight
+hashes, a row), 15 to 35 µs collection, tiles and checkpoints, 40 to 50 µs PostgreSQL, of which the bare insert of the same
+row is some 30. So a ratio of 0.6 would leave 20 µs for everything that is not that insert. Decisions 0001, 0012, 0015,
+0017 and 0021 tell what was tried.`
 
 const batchEvents = 1_000
 const connections = 16

@@ -6,10 +6,11 @@ import { serverFlags, startBenchServer } from './server.ts'
 import { warm } from './warm.ts'
 
 const limits = `
-What limits: an event of its own takes about a millisecond of the main thread, a quarter of which is the kernel's part of
-writing to PostgreSQL and to the client and a tenth the receipt's signature, and another millisecond of PostgreSQL. At 500 a
-second the two hyperthreads of one core are two thirds busy, the load included, so that requests queue whenever anything
-else runs: collection, a checkpoint of the trails, autovacuum, or another guest of the same host.`
+What limits: an event of its own takes about a millisecond of the main thread, of which an eighth is the kernel's and a
+twentieth the receipt's signature, and three quarters of a millisecond of PostgreSQL. At 500 a second the two hyperthreads of
+one core are more than half busy, the load included, so that requests queue whenever anything else runs: collection (some
+6 ms for 200 events), a checkpoint of the trails, autovacuum (once a minute), or another guest of the same host: in bad minutes
+p99 was three times as long.`
 
 const perSecond = 500
 
