@@ -2,13 +2,18 @@
  * Keeps two downloads from writing one file: `<file>.lock` names the process that does. A process that is gone without
  * having removed it, after a kill or a power cut, keeps nobody waiting.
  */
-import { link, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, rmdir, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
+import { resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Failure } from '../failure.ts'
 
 /** A lock that is made and not yet filled is somebody's for so long. */
-const FILLING_MS = 5_000
-const ATTEMPTS = 10
+const FILLING_MS = 500
+/** Whoever judges a lock is done within so long, or is gone. */
+const JUDGING_MS = 10_000
+const PATIENCE_MS = 15_000
+const PAUSE_MS = 50
 
 interface Holder {
   readonly pid: number
@@ -17,30 +22,62 @@ interface Holder {
   readonly start: string
 }
 
-/** Locks that this process holds. */
+/** Locks that this process holds, or is about to. */
 const held = new Set<string>()
 
 /**
  * Takes the lock of a file. @returns what gives it back
- * Throws Failure when another process has it, or what the file system refuses.
+ * Throws Failure when somebody has it, or what the file system refuses.
  */
 export async function lockFile(path: string): Promise<() => Promise<void>> {
-  const lock = `${path}.lock`
+  const lock = `${resolve(path)}.lock`
+  if (held.has(lock)) throw inUse(path, lock, process.pid, '')
+  held.add(lock)
+  try {
+    await take(path, lock)
+  } catch (error) {
+    held.delete(lock)
+    throw error
+  }
+  return async () => {
+    await rm(lock, { force: true })
+    held.delete(lock)
+  }
+}
+
+async function take(path: string, lock: string): Promise<void> {
   const own = `${JSON.stringify({ pid: process.pid, host: hostname(), start: await startOf(process.pid) })}\n`
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+  for (const until = performance.now() + PATIENCE_MS; performance.now() < until; ) {
     try {
-      await writeFile(lock, own, { flag: 'wx', mode: 0o600 })
-      held.add(lock)
-      return async () => {
-        held.delete(lock)
-        await rm(lock, { force: true })
-      }
+      return await writeFile(lock, own, { flag: 'wx', mode: 0o600 })
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
     }
-    await removeIfLeft(path, lock)
+    // One at a time judges a lock and removes what is left behind: another's might be taken for the one that was judged.
+    const judging = `${lock}.judged`
+    if (!(await enter(judging))) await sleep(PAUSE_MS)
+    else {
+      try {
+        await removeIfLeft(path, lock)
+      } finally {
+        await rmdir(judging).catch(() => undefined)
+      }
+    }
   }
   throw new Failure(`${path} is being written by others again and again. Give -o another name.`)
+}
+
+/** @returns whether this process may judge */
+async function enter(judging: string): Promise<boolean> {
+  try {
+    await mkdir(judging)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+  const { mtimeMs } = await stat(judging).catch(() => ({ mtimeMs: Date.now() }))
+  if (mtimeMs < Date.now() - JUDGING_MS) await rmdir(judging).catch(() => undefined)
+  return false
 }
 
 /** Throws Failure unless whoever made the lock is gone. */
@@ -49,24 +86,18 @@ async function removeIfLeft(path: string, lock: string): Promise<void> {
   if (text === undefined) return
   const holder = holderIn(text)
   if (holder === undefined) {
-    await new Promise((resolve) => setTimeout(resolve, FILLING_MS / ATTEMPTS))
+    await sleep(FILLING_MS)
     if ((await readFile(lock, 'utf8').catch(() => undefined)) !== text) return
-  } else if (await isThere(holder, lock)) {
-    const where = holder.host === hostname() ? '' : ` on ${holder.host}`
-    throw new Failure(
-      `Process ${holder.pid}${where} is writing ${path}. Wait for it, or give -o another name. ` +
-        `If there is no such process, remove ${lock}.`,
-    )
-  }
-  // By renaming: of several that find it left behind one gets it, and sees whether it still is the one it judged.
-  const taken = `${lock}.${process.pid}`
-  const isTaken = await rename(lock, taken).then(
-    () => true,
-    () => false,
+  } else if (await isThere(holder)) throw inUse(path, lock, holder.pid, holder.host)
+  await rm(lock, { force: true })
+}
+
+function inUse(path: string, lock: string, pid: number, host: string): Failure {
+  const where = host === '' || host === hostname() ? '' : ` on ${host}`
+  return new Failure(
+    `Process ${pid}${where} is writing ${path}. Wait for it, or give -o another name. ` +
+      `If there is no such process, remove ${lock}.`,
   )
-  if (!isTaken) return
-  if ((await readFile(taken, 'utf8')) !== text) await link(taken, lock).catch(() => undefined)
-  await rm(taken, { force: true })
 }
 
 function holderIn(text: string): Holder | undefined {
@@ -80,9 +111,9 @@ function holderIn(text: string): Holder | undefined {
 }
 
 /** Of a process on another host nothing is known, so it is taken to be there. */
-async function isThere({ pid, host, start }: Holder, lock: string): Promise<boolean> {
+async function isThere({ pid, host, start }: Holder): Promise<boolean> {
   if (host !== hostname()) return true
-  if (pid === process.pid) return held.has(lock)
+  if (pid === process.pid) return false // what this process holds it knows without asking: this is of an earlier one
   try {
     process.kill(pid, 0)
   } catch (error) {
