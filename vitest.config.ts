@@ -1,7 +1,7 @@
 // Two projects: `pure` needs no database, `database` shares one PostgreSQL that server/test/postgres.ts starts.
 import { spawnSync } from 'node:child_process'
 import { rmSync, statfsSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
@@ -20,7 +20,7 @@ const timeouts = {
 // What is kept from one run to the next. Half of a start of the command line or of a server is compiling, and tests start
 // hundreds; other people's programs take minutes to build.
 process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'affidavit-test-compiled')
-process.env.AFFIDAVIT_PACKED_CACHE ??= join(tmpdir(), 'affidavit-test-packed')
+process.env.AFFIDAVIT_PACKED_CACHE ??= join(tmpdir(), `affidavit-test-packed-${userInfo().uid}`) // what root made others cannot use
 process.env.AFFIDAVIT_GO_CACHE ??= join(tmpdir(), 'affidavit-go')
 process.env.AFFIDAVIT_PYTHON_CACHE ??= join(tmpdir(), 'affidavit-python')
 

@@ -67,8 +67,9 @@ export default async function setup(): Promise<void> {
   await rename(fresh, folder).catch(() => rm(fresh, { recursive: true }))
   await utimes(folder, new Date(), new Date())
   for (const name of await readdir(around)) {
-    const { mtimeMs } = await stat(join(around, name))
-    if (mtimeMs < Date.now() - keep_ms) await rm(join(around, name), { recursive: true, force: true })
+    const found = await stat(join(around, name)).catch(() => null) // another run's draft may have got its name meanwhile
+    if (found !== null && found.mtimeMs < Date.now() - keep_ms)
+      await rm(join(around, name), { recursive: true, force: true })
   }
   process.env.AFFIDAVIT_TEST_PACKED = folder
 }
