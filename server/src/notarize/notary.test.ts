@@ -90,6 +90,14 @@ test('an unchanged trail is not signed again, and an idle shard names today', as
   expect(rows).toHaveLength(0)
 })
 
+test('a shard with more than one visit takes is visited again without waiting for the next interval', async () => {
+  const trails = await makeTrails(database.superuser, 2, 1)
+  await seal(database.superuser, pick(trails, 100))
+  const notary = makeNotary({ batch: 10, interval_ms: 60_000 })
+  notary.start()
+  await until(() => notary.status.events === 100)
+})
+
 test('two notaries at once share the shards, and the result is that of one', async () => {
   const trails = await makeTrails(database.superuser, 40, 16)
   const second = openDatabase({ login: database.login, log: silent })

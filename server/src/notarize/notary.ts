@@ -119,7 +119,8 @@ export class Notary {
         const round = await this.#round((took_ms) => this.#rest(took_ms * rest_factor))
         idle = round.events === 0
         const stretched_ms = Math.min(round.worked_ms * round_factor, this.#interval_ms * stretch_max)
-        const next = began + Math.max(this.#interval_ms, round.behind ? 0 : stretched_ms)
+        // A shard with more than one visit takes is not kept waiting: it would never catch up with a busy server.
+        const next = began + (round.behind ? 0 : Math.max(this.#interval_ms, stretched_ms))
         if (!idle) await this.#rest(next - performance.now())
       } catch (error) {
         this.#note(error)
