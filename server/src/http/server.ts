@@ -13,6 +13,7 @@ import { SealUnavailable } from '../store/sealable.ts'
 import type { ApiKeys, Principal } from '../tenants/api-keys.ts'
 import { authenticate, checkMediaType } from './admission.ts'
 import { BodyBudget, type BodyShare } from './body.ts'
+import { closeConnections } from './closing.ts'
 import type { Operation, Reply } from './operation.ts'
 import { checkParameters, matchesPath, pathParameters } from './parameters.ts'
 import { Refused, refuse } from './refused.ts'
@@ -23,6 +24,8 @@ export interface ServerOptions {
   readonly log: Log
   /** Told of each answer, for the metrics. */
   readonly onAnswer: (operationId: string, status: number, seconds: number) => void
+  /** For answers under way when the server is closed. */
+  readonly patience_ms?: number
 }
 
 /** What is known of a request once it is let in. */
@@ -77,12 +80,7 @@ export function buildServer(options: ServerOptions): FastifyInstance {
     options.onAnswer(id, reply.statusCode, reply.elapsedTime / 1000)
     done()
   })
-  // A connection that was busy when closing began falls idle later, and would be waited for as long as it is kept alive.
-  app.addHook('preClose', (done) => {
-    const sweep = setInterval(() => app.server.closeIdleConnections(), 50)
-    app.server.once('close', () => clearInterval(sweep))
-    done()
-  })
+  closeConnections(app, log, options.patience_ms)
   const budget = new BodyBudget()
   for (const operation of operations) addRoute(app, operation, options, budget)
   return app
