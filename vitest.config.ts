@@ -5,7 +5,6 @@ import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
-import { packedThreads } from './server/test/packed.ts'
 
 // AFFIDAVIT_LONG=1 is what `npm test -- --long` sets: more rounds, more cases, more patience.
 const long = process.env.AFFIDAVIT_LONG === '1'
@@ -71,6 +70,8 @@ export default defineConfig({
     // Files of one worker share the modules they import: the server is not read and compiled a hundred times. Modules here
     // have no state of their own, so there is nothing that one file could leave to another.
     isolate: false,
+    // Node reads TypeScript itself, as it does everywhere else here.
+    experimental: { viteModuleRunner: false, nodeLoader: false },
     // A worker holds all of the server and does not end: growing towards that in small steps costs a tenth of its time.
     execArgv: ['--initial-heap-size=256'],
     sequence: { sequencer: SlowestFirst },
@@ -84,11 +85,11 @@ export default defineConfig({
         },
       },
       {
-        plugins: [packedThreads],
         test: {
           name: 'database',
           include: ['{server,cli,bench}/{src,test}/**/*.test.ts', 'bench/*.test.ts', ...withServer],
           globalSetup: ['server/test/postgres.ts', 'server/test/packed.ts'],
+          setupFiles: ['server/test/packed-threads.ts'],
           ...timeouts,
         },
       },

@@ -4,9 +4,9 @@
 // and so do the tests of the command line and of the documents.
 import { createHash } from 'node:crypto'
 import { mkdir, mkdtemp, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises'
+import { registerHooks } from 'node:module'
 import { dirname, join, relative } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import type { Plugin } from 'rolldown'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 
 const root = join(import.meta.dirname, '..', '..')
 
@@ -74,15 +74,21 @@ export default async function setup(): Promise<void> {
   process.env.AFFIDAVIT_TEST_PACKED = folder
 }
 
-/** For servers in the test's own process: their threads are packed, too. */
-export const packedThreads: Plugin = {
-  name: 'packed threads',
-  transform(code, id) {
-    const folder = process.env.AFFIDAVIT_TEST_PACKED
-    const changed = folder === undefined ? code : withThreads(code, id, folder)
-    return changed === code ? null : { code: changed, map: null } // no line moves
-  },
+/** For servers in the test's own process: their threads are packed, too. To be called before a server's modules are read. */
+export function packThreads(): void {
+  const folder = process.env.AFFIDAVIT_TEST_PACKED
+  if (folder === undefined) return
+  registerHooks({
+    load(url, context, next) {
+      const loaded = next(url, context)
+      if (!url.startsWith(serverUrl) || loaded.source == null) return loaded
+      const code = loaded.source.toString()
+      return { ...loaded, source: withThreads(code, fileURLToPath(url), folder) }
+    },
+  })
 }
+
+const serverUrl = pathToFileURL(join(root, 'server', 'src')).href
 
 const packedPath = (folder: string, entry: string) => join(folder, entry.replace(/\.ts$/, '.mjs'))
 

@@ -18,6 +18,7 @@ import {
   provenSeqs,
   type Range,
   REGISTRY_MEMBERS,
+  type ReadTile,
   type RegistryPaths,
   readNodeFromTiles,
   SUCCESSION_MEMBER,
@@ -176,6 +177,8 @@ function rootOf(note: string): Uint8Array | undefined {
 
 /** More members than this are never made ahead of the one that is sent. */
 const MOST_AHEAD = 8
+/** Tiles kept for the proofs of a pack, 8 KiB each: proofs come in order, and share all but their lowest tile with the next. */
+const MOST_TILES = 64
 
 const seqsOf = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i)
 
@@ -265,6 +268,7 @@ function sourceOf(
   const proven = new Map(provenSeqs(manifest).map((seq) => [entryProofPath(seq), seq]))
   const { size } = manifest
   const run = { store: parts.store, reader: packed.reader, trail: packed.trail }
+  const node = readNodeFromTiles(sha256, size, keptTiles(parts, packed))
   const entries = new EntryRun(run)
   const contents = new ContentRun(run, parts.personas)
   const lastPath = manifest.optional.at(-1)
@@ -291,7 +295,10 @@ function sourceOf(
         await refuseOutdated(parts.store, packed, size)
       }
       const seq = proven.get(path)
-      if (seq !== undefined) return Buffer.from(await entryProof(parts, packed, seq, size, checkpoint))
+      if (seq !== undefined) {
+        const proof = await proveInclusion(sha256, node, seq, size)
+        return Buffer.from(formatTlogProof({ index: seq, proof, checkpoint }))
+      }
       const text = made.get(path)
       if (text !== undefined) return Buffer.from(text)
       const anchor = await readAnchor(parts.store.pool('reader'), path)
@@ -313,15 +320,17 @@ async function readTile(
   return bytes
 }
 
-async function entryProof(
-  parts: MakingParts,
-  packed: PackedTrail,
-  seq: number,
-  size: number,
-  checkpoint: string,
-): Promise<string> {
-  const node = readNodeFromTiles(sha256, size, (level, index, width) => readTile(parts, packed, level, index, width))
-  return formatTlogProof({ index: seq, proof: await proveInclusion(sha256, node, seq, size), checkpoint })
+/** Reads tiles that are asked for again and again; the one that was not wanted for longest is forgotten first. */
+function keptTiles(parts: MakingParts, packed: PackedTrail): ReadTile {
+  const kept = new Map<string, Promise<Uint8Array>>()
+  return (level, index, width) => {
+    const name = `${level}/${index}`
+    const bytes = kept.get(name) ?? readTile(parts, packed, level, index, width)
+    kept.delete(name)
+    kept.set(name, bytes)
+    if (kept.size > MOST_TILES) kept.delete(kept.keys().next().value!)
+    return bytes
+  }
 }
 
 /** Where the range ends in which a number lies. */

@@ -1,0 +1,4 @@
+// In each worker of the tests, before a test file is read.
+import { packThreads } from './packed.ts'
+
+packThreads()
