@@ -218,7 +218,14 @@ describe('one event', () => {
     expect((await api.get('/v1/events/nothing-here')).body.code).toBe('not_found')
     expect((await api.get('/v1/events/no%20id')).body.code).toBe('invalid_parameter')
     expect((await api.get('/v1/events/x?tenant=nobody')).body.code).toBe('not_found')
-    expect((await api.get('/v1/events/x/proof')).body.code).toBe('not_found')
+    expect((await api.get('/v1/events/x/proof')).body).toMatchObject({
+      code: 'not_found',
+      detail: 'The trail of _operator has no such event. Events of another tenant are found with ?tenant=….',
+    })
+    expect((await api.get('/v1/events/x/proof?tenant=pages')).body).toMatchObject({
+      code: 'not_found',
+      detail: 'The trail of pages has no such event.',
+    })
   })
 
   test('shows a session only to the operator', async () => {

@@ -47,7 +47,7 @@ export class ServerHere {
       PORT: String(this.#port),
       AFFIDAVIT_DATA_DIR: this.folder,
       AFFIDAVIT_LOG_LEVEL: 'silent',
-      AFFIDAVIT_NOTARY_INTERVAL_MS: '100',
+      AFFIDAVIT_NOTARY_INTERVAL_MS: '300',
       ...(databaseUrl !== undefined && { DATABASE_URL: databaseUrl }),
       ...settings,
     })

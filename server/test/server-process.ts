@@ -90,7 +90,7 @@ export class ServerProcess {
         PORT: String(this.#port),
         AFFIDAVIT_DATA_DIR: this.folder,
         AFFIDAVIT_LOG_LEVEL: 'warn',
-        AFFIDAVIT_NOTARY_INTERVAL_MS: '100',
+        AFFIDAVIT_NOTARY_INTERVAL_MS: '300',
         ...(databaseUrl !== undefined && { DATABASE_URL: databaseUrl }),
         ...settings,
       },

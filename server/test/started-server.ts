@@ -34,7 +34,7 @@ export async function startedServer(
     PORT: '0',
     AFFIDAVIT_DATA_DIR: dataDir,
     AFFIDAVIT_LOG_LEVEL: 'error',
-    AFFIDAVIT_NOTARY_INTERVAL_MS: '100',
+    AFFIDAVIT_NOTARY_INTERVAL_MS: '300',
     ...(databaseUrl !== undefined && { DATABASE_URL: databaseUrl }),
     ...settings,
   })

@@ -7,14 +7,15 @@ import { defaultLimit, FilterParameters, maxLimit, parseFilter } from '../filter
 import { idPattern, tenantPattern } from '../ingest/event.ts'
 import type { Events } from '../query/events.ts'
 import type { Proofs } from '../query/proof.ts'
-import type { ShownEvent } from '../query/row.ts'
+import type { Reader, ShownEvent } from '../query/row.ts'
 import { type Readable, render } from '../render/sentence.ts'
+import { OPERATOR_TENANT } from '../tenants/tenants.ts'
 import { payloadOf } from './content-line.ts'
 import type { Call, Operation, Reply } from './operation.ts'
 import type { OwnTenants } from './own-tenants.ts'
 import { decoded } from './parameters.ts'
 import { readerOf } from './reading.ts'
-import { refuse } from './refused.ts'
+import { type Refused, refuse } from './refused.ts'
 import { ControlEntry, Hex16, Hex32, object, orNull, StoredEvent } from './schemas.ts'
 import { TenantTurns } from './tenant-turns.ts'
 
@@ -104,7 +105,7 @@ export function readOperations(parts: ReadParts): Operation[] {
       handle: async (call) => {
         const reader = await readerOf(parts.tenants, call, call.query.get('tenant'))
         const event = await parts.events.byId(reader, call.params.id!)
-        if (event === undefined) throw notFound()
+        if (event === undefined) throw notFound(reader, call)
         return { status: 200, body: presented(parts, event) }
       },
     },
@@ -131,7 +132,12 @@ export function readOperations(parts: ReadParts): Operation[] {
   ]
 }
 
-const notFound = () => refuse('not_found', 'There is no such event in this trail.')
+/** Says where was looked: an operator key that names no tenant looks in the operator's own trail, which few people mean. */
+function notFound({ tenant }: Reader, call: Call): Refused {
+  const isOwn = tenant.id === OPERATOR_TENANT && call.query.get('tenant') === null
+  const hint = isOwn ? ' Events of another tenant are found with ?tenant=….' : ''
+  return refuse('not_found', `The trail of ${tenant.id} has no such event.${hint}`)
+}
 
 async function list(parts: ReadParts, turns: TenantTurns, call: Call): Promise<Reply> {
   const reader = await readerOf(parts.tenants, call, call.query.get('tenant'))
@@ -168,7 +174,7 @@ function presentedControl({ tenant, control, trail, seq, hash, previous_hash, se
 async function prove(parts: ReadParts, call: Call): Promise<Reply> {
   const reader = await readerOf(parts.tenants, call, call.query.get('tenant'))
   const outcome = await parts.proofs.ofEvent(reader, call.params.id!)
-  if (outcome.kind === 'not_found') throw notFound()
+  if (outcome.kind === 'not_found') throw notFound(reader, call)
   if (outcome.kind === 'not_notarized_yet') {
     throw refuse('not_notarized', 'The event is sealed and waits for the next checkpoint.', undefined, {
       'retry-after': '1',

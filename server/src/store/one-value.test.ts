@@ -58,7 +58,24 @@ test('a pool of one connection serves both', async () => {
 
 test('what PostgreSQL refuses is told with its code, and the next statement works', async () => {
   const pool = database.store.pool('follower')
+  const before = await pool.value(backend, [])
   await expect(pool.value(divide, ['0'])).rejects.toMatchObject({ code: '22012' })
+  // By the same connection, which is as good as before.
+  expect(await pool.value(backend, [])).toBe(before)
+  const asked = [
+    pool.value(divide, ['0']),
+    pool.value(divide, ['2']),
+    pool.value(divide, ['0']),
+    pool.value(divide, ['1']),
+  ]
+  const told = await Promise.allSettled(asked)
+  expect(told.map((one) => (one.status === 'fulfilled' ? one.value : one.reason.code))).toEqual([
+    '22012',
+    '0',
+    '22012',
+    '1',
+  ])
+  expect(await pool.value(backend, [])).not.toBeNull()
   await expect(pool.value({ name: 'none', text: 'select nothing' }, [])).rejects.toMatchObject({ code: '42703' })
   expect(await pool.value(divide, ['1'])).toBe('1')
 })

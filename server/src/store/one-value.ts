@@ -83,6 +83,13 @@ function ask(client: pg.PoolClient, statement: Statement, values: Parameters): P
   })
 }
 
+/**
+ * SQLSTATEs that say something of the statement and nothing of the session: our own, of the data, of constraints, of
+ * serialization, of sizes. Events that come again are refused with one of them, and a connection costs as much as a hundred
+ * events.
+ */
+const aboutStatement = /^(AF|22|23|40|54)...$/
+
 /** Connections of a pool that are not given back between two statements, unless they break. */
 export class KeptConnections {
   readonly #connect: () => Promise<pg.PoolClient>
@@ -102,12 +109,14 @@ export class KeptConnections {
     const client = this.#idle.pop() ?? (await this.#take())
     try {
       const value = await ask(client, statement, values)
-      if (this.#ended || !this.#all.has(client)) client.release()
-      else this.#idle.push(client)
+      this.#giveBack(client)
       return value
     } catch (error) {
-      this.#all.delete(client)
-      client.release(true)
+      if (aboutStatement.test((error as { code?: string }).code ?? '')) this.#giveBack(client)
+      else {
+        this.#all.delete(client)
+        client.release(true)
+      }
       throw error
     }
   }
@@ -116,6 +125,11 @@ export class KeptConnections {
   end(): void {
     this.#ended = true
     for (const client of this.#idle.splice(0)) client.release()
+  }
+
+  #giveBack(client: pg.PoolClient): void {
+    if (this.#ended || !this.#all.has(client)) client.release()
+    else this.#idle.push(client)
   }
 
   async #take(): Promise<pg.PoolClient> {
