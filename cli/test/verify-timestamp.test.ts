@@ -28,7 +28,7 @@ const at = (name: string) => join(folder, name)
 describe.skipIf(!hasOpenssl)('a pack of a server with a timestamp authority', () => {
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'affidavit-stamped-'))
-    authority = await startTimestampAuthority({ keys: 'rsa' })
+    authority = await startTimestampAuthority({ keys: 'P-384' })
     stranger = await startTimestampAuthority()
     await writeFile(at('ca.pem'), authority.ca)
     await writeFile(at('stranger.pem'), stranger.ca)

@@ -69,14 +69,20 @@ export async function freshDatabase(options: { empty?: boolean; of?: TestDatabas
   }
 }
 
+/** One connection for all test files of a worker. */
+let admin: Promise<pg.Client> | undefined
+
 async function asAdmin(server: TestServer, sql: string): Promise<void> {
-  const admin = new pg.Client(server)
-  await admin.connect()
-  try {
-    await admin.query(sql)
-  } finally {
-    await admin.end()
-  }
+  admin ??= connected(new pg.Client(server))
+  await (await admin).query(sql)
+}
+
+/** It is given up with the worker, and holds none up. */
+async function connected(client: pg.Client): Promise<pg.Client> {
+  client.on('error', () => (admin = undefined))
+  await client.connect()
+  client.unref()
+  return client
 }
 
 /** As a DATABASE_URL. */

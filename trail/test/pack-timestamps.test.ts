@@ -27,7 +27,7 @@ describe.skipIf(!hasOpenssl)('a timestamp in a pack', () => {
   let other: TimestampAuthority
   beforeAll(async () => {
     authority = await startTimestampAuthority()
-    other = await startTimestampAuthority({ keys: 'rsa' })
+    other = await startTimestampAuthority({ keys: 'P-384' })
   }, 30_000)
   afterAll(() => Promise.all([authority.stop(), other.stop()]))
 
