@@ -77,11 +77,10 @@ async function asAdmin(server: TestServer, sql: string): Promise<void> {
   await (await admin).query(sql)
 }
 
-/** It is given up with the worker, and holds none up. */
+/** It ends with the worker. */
 async function connected(client: pg.Client): Promise<pg.Client> {
   client.on('error', () => (admin = undefined))
   await client.connect()
-  client.unref()
   return client
 }
 
