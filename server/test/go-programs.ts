@@ -17,18 +17,16 @@ interface Source {
   readonly module?: string
   /** What `go build` or `go install` takes. */
   readonly package: string
-  /** Minutes from nothing: without AFFIDAVIT_LONG such a program is used only if it is there already. */
-  readonly slow?: true
 }
 
 const programs = {
-  litewitness: { module: 'go/witness', package: 'filippo.io/torchwood/cmd/litewitness', slow: true },
-  witnessctl: { module: 'go/witness', package: 'filippo.io/torchwood/cmd/witnessctl', slow: true },
+  litewitness: { module: 'go/witness', package: 'filippo.io/torchwood/cmd/litewitness' },
+  witnessctl: { module: 'go/witness', package: 'filippo.io/torchwood/cmd/witnessctl' },
   logcheck: { module: 'go/interop', package: './logcheck' },
   sumdbcheck: { module: 'go/interop', package: './sumdbcheck' },
   tesseracheck: { module: 'go/tessera', package: '.' },
   tesseralog: { module: 'go/tessera', package: './tesseralog' },
-  versitygw: { package: 'github.com/versity/versitygw/cmd/versitygw@v1.8.0', slow: true },
+  versitygw: { package: 'github.com/versity/versitygw/cmd/versitygw@v1.8.0' },
 } as const satisfies Record<string, Source>
 
 export type GoProgram = keyof typeof programs
@@ -38,7 +36,10 @@ const cache = process.env.AFFIDAVIT_GO_CACHE ?? join(tmpdir(), 'affidavit-go')
 /** Of one process; other processes are kept apart by a lock file. */
 const builds = new Map<GoProgram, Promise<string | null>>()
 
-/** Path of the program, built if need be; null where it cannot be had, after a notice that says why. */
+/**
+ * Path of the program; null where it cannot be had, after a notice that says why. Building takes minutes: without
+ * AFFIDAVIT_LONG it is used only if it is there already.
+ */
 export function goProgram(name: GoProgram): Promise<string | null> {
   const build = builds.get(name) ?? find(name, programs[name])
   builds.set(name, build)
@@ -49,7 +50,7 @@ async function find(name: GoProgram, source: Source): Promise<string | null> {
   const folder = join(cache, `${name}-${versionOf(source)}`)
   const path = join(folder, name)
   if (existsSync(path)) return path
-  if (source.slow && process.env.AFFIDAVIT_LONG !== '1')
+  if (process.env.AFFIDAVIT_LONG !== '1')
     return skip(name, 'it takes minutes to build, which happens only with --long')
   if ((await run('go', ['version'], '.')).code !== 0) return skip(name, 'Go is missing')
   await mkdir(cache, { recursive: true })
