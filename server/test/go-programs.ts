@@ -50,9 +50,8 @@ async function find(name: GoProgram, source: Source): Promise<string | null> {
   const folder = join(cache, `${name}-${versionOf(source)}`)
   const path = join(folder, name)
   if (existsSync(path)) return path
-  if (process.env.AFFIDAVIT_LONG !== '1')
-    return skip(name, 'it takes minutes to build, which happens only with --long')
   if ((await run('go', ['version'], '.')).code !== 0) return skip(name, 'Go is missing')
+  if (process.env.AFFIDAVIT_LONG !== '1') return skip(name, 'it takes minutes to build, which happens only with --long')
   await mkdir(cache, { recursive: true })
   const unlock = await lock(`${folder}.lock`)
   try {
