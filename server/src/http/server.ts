@@ -1,6 +1,5 @@
 // The door: turns HTTP into calls of operations and their replies back into HTTP. Everything that every request has in
 // common happens here once: limits, authentication, scopes, parameters, problems, headers.
-import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import Fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
@@ -45,6 +44,9 @@ declare module 'fastify' {
   }
 }
 
+// Importing node:http reads all that it exports, WebSocket among it, and so loads a client that nobody here uses: 50 ms and
+// 13 MB.
+const { STATUS_CODES } = process.getBuiltinModule('node:http')
 const defaultBodyLimit = 64 * 1024
 /** Request line and header fields. */
 const headerBytes = 16 * 1024
