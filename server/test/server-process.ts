@@ -82,7 +82,8 @@ export class ServerProcess {
   launch(): ChildProcess {
     const { databaseUrl, settings } = this.#options
     this.#log = ''
-    const child = spawn(process.execPath, [entry], {
+    // Most live for seconds: collecting what their start leaves behind costs a tenth of it.
+    const child = spawn(process.execPath, ['--min-semi-space-size=16', entry], {
       env: {
         PATH: process.env.PATH,
         TMPDIR: tmpdir(),
