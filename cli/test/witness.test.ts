@@ -3,8 +3,10 @@ import { spawn } from 'node:child_process'
 import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import {
   COSIGNATURE,
   ED25519,
@@ -188,6 +190,17 @@ describe('a witness', () => {
     expect(won).toHaveLength(1)
     expect(answers.filter(({ status }) => status === 409)).toHaveLength(sizes.length - 1)
     expect(state.head(log.origin)?.size).toBe(won[0]!.size)
+  })
+
+  test('stops although a connection is open that never asked', async () => {
+    const client = connect(Number(new URL(running.url).port), '127.0.0.1')
+    await once(client, 'connect')
+    const late = sleep(8_000, 'it waits', { ref: false })
+    const gone = once(client.resume(), 'close')
+    expect(await Promise.race([running.stop().then(() => 'stopped'), late])).toBe('stopped')
+    await gone
+    await state.close()
+    await start()
   })
 
   test('remembers across restarts', async () => {

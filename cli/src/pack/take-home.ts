@@ -1,5 +1,6 @@
 /** A pack is fetched into a file and verified: the work of `affidavit pack`. */
 import { access } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { EXIT_CODES, PackError } from '@affidavit/trail'
 import { endpoint, type ServerOptions } from '../config.ts'
 import { Failure, reasonOf } from '../failure.ts'
@@ -12,7 +13,9 @@ import { lockFile } from './lock.ts'
 import { PartialPack } from './partial.ts'
 
 /** How often a pack is begun, where something is removed from its trail again and again. */
-const MOST_BEGINNINGS = 3
+const MOST_BEGINNINGS = 6
+/** Before it is begun again, twice as long each time: a pack ends at a checkpoint, and the next one is about a second away. */
+const PAUSE_MS = 500
 
 export interface PackOptions extends ServerOptions {
   readonly tenant: string
@@ -95,6 +98,7 @@ async function fetchInto(path: string, wanted: Wanted, restart: boolean, termina
         say(terminal, 'Something was removed from the trail since this pack was begun: making it anew.')
         await open.abandon()
         partial = undefined
+        await sleep(PAUSE_MS * 2 ** (begun - 1))
         partial = await PartialPack.open(path, request, true)
       }
     }

@@ -26,6 +26,8 @@ import type { WitnessState } from './state.ts'
 const body_limit = 64 * 1024
 const request_ms = 10_000
 const connections = 256
+/** For requests under way when the witness stops. */
+const patience_ms = 2_000
 
 export interface WitnessOptions {
   readonly state: WitnessState
@@ -66,7 +68,12 @@ export async function startWitness(options: WitnessOptions): Promise<RunningWitn
     stop: () =>
       new Promise((resolve) => {
         witness.stopping = true
-        server.close(() => resolve())
+        // A connection that never carried a request counts as busy: nobody waits for it long, nor for one that stalls.
+        const ending = setTimeout(() => server.closeAllConnections(), patience_ms)
+        server.close(() => {
+          clearTimeout(ending)
+          resolve()
+        })
         server.closeIdleConnections()
       }),
   }
