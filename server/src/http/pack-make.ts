@@ -177,7 +177,7 @@ function rootOf(note: string): Uint8Array | undefined {
 
 /** More members than this are never made ahead of the one that is sent. */
 const MOST_AHEAD = 8
-/** Tiles kept for the proofs of a pack, 8 KiB each: proofs come in order, and share all but their lowest tile with the next. */
+/** Tiles kept for proofs, 8 KiB each: those of entries come in order, and share all but the lowest tile with the next. */
 const MOST_TILES = 64
 
 const seqsOf = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i)
@@ -208,7 +208,7 @@ async function boundMembers(
   // An earlier trail of the tenant is in the registry only through the one that continues it.
   if (body.origin !== origin || body.size > packed.notarized.size) return new Map()
   const [older, newer] = [Math.min(body.size, size), Math.max(body.size, size)]
-  const node = readNodeFromTiles(sha256, newer, (level, at, width) => readTile(parts, packed, level, at, width))
+  const node = readNodeFromTiles(sha256, newer, keptTiles(parts, packed))
   const proof = await proveConsistency(sha256, node, older, newer)
   return new Map<string, string>([
     [paths.epoch, entry],
@@ -320,7 +320,7 @@ async function readTile(
   return bytes
 }
 
-/** Reads tiles that are asked for again and again; the one that was not wanted for longest is forgotten first. */
+/** Reads the tiles of a tree of one size, which proofs ask for node by node; what was not wanted for longest goes first. */
 function keptTiles(parts: MakingParts, packed: PackedTrail): ReadTile {
   const kept = new Map<string, Promise<Uint8Array>>()
   return (level, index, width) => {

@@ -47,6 +47,7 @@ declare module 'fastify' {
 // Importing node:http reads all that it exports, WebSocket among it, and so loads a client that nobody here uses: 50 ms and
 // 13 MB.
 const { STATUS_CODES } = process.getBuiltinModule('node:http')
+
 const defaultBodyLimit = 64 * 1024
 /** Request line and header fields. */
 const headerBytes = 16 * 1024
